@@ -1,0 +1,198 @@
+// What can a backend compute? One table of operations; kernels/cpu fills it three times (AVX-512, AVX2,
+// portable, chosen at run time), kernels/cuda once more. Every operation takes one plain struct. All of them
+// are batch-invariant: a row's bits depend on that row (and, for attention, its cached context) only, not on the
+// other rows, the number of threads or where a prompt was cut. Sums run over fixed lanes in a fixed order.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <type_traits>
+
+#include "base/ids.h"
+#include "kernels/tensor.h"
+
+namespace fathom {
+
+// How products are taken. float32: weights widened exactly, float32 multiply-add. bfloat16: activations rounded
+// to bf16 first, products of bf16 (FP8 weights are dequantised and rounded to bf16), float32 sums.
+enum class Compute : uint8_t { float32, bfloat16 };
+
+// Runs fn(index) for index in [0, count) on the caller and its lanes; returns when all are done. A backend may
+// ignore it. Implementations: kernels/cpu/lanes.h (a pool), and inline on the caller.
+class Lanes {
+ public:
+  virtual ~Lanes() = default;
+  virtual int count() const = 0;
+  virtual void run(int count, void (*fn)(void* state, int index), void* state) = 0;
+  template <class F>
+  void each(int count, F&& fn) {
+    run(
+        count, [](void* state, int index) { (*static_cast<std::remove_reference_t<F>*>(state))(index); },
+        &fn);
+  }
+};
+
+// Memory that lives until the step ends; grows to its largest need once and never again.
+class Scratch {
+ public:
+  virtual ~Scratch() = default;
+  virtual void* take(size_t bytes) = 0;  // 64-byte aligned, uninitialised
+  virtual void reset() = 0;
+  template <class T>
+  std::span<T> take_span(size_t n) {
+    return {static_cast<T*>(take(n * sizeof(T))), n};
+  }
+};
+
+struct OpContext {
+  Lanes* lanes = nullptr;
+  Scratch* scratch = nullptr;
+  Compute compute = Compute::float32;
+};
+
+struct EmbedParams {  // out[t] = table[tokens[t] - first_row]; rows outside the view give zeros (vocab shards)
+  std::span<const TokenId> tokens;
+  Weight table;  // [rows, hidden]
+  int32_t first_row = 0;
+  float* out = nullptr;  // [tokens, hidden]
+};
+
+struct RmsNormParams {  // out = weight * x / sqrt(mean(x^2) + eps)
+  const float* x = nullptr;  // [rows, width], row stride x_stride
+  int64_t x_stride = 0;
+  Weight weight;  // [1, width], any dtype
+  float eps = 1e-6f;
+  int32_t rows = 0, width = 0;
+  float* out = nullptr;  // row stride out_stride; may be x
+  int64_t out_stride = 0;
+};
+
+struct LinearParams {  // y = x W^T
+  const float* x = nullptr;  // [rows, weight.cols]
+  int64_t x_stride = 0;
+  int32_t rows = 0;
+  Weight weight;
+  float* y = nullptr;  // [rows, weight.rows]
+  int64_t y_stride = 0;
+  bool exact = false;  // float32 products whatever the context says (router logits)
+};
+
+struct RopeParams {  // rotates adjacent pairs (interleaved) in place: math.md 2.3
+  float* x = nullptr;  // [rows, heads, width]; element (t, h, i) at x[t*row_stride + h*head_stride + i]
+  int64_t row_stride = 0, head_stride = 0;
+  int32_t rows = 0, heads = 0, width = 0;
+  const int32_t* positions = nullptr;  // [rows]
+  const float* frequencies = nullptr;  // [width / 2]; angle = float(position) * frequency, in float32
+  float magnitude = 1.0f;              // multiplies cos and sin
+};
+
+// A paged cache of latents, one layer: token slot s of block b holds `width` values at
+// base + b*block_stride + s*width (elements of dtype). Values are [c (rank) | k_pe (rope)].
+struct LatentCache {
+  void* base = nullptr;
+  DType dtype = DType::f32;  // f32 | bf16
+  int64_t block_stride = 0;
+  int32_t block_tokens = 0;
+  int32_t rank = 0, rope = 0;  // width = rank + rope
+};
+
+struct CacheWriteParams {  // stores row t at slots[t] = block * block_tokens + offset
+  const float* latent = nullptr;  // [rows, rank], stride latent_stride
+  int64_t latent_stride = 0;
+  const float* rope_key = nullptr;  // [rows, rope], stride rope_stride
+  int64_t rope_stride = 0;
+  int32_t rows = 0;
+  const int64_t* slots = nullptr;  // [rows]
+  LatentCache cache;
+};
+
+// Queries of one sequence: `rows` consecutive positions starting at `position`, over its cached context, which
+// already holds these rows' own latents. Row t attends to positions 0 .. position + t.
+struct AttentionSequence {
+  int32_t first_row = 0;  // into q and out
+  int32_t rows = 0;
+  int32_t position = 0;
+  std::span<const BlockIndex> blocks;
+};
+
+struct MlaParams {
+  std::span<const AttentionSequence> sequences;
+  const float* q = nullptr;  // [rows, heads, nope + rope], rope part already rotated
+  int64_t q_stride = 0;      // of a row
+  int32_t heads = 0;         // of this rank
+  int32_t nope = 0, value = 0;  // dn, dv; rank and rope stand in cache
+  Weight kv_b;               // this rank's [heads * (nope + value), rank]
+  LatentCache cache;
+  float scale = 1.0f;
+  float* out = nullptr;  // [rows, heads, value]
+  int64_t out_stride = 0;
+};
+
+struct SwigluParams {  // out = silu(gate) * up
+  const float* gate = nullptr;
+  const float* up = nullptr;
+  int64_t in_stride = 0;
+  int32_t rows = 0, width = 0;
+  float* out = nullptr;
+  int64_t out_stride = 0;
+};
+
+enum class Scoring : uint8_t { sigmoid, softmax };
+enum class GroupScore : uint8_t { none, top2_sum, max };  // V3, V2: math.md 2.4
+
+struct RouteParams {
+  const float* logits = nullptr;  // [rows, experts]
+  const float* bias = nullptr;    // [experts] or null
+  int32_t rows = 0, experts = 0;
+  int32_t groups = 1, groups_kept = 1;
+  GroupScore group_score = GroupScore::top2_sum;
+  Scoring scoring = Scoring::sigmoid;
+  int32_t chosen = 0;  // experts per token
+  bool normalise = true;
+  float factor = 1.0f;  // multiplies the final weights
+  int32_t* ids = nullptr;    // [rows, chosen], by falling score, ties to the lower id
+  float* weights = nullptr;  // [rows, chosen]
+};
+
+struct ExpertWeights {
+  Weight gate, up, down;
+};
+
+// out[t] += sum over slots j in order of weights[t, j] * expert(ids[t, j])(x[t]), for experts in
+// [first_expert, first_expert + experts.size()); others belong to other ranks. Each expert is read once per call.
+struct ExpertsParams {
+  const float* x = nullptr;  // [rows, hidden]
+  int64_t x_stride = 0;
+  int32_t rows = 0;
+  std::span<const ExpertWeights> experts;
+  int32_t first_expert = 0;
+  const int32_t* ids = nullptr;  // [rows, chosen]
+  const float* weights = nullptr;
+  int32_t chosen = 0;
+  float* out = nullptr;  // [rows, hidden], added to
+  int64_t out_stride = 0;
+};
+
+struct AddParams {  // x += y
+  float* x = nullptr;
+  const float* y = nullptr;
+  int64_t count = 0;
+};
+
+struct Ops {
+  const char* name;  // "avx512", "avx2", "portable"
+  void (*embed)(const OpContext&, const EmbedParams&);
+  void (*rms_norm)(const OpContext&, const RmsNormParams&);
+  void (*linear)(const OpContext&, const LinearParams&);
+  void (*rope)(const OpContext&, const RopeParams&);
+  void (*cache_write)(const OpContext&, const CacheWriteParams&);
+  void (*mla_absorbed)(const OpContext&, const MlaParams&);  // attends in latent space: math.md 2.2
+  void (*mla_expanded)(const OpContext&, const MlaParams&);  // expands keys and values in tiles: math.md 2.1
+  void (*swiglu)(const OpContext&, const SwigluParams&);
+  void (*route)(const OpContext&, const RouteParams&);
+  void (*experts)(const OpContext&, const ExpertsParams&);
+  void (*add)(const OpContext&, const AddParams&);
+};
+
+}  // namespace fathom
