@@ -1,0 +1,73 @@
+#include "net/grpc_status.h"
+
+#include "net/grpc_server.h"
+
+namespace fathom::wire {
+namespace {
+
+constexpr int kPingAfter_ms = 5000;
+constexpr int kPingTimeout_ms = 3000;
+constexpr const char kFieldKey[] = "fathom-field";
+
+// Metadata holds printable ASCII only; a field may quote what a client wrote.
+std::string printable(std::string text) {
+  for (char& c : text)
+    if (c < ' ' || c > '~') c = '?';
+  return text;
+}
+
+}  // namespace
+
+grpc::Status to_grpc(const Error& error, grpc::ServerContextBase& context) {
+  const auto code =
+      static_cast<grpc::StatusCode>(error.code == Code::ok ? Code::unknown : error.code);
+  if (error.field.empty()) return {code, error.message};
+  context.AddTrailingMetadata(kFieldKey, printable(error.field));
+  return {code, error.message + " (" + error.field + ")"};
+}
+
+grpc::Status to_grpc(const Status& status, grpc::ServerContextBase& context) {
+  return status.ok() ? grpc::Status::OK : to_grpc(status.error(), context);
+}
+
+Error from_grpc(const grpc::Status& status, const grpc::ClientContext& context) {
+  const int number = static_cast<int>(status.error_code());
+  Error error{number > 0 && number <= 16 ? static_cast<Code>(number) : Code::unknown,
+              status.error_message(),
+              {}};
+  const auto& trailing = context.GetServerTrailingMetadata();
+  if (const auto it = trailing.find(kFieldKey); it != trailing.end()) {
+    error.field.assign(it->second.data(), it->second.size());
+    const std::string shown = " (" + error.field + ")";
+    if (error.message.ends_with(shown)) error.message.resize(error.message.size() - shown.size());
+  }
+  return error;
+}
+
+void set_keepalive(grpc::ServerBuilder& builder) {
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kPingAfter_ms);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeout_ms);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  // Our clients ping every 5 s; the default would call that abuse and close the connection.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1000);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+}
+
+grpc::ChannelArguments channel_arguments(uint64_t tag) {
+  grpc::ChannelArguments args;
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kPingAfter_ms);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeout_ms);
+  args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2000);  // also the time one attempt may take
+  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  args.SetMaxReceiveMessageSize(static_cast<int>(kInternalMessageBytesMax));
+  args.SetMaxSendMessageSize(static_cast<int>(kInternalMessageBytesMax));
+  args.SetInt("fathom.channel", static_cast<int>(tag & 0x7fffffff));
+  return args;
+}
+
+}  // namespace fathom::wire
