@@ -1,0 +1,71 @@
+#include "net/ports.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <utility>
+
+namespace fathom {
+namespace {
+
+class Socket {
+ public:
+  Socket() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {}
+  Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Socket& operator=(Socket&&) = delete;
+  ~Socket() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int fd() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+Error system_error(const std::string& what) {
+  return {Code::failed_precondition, what + ": " + std::strerror(errno), {}};
+}
+
+// Binds and reads back the port; port 0 lets the system choose.
+Result<uint16_t> bind_port(const Socket& socket, uint32_t address, uint16_t port, bool reuse) {
+  const int on = 1;
+  if (reuse) ::setsockopt(socket.fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  sockaddr_in name{};
+  name.sin_family = AF_INET;
+  name.sin_addr.s_addr = htonl(address);
+  name.sin_port = htons(port);
+  auto* generic = reinterpret_cast<sockaddr*>(&name);
+  if (socket.fd() < 0 || ::bind(socket.fd(), generic, sizeof name) != 0)
+    return system_error("port " + std::to_string(port));
+  socklen_t size = sizeof name;
+  ::getsockname(socket.fd(), generic, &size);
+  return ntohs(name.sin_port);
+}
+
+}  // namespace
+
+Status port_is_free(uint16_t port) {
+  const Socket socket;
+  // Servers set SO_REUSEADDR, so a port in TIME_WAIT is free; listen() still fails beside another
+  // listener.
+  FATHOM_TRY(const uint16_t bound, bind_port(socket, INADDR_ANY, port, true));
+  if (::listen(socket.fd(), 1) != 0) return system_error("port " + std::to_string(bound));
+  return {};
+}
+
+Result<std::vector<uint16_t>> free_ports(int count) {
+  std::vector<Socket> held;
+  std::vector<uint16_t> ports;
+  for (int i = 0; i < count; ++i) {
+    FATHOM_TRY(const uint16_t port, bind_port(held.emplace_back(), INADDR_LOOPBACK, 0, false));
+    ports.push_back(port);
+  }
+  return ports;
+}
+
+}  // namespace fathom
