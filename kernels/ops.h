@@ -39,6 +39,10 @@ class Scratch {
   virtual ~Scratch() = default;
   virtual void* take(size_t bytes) = 0;  // 64-byte aligned, uninitialised
   virtual void reset() = 0;
+  // What was taken since `mark` is free again after `rewind(mark)`: an operation gives its workspace back, so
+  // the next one finds it warm in cache.
+  virtual size_t mark() const = 0;
+  virtual void rewind(size_t mark) = 0;
   template <class T>
   std::span<T> take_span(size_t n) {
     return {static_cast<T*>(take(n * sizeof(T))), n};

@@ -1,0 +1,51 @@
+// What do both forms of attention share? Tiles of kTile cached positions that begin at multiples of
+// kTile, so where a prompt was cut or who else is in the batch never moves a tile's edge; and rows
+// of queries that stand together.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/cpu/operations.h"
+
+namespace fathom::cpu {
+
+inline constexpr int32_t kTile = 64;
+
+// Copies the latents of positions [first, first + count) to out [count, rank + rope], widened.
+inline void gather_tile(const Inner& inner, const LatentCache& cache,
+                        std::span<const BlockIndex> blocks, int32_t first, int32_t count,
+                        float* out) {
+  const int32_t width = cache.rank + cache.rope;
+  Weight view{.dtype = cache.dtype, .rows = cache.block_tokens, .cols = width, .row_stride = width};
+  for (int32_t i = 0; i < count; ++i) {
+    const int32_t position = first + i;
+    const int64_t block = blocks[static_cast<size_t>(position / cache.block_tokens)];
+    view.data = static_cast<const char*>(cache.base) +
+                block * cache.block_stride * dtype_bytes(cache.dtype);
+    inner.widen(view, position % cache.block_tokens, false, out + int64_t{i} * width);
+  }
+}
+
+// A float32 matrix as a weight: the keys of a tile are multiplied like any other rows.
+inline Weight panel_weight(const float* data, int32_t rows, int32_t cols) {
+  return {.data = data, .dtype = DType::f32, .rows = rows, .cols = cols, .row_stride = cols};
+}
+
+// Neighbouring rows of q that belong to some sequence; decode rows of a batch usually form one run.
+struct Run {
+  int32_t first, count;
+};
+
+inline int32_t runs_of(std::span<const AttentionSequence> sequences, Run* runs) {
+  int32_t n = 0;
+  for (const AttentionSequence& s : sequences) {
+    if (s.rows == 0) continue;
+    if (n > 0 && runs[n - 1].first + runs[n - 1].count == s.first_row)
+      runs[n - 1].count += s.rows;
+    else
+      runs[n++] = {s.first_row, s.rows};
+  }
+  return n;
+}
+
+}  // namespace fathom::cpu

@@ -1,0 +1,162 @@
+// How do tokens pass through their experts? Tokens are grouped by expert, so each expert's weights
+// are read once per call; every (token, slot) gets its own output row, and a token's rows are added
+// in slot order at the end. So the result of a token does not depend on which other tokens share
+// its experts.
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/cpu/operations.h"
+
+namespace fathom::cpu {
+namespace {
+
+// The (token, slot) pairs of each local expert: those of expert e are pairs[begin[e] .. begin[e +
+// 1]).
+struct Groups {
+  int32_t* begin;
+  int32_t* pair;  // token * chosen + slot, ascending inside an expert
+  int32_t* at;    // place of a pair in the order above, -1 for experts of other ranks
+  int32_t count;
+};
+
+Groups group_by_expert(const ExpertsParams& p, Workspace& workspace) {
+  const auto experts = static_cast<int32_t>(p.experts.size());
+  const int32_t pairs = p.rows * p.chosen;
+  Groups g{workspace.take<int32_t>(experts + 2), workspace.take<int32_t>(pairs),
+           workspace.take<int32_t>(pairs), 0};
+  std::fill_n(g.begin, experts + 2, 0);
+  const auto local = [&](int32_t i) {
+    const int32_t e = p.ids[i] - p.first_expert;
+    return e >= 0 && e < experts ? e : -1;
+  };
+  for (int32_t i = 0; i < pairs; ++i)
+    if (const int32_t e = local(i); e >= 0) ++g.begin[e + 2];
+  for (int32_t e = 2; e < experts + 2; ++e) g.begin[e] += g.begin[e - 1];
+  for (int32_t i = 0; i < pairs; ++i) {
+    const int32_t e = local(i);
+    g.at[i] = e < 0 ? -1 : g.begin[e + 1]++;
+    if (e >= 0) g.pair[g.at[i]] = i;
+  }
+  g.count = g.begin[experts];
+  return g;
+}
+
+// A run of outputs of one expert.
+struct Piece {
+  int32_t expert, first, outs;
+};
+
+// Cuts `width` outputs of every expert that has tokens into pieces of `step`.
+int32_t cut(const Groups& g, int32_t experts, int32_t width, int32_t step, Piece* pieces) {
+  int32_t n = 0;
+  for (int32_t e = 0; e < experts; ++e)
+    for (int32_t first = 0; g.begin[e] < g.begin[e + 1] && first < width; first += step)
+      pieces[n++] = {e, first, std::min(step, width - first)};
+  return n;
+}
+
+Rows rows_of(const Rows& all, int32_t first, int32_t count) {
+  const int64_t bytes = first * all.stride * (all.packed ? 2 : 4);
+  return {static_cast<const char*>(all.data) + bytes, all.stride, count, all.packed};
+}
+
+struct Pass {
+  const Inner& inner;
+  const OpContext& ctx;
+  const ExpertsParams& p;
+  const Groups& groups;
+  int lanes;
+  int32_t hidden, width;
+  int64_t panel;
+  float* panels;
+
+  Rows rows(const Rows& all, int32_t e) const {
+    return rows_of(all, groups.begin[e], groups.begin[e + 1] - groups.begin[e]);
+  }
+  void dots(int lane, const Rows& x, const Weight& w, const Piece& piece, float* y,
+            int64_t stride) const {
+    inner.dots({.x = x,
+                .w = w,
+                .first = piece.first,
+                .outs = piece.outs,
+                .round = ctx.compute == Compute::bfloat16,
+                .y = y,
+                .y_stride = stride,
+                .panel = panels + lane * panel});
+  }
+};
+
+// middle[i] = silu(gate x) * (up x) for every pair i; `other` is a buffer of the same shape.
+void gate_and_up(const Pass& s, const Rows& x, const Piece* pieces, int32_t count, float* middle,
+                 float* other) {
+  share(s.ctx, s.lanes, count, [&](int lane, int i) {
+    const Piece& piece = pieces[i];
+    const auto& w = s.p.experts[static_cast<size_t>(piece.expert)];
+    const Rows mine = s.rows(x, piece.expert);
+    const int64_t at = int64_t{s.groups.begin[piece.expert]} * s.width + piece.first;
+    s.dots(lane, mine, w.gate, piece, middle + at, s.width);
+    s.dots(lane, mine, w.up, piece, other + at, s.width);
+    for (int32_t r = 0; r < mine.count; ++r) {
+      const int64_t row = at + int64_t{r} * s.width;
+      s.inner.swiglu(middle + row, other + row, piece.outs, middle + row);
+    }
+  });
+}
+
+void down(const Pass& s, const Rows& middle, const Piece* pieces, int32_t count, float* y) {
+  share(s.ctx, s.lanes, count, [&](int lane, int i) {
+    const Piece& piece = pieces[i];
+    s.dots(lane, s.rows(middle, piece.expert), s.p.experts[static_cast<size_t>(piece.expert)].down,
+           piece, y + int64_t{s.groups.begin[piece.expert]} * s.hidden + piece.first, s.hidden);
+  });
+}
+
+void add_in_slot_order(const Pass& s, const float* y, float* sums) {
+  share(s.ctx, s.lanes, s.p.rows, [&](int lane, int t) {
+    float* sum = sums + int64_t{lane} * s.hidden;
+    std::fill_n(sum, s.hidden, 0.0f);
+    for (int32_t j = 0; j < s.p.chosen; ++j) {
+      const int32_t pair = t * s.p.chosen + j;
+      if (s.groups.at[pair] >= 0)
+        s.inner.axpy(sum, s.p.weights[pair], y + int64_t{s.groups.at[pair]} * s.hidden, s.hidden);
+    }
+    s.inner.add(s.p.out + t * s.p.out_stride, sum, s.hidden);
+  });
+}
+
+}  // namespace
+
+void experts(const Inner& inner, const OpContext& ctx, const ExpertsParams& p) {
+  if (p.rows == 0 || p.experts.empty()) return;
+  Workspace workspace(ctx);
+  const Groups groups = group_by_expert(p, workspace);
+  if (groups.count == 0) return;
+  const auto experts = static_cast<int32_t>(p.experts.size());
+  const int32_t hidden = p.experts[0].gate.cols, width = p.experts[0].gate.rows;
+  const int64_t work = int64_t{groups.count} * hidden * width * 3;
+  const int lanes = lanes_for(ctx, 64, work);
+  const int64_t panel = panel_floats(std::max(hidden, width));
+  const Pass pass{
+      inner, ctx, p, groups, lanes, hidden, width, panel, workspace.take<float>(panel * lanes)};
+
+  float* x = workspace.take<float>(int64_t{groups.count} * hidden);
+  for (int32_t i = 0; i < groups.count; ++i)
+    std::copy_n(p.x + groups.pair[i] / p.chosen * p.x_stride, hidden, x + int64_t{i} * hidden);
+  float* buffer = workspace.take<float>(groups.count * padded_width(std::max(hidden, width)));
+  const Rows x_rows = prepare_rows(inner, ctx.compute, x, hidden, groups.count, hidden, buffer);
+
+  const int32_t step = 4 * kPanelRows;
+  auto* pieces =
+      workspace.take<Piece>(int64_t{experts} * ((std::max(hidden, width) + step - 1) / step));
+  float* middle = workspace.take<float>(int64_t{groups.count} * width);
+  float* other = workspace.take<float>(int64_t{groups.count} * width);
+  gate_and_up(pass, x_rows, pieces, cut(groups, experts, width, step, pieces), middle, other);
+
+  const Rows middle_rows =
+      prepare_rows(inner, ctx.compute, middle, width, groups.count, width, buffer);
+  float* y = workspace.take<float>(int64_t{groups.count} * hidden);
+  down(pass, middle_rows, pieces, cut(groups, experts, hidden, step, pieces), y);
+  add_in_slot_order(pass, y, workspace.take<float>(int64_t{lanes} * hidden));
+}
+
+}  // namespace fathom::cpu

@@ -1,0 +1,59 @@
+// How is y = x W^T computed? Weight rows are cut into chunks; a chunk reads its weights once and
+// multiplies them with every row of x. Each output is one dot product in the lanes of inner.h,
+// whatever chunk, tile or batch it falls in. FP8 weights are widened as q * scale, rounded once to
+// float32 (or to bf16 under bfloat16).
+#include <algorithm>
+
+#include "kernels/cpu/convert.h"
+#include "kernels/cpu/operations.h"
+
+namespace fathom::cpu {
+
+Rows prepare_rows(const Inner& inner, Compute compute, const float* x, int64_t stride, int32_t rows,
+                  int32_t width, float* buffer) {
+  if (compute == Compute::float32)
+    return {.data = x, .stride = stride, .count = rows, .packed = false};
+  const int64_t padded = padded_width(width);
+  for (int32_t r = 0; r < rows; ++r) {
+    const float* from = x + r * stride;
+    if (inner.packs_bf16) {
+      inner.pack(from, width, static_cast<int32_t>(padded),
+                 reinterpret_cast<uint16_t*>(buffer) + r * padded);
+    } else {
+      float* to = buffer + r * padded;
+      for (int32_t i = 0; i < width; ++i) to[i] = widen_bf16(narrow_bf16(from[i]));
+    }
+  }
+  return {.data = buffer, .stride = padded, .count = rows, .packed = inner.packs_bf16};
+}
+
+void linear(const Inner& inner, const OpContext& ctx, const LinearParams& p) {
+  if (p.rows == 0 || p.weight.rows == 0) return;
+  Workspace workspace(ctx);
+  const Compute compute = p.exact ? Compute::float32 : ctx.compute;
+  float* buffer = compute == Compute::float32
+                      ? nullptr
+                      : workspace.take<float>(p.rows * padded_width(p.weight.cols));
+  const Rows x = prepare_rows(inner, compute, p.x, p.x_stride, p.rows, p.weight.cols, buffer);
+  // Chunks of whole panels; about 8 per lane even out the ends.
+  const int64_t work = int64_t{p.rows} * p.weight.rows * p.weight.cols;
+  const int32_t panels = (p.weight.rows + kPanelRows - 1) / kPanelRows;
+  const int lanes = lanes_for(ctx, panels, work);
+  const int32_t step = std::max(1, panels / (lanes * 8)) * kPanelRows;
+  const int chunks = (p.weight.rows + step - 1) / step;
+  const int64_t panel = panel_floats(p.weight.cols);
+  float* panels_of_lanes = workspace.take<float>(panel * lanes);
+  share(ctx, lanes, chunks, [&](int lane, int chunk) {
+    const int32_t first = chunk * step;
+    inner.dots({.x = x,
+                .w = p.weight,
+                .first = first,
+                .outs = std::min(step, p.weight.rows - first),
+                .round = compute == Compute::bfloat16,
+                .y = p.y + first,
+                .y_stride = p.y_stride,
+                .panel = panels_of_lanes + lane * panel});
+  });
+}
+
+}  // namespace fathom::cpu

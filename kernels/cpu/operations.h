@@ -1,0 +1,29 @@
+// Which operations are written once for all instruction sets? All of them: each takes the inner
+// loops to use. table.cpp binds them into one Ops per instruction set.
+#pragma once
+
+#include "kernels/cpu/inner.h"
+#include "kernels/cpu/share.h"
+#include "kernels/ops.h"
+
+namespace fathom::cpu {
+
+void embed(const Inner&, const OpContext&, const EmbedParams&);
+void rms_norm(const Inner&, const OpContext&, const RmsNormParams&);
+void linear(const Inner&, const OpContext&, const LinearParams&);
+void rope(const Inner&, const OpContext&, const RopeParams&);
+void cache_write(const Inner&, const OpContext&, const CacheWriteParams&);
+void mla_absorbed(const Inner&, const OpContext&, const MlaParams&);
+void mla_expanded(const Inner&, const OpContext&, const MlaParams&);
+void swiglu(const Inner&, const OpContext&, const SwigluParams&);
+void route(const Inner&, const OpContext&, const RouteParams&);
+void experts(const Inner&, const OpContext&, const ExpertsParams&);
+void add(const Inner&, const OpContext&, const AddParams&);
+
+// Rows as the inner loops want them under `compute`: float32 rows as they are; for bfloat16 a
+// rounded copy in `buffer`, which holds rows * padded_width(width) floats.
+constexpr int64_t padded_width(int64_t width) { return (width + 31) / 32 * 32; }
+Rows prepare_rows(const Inner&, Compute compute, const float* x, int64_t stride, int32_t rows,
+                  int32_t width, float* buffer);
+
+}  // namespace fathom::cpu

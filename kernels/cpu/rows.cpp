@@ -1,0 +1,108 @@
+// What is done to rows one at a time? Embedding, norm, rotation, writing the cache, SwiGLU and
+// adding. Each row (for add: each element) stands alone, so any cut over lanes gives the same bits.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/cpu/convert.h"
+#include "kernels/cpu/operations.h"
+
+namespace fathom::cpu {
+namespace {
+
+// Runs fn(row) for all rows; `work` estimates all of them in multiply-adds.
+template <class F>
+void share_rows(const OpContext& ctx, int32_t rows, int64_t work, F&& fn) {
+  const int lanes = lanes_for(ctx, rows, work);
+  const int chunks = std::min(rows, lanes * 4);
+  share(ctx, lanes, chunks, [&](int, int chunk) {
+    const auto begin = static_cast<int32_t>(int64_t{rows} * chunk / chunks);
+    const auto end = static_cast<int32_t>(int64_t{rows} * (chunk + 1) / chunks);
+    for (int32_t row = begin; row < end; ++row) fn(row);
+  });
+}
+
+}  // namespace
+
+void embed(const Inner& inner, const OpContext& ctx, const EmbedParams& p) {
+  const auto rows = static_cast<int32_t>(p.tokens.size());
+  const int64_t width = p.table.cols;
+  share_rows(ctx, rows, rows * width, [&](int32_t t) {
+    const int32_t row = p.tokens[static_cast<size_t>(t)] - p.first_row;
+    float* out = p.out + t * width;
+    if (row < 0 || row >= p.table.rows)
+      std::memset(out, 0, static_cast<size_t>(width) * sizeof(float));
+    else
+      inner.widen(p.table, row, false, out);
+  });
+}
+
+void rms_norm(const Inner& inner, const OpContext& ctx, const RmsNormParams& p) {
+  Workspace workspace(ctx);
+  float* weight = workspace.take<float>(p.width);
+  inner.widen(p.weight, 0, false, weight);
+  share_rows(ctx, p.rows, int64_t{p.rows} * p.width * 2, [&](int32_t r) {
+    const float* x = p.x + r * p.x_stride;
+    const float mean = inner.sum_squares(x, p.width) / static_cast<float>(p.width);
+    inner.scale_by(x, weight, 1.0f / std::sqrt(mean + p.eps), p.width, p.out + r * p.out_stride);
+  });
+}
+
+void rope(const Inner&, const OpContext& ctx, const RopeParams& p) {
+  Workspace workspace(ctx);
+  const int32_t pairs = p.width / 2;
+  auto* turns = workspace.take<float>(int64_t{p.rows} * pairs * 2);
+  share_rows(ctx, p.rows, int64_t{p.rows} * pairs * (40 + 4 * p.heads), [&](int32_t t) {
+    float* turn = turns + int64_t{t} * pairs * 2;
+    for (int32_t i = 0; i < pairs; ++i) {
+      const float angle = static_cast<float>(p.positions[t]) * p.frequencies[i];
+      turn[2 * i] = std::cos(angle) * p.magnitude;
+      turn[2 * i + 1] = std::sin(angle) * p.magnitude;
+    }
+    for (int32_t h = 0; h < p.heads; ++h) {
+      float* x = p.x + t * p.row_stride + h * p.head_stride;
+      for (int32_t i = 0; i < pairs; ++i) {
+        const float a = x[2 * i], b = x[2 * i + 1], c = turn[2 * i], s = turn[2 * i + 1];
+        x[2 * i] = a * c - b * s;
+        x[2 * i + 1] = a * s + b * c;
+      }
+    }
+  });
+}
+
+void cache_write(const Inner& inner, const OpContext& ctx, const CacheWriteParams& p) {
+  const int64_t width = p.cache.rank + p.cache.rope;
+  share_rows(ctx, p.rows, p.rows * width, [&](int32_t t) {
+    const int64_t block = p.slots[t] / p.cache.block_tokens;
+    const int64_t at = block * p.cache.block_stride + p.slots[t] % p.cache.block_tokens * width;
+    const float* latent = p.latent + t * p.latent_stride;
+    const float* key = p.rope_key + t * p.rope_stride;
+    if (p.cache.dtype == DType::f32) {
+      float* to = static_cast<float*>(p.cache.base) + at;
+      std::copy_n(latent, p.cache.rank, to);
+      std::copy_n(key, p.cache.rope, to + p.cache.rank);
+    } else {
+      auto* to = static_cast<uint16_t*>(p.cache.base) + at;
+      inner.pack(latent, p.cache.rank, p.cache.rank, to);
+      inner.pack(key, p.cache.rope, p.cache.rope, to + p.cache.rank);
+    }
+  });
+}
+
+void swiglu(const Inner& inner, const OpContext& ctx, const SwigluParams& p) {
+  share_rows(ctx, p.rows, int64_t{p.rows} * p.width * 8, [&](int32_t r) {
+    inner.swiglu(p.gate + r * p.in_stride, p.up + r * p.in_stride, p.width,
+                 p.out + r * p.out_stride);
+  });
+}
+
+void add(const Inner& inner, const OpContext& ctx, const AddParams& p) {
+  constexpr int64_t kPiece = 16384;
+  const auto pieces = static_cast<int32_t>((p.count + kPiece - 1) / kPiece);
+  share_rows(ctx, pieces, p.count, [&](int32_t i) {
+    const int64_t at = i * kPiece;
+    inner.add(p.x + at, p.y + at, std::min(kPiece, p.count - at));
+  });
+}
+
+}  // namespace fathom::cpu

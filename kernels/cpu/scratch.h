@@ -1,0 +1,13 @@
+// Where do temporary rows live? In an arena that grows while a step runs and is one piece from the
+// next reset on, so steps of a size seen before allocate nothing.
+#pragma once
+
+#include <memory>
+
+#include "kernels/ops.h"
+
+namespace fathom {
+
+std::unique_ptr<Scratch> make_scratch();
+
+}  // namespace fathom

@@ -1,0 +1,85 @@
+// How do operations meet an instruction set? Each Ops is the shared operations bound to one set of
+// inner loops. avx512 takes the BF16 dot product when the CPU has it; every other choice is by
+// name.
+#include "kernels/cpu/table.h"
+
+#include "kernels/cpu/inner.h"
+#include "kernels/cpu/operations.h"
+
+namespace fathom {
+namespace {
+
+enum Set { portable, avx2, avx512, avx512_bf16 };
+
+const Inner* inner_of(Set set) {
+  switch (set) {
+    case portable:
+      return &kInnerPortable;
+    case avx2:
+      return inner_avx2();
+    case avx512:
+      return inner_avx512(false);
+    case avx512_bf16:
+      return inner_avx512(true);
+  }
+  return nullptr;
+}
+
+template <Set set, class Params, void (*operation)(const Inner&, const OpContext&, const Params&)>
+void bound(const OpContext& ctx, const Params& params) {
+  operation(*inner_of(set), ctx, params);
+}
+
+template <Set set>
+const Ops* ops_of() {
+  if (!inner_of(set)) return nullptr;
+  static const Ops ops = {
+      .name = inner_of(set)->name,
+      .embed = bound<set, EmbedParams, cpu::embed>,
+      .rms_norm = bound<set, RmsNormParams, cpu::rms_norm>,
+      .linear = bound<set, LinearParams, cpu::linear>,
+      .rope = bound<set, RopeParams, cpu::rope>,
+      .cache_write = bound<set, CacheWriteParams, cpu::cache_write>,
+      .mla_absorbed = bound<set, MlaParams, cpu::mla_absorbed>,
+      .mla_expanded = bound<set, MlaParams, cpu::mla_expanded>,
+      .swiglu = bound<set, SwigluParams, cpu::swiglu>,
+      .route = bound<set, RouteParams, cpu::route>,
+      .experts = bound<set, ExpertsParams, cpu::experts>,
+      .add = bound<set, AddParams, cpu::add>,
+  };
+  return &ops;
+}
+
+#if defined(__x86_64__)
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+#else
+bool has_avx2() { return false; }
+bool has_avx512() { return false; }
+bool has_avx512_bf16() { return false; }
+#endif
+
+}  // namespace
+
+const Ops* cpu_ops_named(std::string_view name) {
+  if (name == "portable") return ops_of<portable>();
+  if (name == "avx2" && has_avx2()) return ops_of<avx2>();
+  if (name == "avx512" && has_avx512_bf16()) return ops_of<avx512_bf16>();
+  if (name == "avx512" && has_avx512()) return ops_of<avx512>();
+  return nullptr;
+}
+
+const Ops& cpu_ops() {
+  static const Ops& chosen = []() -> const Ops& {
+    for (const char* name : {"avx512", "avx2"})
+      if (const Ops* ops = cpu_ops_named(name)) return *ops;
+    return *cpu_ops_named("portable");
+  }();
+  return chosen;
+}
+
+}  // namespace fathom

@@ -1,0 +1,15 @@
+// Which instruction set runs? The widest one this machine has, asked of the CPU once.
+#pragma once
+
+#include <string_view>
+
+#include "kernels/ops.h"
+
+namespace fathom {
+
+const Ops& cpu_ops();
+
+// "portable", "avx2" or "avx512"; null when the machine (or the build) lacks it.
+const Ops* cpu_ops_named(std::string_view name);
+
+}  // namespace fathom
