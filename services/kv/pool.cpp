@@ -1,0 +1,84 @@
+#include "kv/pool.h"
+
+#include <sys/mman.h>
+
+#include <string>
+#include <utility>
+
+namespace fathom {
+namespace {
+
+DType dtype_of(const KvLayout& layout) { return layout.dtype == "bf16" ? DType::bf16 : DType::f32; }
+
+}  // namespace
+
+KvLayout mla_layout(DType dtype, int32_t layers, int32_t width, int32_t block_tokens) {
+  CHECK(dtype == DType::f32 || dtype == DType::bf16);
+  return {.kind = "mla",
+          .dtype = dtype == DType::f32 ? "f32" : "bf16",
+          .layers = layers,
+          .width = width,
+          .block_tokens = block_tokens,
+          .block_bytes = int64_t{layers} * block_tokens * width * dtype_bytes(dtype)};
+}
+
+Result<KvPool> KvPool::make(const KvLayout& layout, int32_t blocks) {
+  CHECK(blocks > 0 && layout.block_bytes > 0);
+  const int64_t stride = (layout.block_bytes + 63) / 64 * 64;
+  const auto bytes = static_cast<size_t>(stride) * static_cast<size_t>(blocks);
+  void* base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (base == MAP_FAILED)
+    return Error{Code::resource_exhausted,
+                 "no memory for " + std::to_string(blocks) + " KV blocks of " +
+                     std::to_string(stride) + " bytes",
+                 "kv_blocks"};
+  return KvPool(layout, blocks, static_cast<std::byte*>(base), stride);
+}
+
+KvPool::KvPool(KvPool&& other) noexcept
+    : layout_(std::move(other.layout_)),
+      blocks_(std::exchange(other.blocks_, 0)),
+      base_(std::exchange(other.base_, nullptr)),
+      stride_(other.stride_) {}
+
+KvPool& KvPool::operator=(KvPool&& other) noexcept {
+  std::swap(layout_, other.layout_);
+  std::swap(blocks_, other.blocks_);
+  std::swap(base_, other.base_);
+  std::swap(stride_, other.stride_);
+  return *this;
+}
+
+KvPool::~KvPool() {
+  if (base_ != nullptr)
+    ::munmap(base_, static_cast<size_t>(stride_) * static_cast<size_t>(blocks_));
+}
+
+LatentCache KvPool::layer(int32_t index, int32_t rank, int32_t rope) const {
+  CHECK(index >= 0 && index < layout_.layers && rank + rope == layout_.width);
+  const DType dtype = dtype_of(layout_);
+  const int64_t layer_bytes = int64_t{layout_.block_tokens} * layout_.width * dtype_bytes(dtype);
+  return {.base = base_ + index * layer_bytes,
+          .dtype = dtype,
+          .block_stride = stride_ / dtype_bytes(dtype),
+          .block_tokens = layout_.block_tokens,
+          .rank = rank,
+          .rope = rope};
+}
+
+std::byte* KvPool::at(BlockIndex index) const {
+  CHECK(index >= 0 && index < blocks_,
+        "block " + std::to_string(index) + " of " + std::to_string(blocks_));
+  return base_ + index * stride_;
+}
+
+std::span<std::byte> KvPool::block(BlockIndex index) {
+  return {at(index), static_cast<size_t>(layout_.block_bytes)};
+}
+
+std::span<const std::byte> KvPool::block(BlockIndex index) const {
+  return {at(index), static_cast<size_t>(layout_.block_bytes)};
+}
+
+}  // namespace fathom

@@ -1,0 +1,48 @@
+// Where do a worker's latents live? In one paged pool: a block holds `block_tokens` positions of
+// every layer, so that a block is one contiguous piece of memory to hash, send and receive. The
+// pool knows bytes only; who owns a block is kv/allocator.h.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "contract/drive.h"
+#include "kernels/ops.h"
+
+namespace fathom {
+
+class KvPool {
+ public:
+  // RESOURCE_EXHAUSTED when the machine does not give the memory. Pages are only taken when first
+  // written.
+  static Result<KvPool> make(const KvLayout& layout, int32_t blocks);
+  KvPool(KvPool&& other) noexcept;
+  KvPool& operator=(KvPool&& other) noexcept;
+  ~KvPool();
+
+  int32_t blocks() const { return blocks_; }
+  const KvLayout& layout() const { return layout_; }
+  // One layer of every block, as kernels see it; rank + rope is the layout's width.
+  LatentCache layer(int32_t index, int32_t rank, int32_t rope) const;
+  // layout().block_bytes bytes.
+  std::span<std::byte> block(BlockIndex index);
+  std::span<const std::byte> block(BlockIndex index) const;
+
+ private:
+  KvPool(const KvLayout& layout, int32_t blocks, std::byte* base, int64_t stride)
+      : layout_(layout), blocks_(blocks), base_(base), stride_(stride) {}
+  std::byte* at(BlockIndex index) const;
+
+  KvLayout layout_;
+  int32_t blocks_ = 0;
+  std::byte* base_ = nullptr;
+  int64_t stride_ = 0;  // bytes; a multiple of 64
+};
+
+// f32 or bf16; fills block_bytes.
+KvLayout mla_layout(DType dtype, int32_t layers, int32_t width, int32_t block_tokens);
+
+}  // namespace fathom

@@ -1,0 +1,83 @@
+#include "model/shard.h"
+
+#include <array>
+#include <string>
+
+namespace fathom {
+namespace {
+
+constexpr std::array kTable = {
+    ShardRule{"model.embed_tokens.weight", Split::replicate},
+    ShardRule{"model.norm.weight", Split::replicate},
+    ShardRule{"lm_head.weight", Split::rows},
+    ShardRule{"model.layers.*.input_layernorm.weight", Split::replicate},
+    ShardRule{"model.layers.*.post_attention_layernorm.weight", Split::replicate},
+    ShardRule{"model.layers.*.self_attn.q_a_proj.weight", Split::replicate},
+    ShardRule{"model.layers.*.self_attn.q_a_layernorm.weight", Split::replicate},
+    ShardRule{"model.layers.*.self_attn.q_b_proj.weight", Split::rows},
+    ShardRule{"model.layers.*.self_attn.q_proj.weight", Split::rows},
+    ShardRule{"model.layers.*.self_attn.kv_a_proj_with_mqa.weight", Split::replicate},
+    ShardRule{"model.layers.*.self_attn.kv_a_layernorm.weight", Split::replicate},
+    ShardRule{"model.layers.*.self_attn.kv_b_proj.weight", Split::rows},
+    ShardRule{"model.layers.*.self_attn.o_proj.weight", Split::columns},
+    ShardRule{"model.layers.*.mlp.gate_proj.weight", Split::rows},
+    ShardRule{"model.layers.*.mlp.up_proj.weight", Split::rows},
+    ShardRule{"model.layers.*.mlp.down_proj.weight", Split::columns},
+    ShardRule{"model.layers.*.mlp.gate.weight", Split::replicate},
+    ShardRule{"model.layers.*.mlp.gate.e_score_correction_bias", Split::replicate},
+    ShardRule{"model.layers.*.mlp.shared_experts.gate_proj.weight", Split::rows},
+    ShardRule{"model.layers.*.mlp.shared_experts.up_proj.weight", Split::rows},
+    ShardRule{"model.layers.*.mlp.shared_experts.down_proj.weight", Split::columns},
+    ShardRule{"model.layers.*.mlp.experts.*.gate_proj.weight", Split::experts},
+    ShardRule{"model.layers.*.mlp.experts.*.up_proj.weight", Split::experts},
+    ShardRule{"model.layers.*.mlp.experts.*.down_proj.weight", Split::experts},
+};
+
+bool digit(char c) { return c >= '0' && c <= '9'; }
+
+bool matches(std::string_view pattern, std::string_view name) {
+  size_t at = 0;
+  for (const char p : pattern) {
+    if (p != '*') {
+      if (at == name.size() || name[at++] != p) return false;
+      continue;
+    }
+    const size_t start = at;
+    while (at < name.size() && digit(name[at])) ++at;
+    if (at == start) return false;
+  }
+  return at == name.size();
+}
+
+}  // namespace
+
+std::span<const ShardRule> shard_table() { return kTable; }
+
+const ShardRule* find_shard_rule(std::string_view tensor) {
+  for (const auto& rule : kTable)
+    if (matches(rule.pattern, tensor)) return &rule;
+  return nullptr;
+}
+
+Status check_shardable(const ModelConfig& c, int32_t size) {
+  if (size < 1) return invalid("must be at least 1, is " + std::to_string(size), "tensor_parallel");
+  struct Dimension {
+    const char* key;
+    int32_t value;
+  };
+  const std::array dimensions = {
+      Dimension{"num_attention_heads", c.heads},
+      Dimension{"vocab_size", c.vocab},
+      Dimension{"intermediate_size", c.intermediate},
+      Dimension{"n_routed_experts", c.experts},
+      Dimension{"moe_intermediate_size * n_shared_experts", c.shared_intermediate()},
+  };
+  for (const auto& d : dimensions)
+    if (d.value % size != 0)
+      return invalid(std::string(d.key) + " is " + std::to_string(d.value) +
+                         ", which tensor_parallel " + std::to_string(size) + " does not divide",
+                     "tensor_parallel");
+  return {};
+}
+
+}  // namespace fathom

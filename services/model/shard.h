@@ -1,0 +1,45 @@
+// Which part of each weight belongs to a rank? One table: a pattern of tensor names -> how the
+// tensor is split over a tensor-parallel group. Rows and columns are cut into equal runs, so a
+// head, an expert or a slice of the vocabulary never straddles two ranks; `check_shardable` refuses
+// sizes for which that can not be.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/result.h"
+#include "model/config.h"
+
+namespace fathom {
+
+enum class Split : uint8_t {
+  replicate,  // every rank reads all of it
+  rows,       // outputs are divided: heads, intermediate channels, vocabulary
+  columns,    // inputs are divided; the ranks' results are summed
+  experts,    // whole tensors, by expert number
+};
+
+struct ShardRule {
+  std::string_view pattern;  // '*' stands for a number
+  Split split;
+};
+
+std::span<const ShardRule> shard_table();
+
+// The rule of a tensor; nullptr when the table has none.
+const ShardRule* find_shard_rule(std::string_view tensor);
+
+// A rank's place in its group.
+struct Shard {
+  int32_t rank = 0;
+  int32_t size = 1;
+  int32_t part(int32_t whole) const { return whole / size; }
+  int32_t begin(int32_t whole) const { return part(whole) * rank; }
+};
+
+// INVALID_ARGUMENT naming the config key and the numbers when the model can not be divided by
+// `size`.
+Status check_shardable(const ModelConfig& config, int32_t size);
+
+}  // namespace fathom

@@ -1,0 +1,82 @@
+// Where are one rank's weights? Views into the mapped checkpoint: nothing is copied but what a
+// kernel could not read in place (scale tables of a type other than float32, tensors the file left
+// unaligned). Names, shapes and types are checked against the config, so the forward may trust
+// every view.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "kernels/ops.h"
+#include "model/config.h"
+#include "model/safetensors.h"
+#include "model/shard.h"
+
+namespace fathom {
+
+struct DenseWeights {
+  Weight gate, up, down;  // gate.data is null where a model has no shared experts
+};
+
+struct DeepseekLayer {
+  Weight input_norm, post_norm;
+  Weight q_a, q_a_norm;  // null data when q_rank is 0
+  Weight q_b;            // or q_proj
+  Weight kv_a, kv_a_norm, kv_b, o;
+  DenseWeights dense;                  // the dense MLP, or the shared experts of an expert layer
+  Weight router;                       // null data in a dense layer
+  Weight router_bias;                  // float32
+  std::vector<ExpertWeights> experts;  // this rank's
+};
+
+struct DeepseekWeights {
+  Weight embed;  // [vocab, hidden]
+  Weight final_norm;
+  Weight lm_head;  // [vocab / ranks, hidden]
+  std::vector<DeepseekLayer> layers;
+};
+
+// Bytes a rank reads while it loads; called now and then with done <= total.
+using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
+
+// Owns what had to be copied; keep it and the checkpoint as long as the weights are used.
+class WeightReader {
+ public:
+  WeightReader(const Checkpoint& checkpoint, Shard shard)
+      : checkpoint_(checkpoint), shard_(shard) {}
+  WeightReader(const WeightReader&) = delete;
+  WeightReader& operator=(const WeightReader&) = delete;
+
+  // This rank's part of a matrix that is [rows, cols] in the checkpoint, as the shard table says.
+  Result<Weight> matrix(const std::string& name, int32_t rows, int32_t cols);
+  // A norm's or bias's values, as one row.
+  Result<Weight> vector(const std::string& name, int32_t width);
+  // The same widened to float32, exactly; a copy where it is stored otherwise.
+  Result<Weight> wide_vector(const std::string& name, int32_t width);
+  // Reads one byte of every page of the parts handed out, so that the first request does not pay
+  // for the disk.
+  void touch(const LoadProgress& progress) const;
+
+ private:
+  Result<Weight> view(const std::string& name, const std::vector<int64_t>& shape);
+  Status attach_scales(Weight& weight, const StoredTensor& tensor);
+  Error wrong(const StoredTensor& tensor, std::string what) const;
+  const std::byte* aligned(const StoredTensor& tensor);
+
+  const Checkpoint& checkpoint_;
+  Shard shard_;
+  std::deque<std::vector<float>> scales_;
+  std::deque<std::vector<uint64_t>> copies_;
+  std::vector<Weight> parts_;
+};
+
+// All weights of one rank. Tensors the forward does not use (the multi-token-prediction layer) are
+// ignored.
+Result<DeepseekWeights> read_deepseek_weights(const ModelConfig& config, Shard shard,
+                                              WeightReader& reader);
+
+}  // namespace fathom
