@@ -1,8 +1,8 @@
-// Who runs where, with which memory, and until when? The router's brain: continuous batching as a pure state
-// machine. It does no I/O, starts no threads and reads no clock; the same calls give the same decisions.
-// Invariants, checked after every call in tests: the blocks reserved on a worker never exceed its capacity;
-// emitted tokens of a request have no gap and no repeat; every accepted request ends exactly once; a finished
-// request owns no block anywhere.
+// Who runs where, with which memory, and until when? The router's brain: continuous batching as a
+// pure state machine. It does no I/O, starts no threads and reads no clock; the same calls give the
+// same decisions. Invariants, checked after every call in tests: the blocks reserved on a worker
+// never exceed its capacity; emitted tokens of a request have no gap and no repeat; every accepted
+// request ends exactly once; a finished request owns no block anywhere.
 #pragma once
 
 #include <cstdint>
@@ -19,14 +19,16 @@
 namespace fathom {
 
 struct BatcherConfig {
-  int32_t queue_max = 1024;          // waiting requests; one more is refused with RESOURCE_EXHAUSTED
+  int32_t queue_max = 1024;  // waiting requests; one more is refused with RESOURCE_EXHAUSTED
   int32_t queue_tokens_max = 8'000'000;
-  int32_t tenant_queue_max = 1024;   // of one tenant
-  int32_t lease_tokens = 64;         // granted at a time: one renewal per ~64 tokens
-  int32_t step_token_budget = 512;   // most tokens of one worker step; decode rows first, then prompt chunks
-  int32_t recoveries_max = 16;       // placements of one request lost to failures before it fails UNAVAILABLE
+  int32_t tenant_queue_max = 1024;  // of one tenant
+  int32_t lease_tokens = 64;        // granted at a time: one renewal per ~64 tokens
+  int32_t step_token_budget =
+      512;  // most tokens of one worker step; decode rows first, then prompt chunks
+  int32_t recoveries_max =
+      16;  // placements of one request lost to failures before it fails UNAVAILABLE
   Duration retry_after = Duration::seconds(1);  // told to refused clients
-  uint64_t epoch = 0;                // goes into Hello and the sequence ids
+  uint64_t epoch = 0;                           // goes into Hello and the sequence ids
 };
 
 // A request of one gateway, globally.
@@ -72,8 +74,8 @@ class Batcher {
   explicit Batcher(const BatcherConfig& config);
   ~Batcher();
 
-  // A worker's stream is open and its Welcome has come. Refused, naming the field, when it can not serve
-  // beside the others (model_digest, kv layout, vocab).
+  // A worker's stream is open and its Welcome has come. Refused, naming the field, when it can not
+  // serve beside the others (model_digest, kv layout, vocab).
   Status worker_up(WorkerId worker, const Welcome& welcome);
   void worker_down(WorkerId worker);
   void report(WorkerId worker, const Report& report, Instant now);
@@ -90,7 +92,8 @@ class Batcher {
   BatcherStats stats() const;
   std::vector<RequestTrace> take_traces();  // of requests that ended since the last call
   bool idle() const;                        // no request waits or runs
-  // Walks everything and compares it with the account above; CHECKs on a difference. For tests and idle time.
+  // Walks everything and compares it with the account above; CHECKs on a difference. For tests and
+  // idle time.
   void check_integrity() const;
 
  private:
