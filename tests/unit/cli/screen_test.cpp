@@ -1,0 +1,50 @@
+#include "cli/screen.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <vector>
+
+namespace fathom {
+namespace {
+
+class Recorder final : public Screen {
+ public:
+  void line(const std::string& text) override { seen.push_back("line " + text); }
+  void progress(const std::string& text) override { seen.push_back("progress " + text); }
+  void piece(const std::string& text) override { seen.push_back("piece " + text); }
+  void error(const std::string& text) override { seen.push_back("error " + text); }
+  void ready() override { seen.push_back("ready"); }
+  std::vector<std::string> seen;
+};
+
+TEST(PipeScreen, the_process_in_front_shows_the_same) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  const auto pipe = make_pipe_screen(ends[1]);
+  pipe->progress("loading");
+  pipe->piece("two\nlines");
+  pipe->ready();
+  pipe->line("nobody waits for this");
+  Recorder recorder;
+  EXPECT_TRUE(relay_screen(ends[0], recorder));
+  EXPECT_EQ(recorder.seen,
+            (std::vector<std::string>{"progress loading", "piece two\nlines", "ready"}));
+  ::close(ends[0]);
+}
+
+TEST(PipeScreen, an_error_or_a_lost_process_is_not_ready) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  auto pipe = make_pipe_screen(ends[1]);
+  pipe->error("port 1 is in use");
+  Recorder recorder;
+  EXPECT_FALSE(relay_screen(ends[0], recorder));
+  EXPECT_EQ(recorder.seen.back(), "error port 1 is in use");
+  pipe.reset();
+  EXPECT_FALSE(relay_screen(ends[0], recorder));
+  ::close(ends[0]);
+}
+
+}  // namespace
+}  // namespace fathom
