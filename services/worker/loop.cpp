@@ -1,0 +1,208 @@
+#include "worker/loop.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "base/log.h"
+
+namespace fathom {
+namespace {
+
+constexpr const char* kEnded = "the sequence has ended";
+
+}  // namespace
+
+Loop::Loop(Engine& engine, Fetcher& fetcher, const Clock& clock, const LoopConfig& config,
+           WorkerMetrics& metrics, Sink sink)
+    : engine_(engine),
+      clock_(clock),
+      config_(config),
+      metrics_(metrics),
+      sink_(std::move(sink)),
+      pool_(engine.info().blocks),
+      exports_(engine, clock, {.instance = config.instance, .patience = config.ticket_patience},
+               metrics, [this] { inbox_.wake(); }),
+      imports_(engine, fetcher, metrics, clock,
+               [this](FetchEnd end) { inbox_.put(std::move(end)); }),
+      step_token_budget_(config.step_token_budget) {
+  metrics_.kv_blocks.Set(pool_.total());
+  observe_state();
+}
+
+Loop::~Loop() = default;
+
+SequenceLimits Loop::limits() const {
+  const EngineInfo& info = engine_.info();
+  return {
+      .vocab = info.vocab, .context_max = info.context_max, .block_tokens = info.kv.block_tokens};
+}
+
+Result<Welcome> Loop::on_hello(const Hello& hello) {
+  if (hello.protocol != kProtocolVersion)
+    return Error{Code::failed_precondition,
+                 "this worker speaks protocol " + std::to_string(kProtocolVersion) +
+                     ", the router " + std::to_string(hello.protocol),
+                 "protocol"};
+  {
+    const std::lock_guard lock(epoch_mutex_);
+    if (hello.epoch < epoch_)
+      return Error{Code::failed_precondition, "a newer router drives this worker", "epoch"};
+    epoch_ = hello.epoch;
+  }
+  ++resets_asked_;
+  inbox_.put(RouterReset{.step_token_budget = hello.step_token_budget});
+  const EngineInfo& info = engine_.info();
+  return Welcome{.instance = config_.instance,
+                 .role = config_.role,
+                 .model = config_.model,
+                 .model_digest = info.model_digest,
+                 .kv = info.kv,
+                 .blocks = info.blocks,
+                 .rows_max = config_.rows_max,
+                 .context_max = info.context_max,
+                 .vocab = info.vocab,
+                 .tensor_parallel = info.tensor_parallel,
+                 .fetch_address = config_.fetch_address};
+}
+
+void Loop::on_edits(Edits edits) { inbox_.put(std::move(edits)); }
+void Loop::on_router_gone() {
+  ++resets_asked_;
+  inbox_.put(RouterReset{});
+}
+void Loop::drain() { inbox_.put(DrainRequest{}); }
+void Loop::stop() { inbox_.put(StopRequest{}); }
+
+void Loop::take_messages() {
+  inbox_.take(messages_);
+  for (const LoopMessage& message : messages_)
+    std::visit([this](const auto& m) { apply(m); }, message);
+  exports_.expire();
+}
+
+bool Loop::turn() {
+  take_messages();
+  if (!make_plan()) {
+    observe_state();
+    const bool said = news_;
+    if (news_) send_report();
+    if (draining_ && sequences_.empty()) drained_ = true;
+    return said || !messages_.empty();
+  }
+  const Instant began = clock_.now();
+  Result<StepResult> result = engine_.step(plan_);
+  const Duration took = clock_.now() - began;
+  if (!result.ok()) {
+    engine_status_ = result.error();
+    return false;
+  }
+  CHECK(result->rows.size() == shares_.size(), "the engine answers every row");
+  for (size_t i = 0; i < shares_.size(); ++i)
+    digest(*sequences_[static_cast<size_t>(shares_[i].index)], shares_[i], plan_.rows[i],
+           result->rows[i]);
+  ++steps_;
+  report_.step_us = static_cast<uint64_t>(std::max<int64_t>(took.ns / 1000, 1));
+  observe_step(took);
+  // Peers that fetch an ended sequence hear of it after the router, which would else take it for a
+  // failure.
+  send_report();
+  for (const auto& [seq, why] : ended_) forget(seq, why);
+  ended_.clear();
+  observe_state();
+  return true;
+}
+
+Status Loop::run() {
+  while (!stopped_ && !drained_ && engine_status_.ok()) {
+    if (turn() || !engine_status_.ok()) continue;
+    if (stopped_ || drained_) break;
+    inbox_.wait(exports_.next_deadline() - clock_.now());
+  }
+  drop_everything();  // what still runs ends here; peers that fetch from us hear it
+  return engine_status_;
+}
+
+bool Loop::make_plan() {
+  runnable_.clear();
+  for (const auto& sequence : sequences_)
+    runnable_.push_back(
+        {.tokens = sequence->pending(), .decode = sequence->phase() == Phase::decoding});
+  plan(runnable_, {.tokens_max = step_token_budget_, .rows_max = config_.rows_max, .turn = steps_},
+       shares_);
+  plan_.rows.clear();
+  for (const Share& share : shares_)
+    plan_.rows.push_back(sequences_[static_cast<size_t>(share.index)]->row(share.tokens));
+  return !shares_.empty();
+}
+
+void Loop::digest(Sequence& sequence, const Share& share, const StepRow& row,
+                  StepRowResult& result) {
+  const bool prompt_chunk = sequence.phase() == Phase::prefilling;
+  if (prompt_chunk)
+    report_.prefill_tokens += share.tokens;
+  else
+    ++report_.decode_rows;
+  if (result.status.ok() && row.sample &&
+      (result.token < 0 || result.token >= engine_.info().vocab))
+    result.status = Error{Code::internal, "the engine drew no token", "token"};
+  if (!result.status.ok()) {
+    report_.failed.push_back({sequence.id(), result.status.error()});
+    metrics_.failed_sequences.Increment();
+    ended_.emplace_back(sequence.id(), result.status.error());
+    return;
+  }
+  Row out{.seq = sequence.id(), .first = sequence.emitted()};
+  if (row.sample) {
+    out.tokens.push_back(result.token);
+    if (row.state.sampling->logprobs >= 0) out.logprobs.push_back(std::move(result.logprob));
+  }
+  out.prompt_logprobs = std::move(result.target_logprobs);
+  out.finish = sequence.advance(share.tokens, row.sample ? result.token : -1, limits());
+  out.computed = sequence.computed();
+  if (sequence.handoff()) exports_.progress(sequence.id(), sequence.computed());
+  if (out.finish != Finish::none)
+    ended_.emplace_back(sequence.id(), Error{Code::not_found, kEnded, "seq"});
+  report_.rows.push_back(std::move(out));
+}
+
+void Loop::send_report() {
+  report_.step = steps_;
+  report_.free_blocks = pool_.free();
+  for (const auto& [seq, why] : ended_)
+    report_.free_blocks += static_cast<int32_t>(pool_.owned(seq).size());
+  report_.draining = draining_;
+  Report report = std::exchange(report_, {});
+  news_ = false;
+  // Nothing about an earlier router's sequences reaches a later one.
+  if (resets_asked_ == resets_applied_) sink_(std::move(report));
+}
+
+void Loop::observe_step(Duration took) {
+  auto& seconds = report_.prefill_tokens == 0 ? metrics_.step_seconds_decode
+                  : report_.decode_rows == 0  ? metrics_.step_seconds_prefill
+                                              : metrics_.step_seconds_mixed;
+  seconds.Observe(took.to_seconds());
+  metrics_.step_rows.Observe(static_cast<double>(shares_.size()));
+  if (report_.prefill_tokens > 0) metrics_.step_prefill_tokens.Observe(report_.prefill_tokens);
+  metrics_.prompt_tokens.Increment(report_.prefill_tokens);
+  size_t drawn = 0;
+  for (const Row& row : report_.rows) drawn += row.tokens.size();
+  metrics_.generated_tokens.Increment(static_cast<double>(drawn));
+}
+
+void Loop::observe_state() {
+  std::array<int32_t, kPhases> count{};
+  int64_t owned = 0;
+  for (const auto& sequence : sequences_) {
+    ++count[static_cast<size_t>(sequence->phase())];
+    owned += static_cast<int64_t>(sequence->blocks().size());
+  }
+  for (size_t i = 0; i < count.size(); ++i) metrics_.sequences[i]->Set(count[i]);
+  const int32_t taken = pool_.total() - pool_.free();
+  metrics_.kv_blocks_free.Set(pool_.free());
+  metrics_.kv_usage_ratio.Set(pool_.total() > 0 ? static_cast<double>(taken) / pool_.total() : 0);
+  metrics_.kv_blocks_of_finished.Set(static_cast<double>(taken - owned));
+}
+
+}  // namespace fathom

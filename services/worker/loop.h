@@ -1,0 +1,129 @@
+// Who turns the crank? One thread: at each step boundary it applies the edits that wait, plans,
+// lets the engine run the step and reports once for all sequences; with nothing to compute it
+// sleeps. Everything it needs is handed in, and turn() does one boundary and step, so tests drive
+// it without threads. Invariants: a block is free or belongs to a sequence; a sequence ends with
+// one finish, one failure or a Drop, and its blocks are free from then on; an edit that breaks the
+// contract fails its sequence and nothing else. docs/worker.md has the states and the failures.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "contract/drive.h"
+#include "engine/engine.h"
+#include "kv/allocator.h"
+#include "net/drive_service.h"
+#include "net/fetch.h"
+#include "worker/inbox.h"
+#include "worker/metrics.h"
+#include "worker/plan.h"
+#include "worker/sequence.h"
+#include "worker/transfer.h"
+
+namespace fathom {
+
+struct LoopConfig {
+  Role role = Role::both;
+  std::string model;          // served name
+  std::string fetch_address;  // where peers reach our BlockSource
+  uint64_t instance = 0;      // random per start
+  int32_t rows_max = 256;     // sequences held at once
+  int32_t step_token_budget = 512;
+  Duration ticket_patience = Duration::seconds(10);
+};
+
+class Loop final : public DriveHandler {
+ public:
+  // Called on the loop's thread for each report; must not block.
+  using Sink = std::function<void(Report)>;
+  // Everything outlives the loop.
+  Loop(Engine& engine, Fetcher& fetcher, const Clock& clock, const LoopConfig& config,
+       WorkerMetrics& metrics, Sink sink);
+  ~Loop() override;
+
+  // From any thread.
+  Result<Welcome> on_hello(const Hello& hello) override;
+  void on_edits(Edits edits) override;
+  void on_router_gone() override;
+  BlockSource& source() { return exports_; }
+  void drain();  // say so to the router; drained() once nothing runs
+  void stop();   // ends run()
+  bool drained() const { return drained_; }
+
+  // On the loop's thread. One boundary and at most one step; false when there was nothing to do.
+  bool turn();
+  // Turns until stop() or, while draining, until nothing runs. An error: the engine's group is
+  // broken.
+  Status run();
+
+ private:
+  void take_messages();
+  void apply(const RouterReset& reset);
+  void apply(const Edits& edits);
+  void apply(const FetchEnd& end);
+  void apply(DrainRequest);
+  void apply(StopRequest) { stopped_ = true; }
+  Status edit(const Hello&) { return {}; }
+  Status edit(const Prefill& edit);
+  Status edit(const Receive& edit);
+  Status edit(const Decode& edit);
+  Status edit(const Renew& edit);
+  Status edit(const Drop& edit);
+
+  Status admit(SeqId seq, int32_t blocks) const;
+  Status room_for(int32_t blocks) const;
+  void fail(SeqId seq, const Error& why);
+  // Ends every use of the sequence's blocks, frees them and forgets it. `why` is told to peers that
+  // fetch it.
+  void forget(SeqId seq, const Error& why);
+
+  void drop_everything();
+
+  bool make_plan();
+  void digest(Sequence& sequence, const Share& share, const StepRow& row, StepRowResult& result);
+  void send_report();
+  void observe_step(Duration took);
+  void observe_state();
+  SequenceLimits limits() const;
+
+  Engine& engine_;
+  const Clock& clock_;
+  const LoopConfig config_;
+  WorkerMetrics& metrics_;
+  const Sink sink_;
+  Inbox inbox_;
+  BlockPool pool_;
+  Exports exports_;
+  Imports imports_;
+
+  std::mutex epoch_mutex_;
+  uint64_t epoch_ = 0;
+  std::atomic<uint64_t> resets_asked_ = 0;  // RouterResets put into the inbox
+  std::atomic<bool> drained_ = false;
+
+  // The loop's thread alone.
+  std::vector<std::unique_ptr<Sequence>> sequences_;  // in order of admission
+  std::unordered_map<SeqId, Sequence*> by_id_;
+  std::vector<LoopMessage> messages_;
+  std::vector<Runnable> runnable_;
+  std::vector<Share> shares_;
+  Plan plan_;
+  std::vector<std::pair<SeqId, Error>> ended_;  // by this step: forgotten once its report left
+  Report report_;
+  bool news_ = false;  // report_ says something beside a step
+  uint64_t resets_applied_ = 0;
+  uint64_t steps_ = 0;
+  int32_t step_token_budget_ = 0;
+  bool draining_ = false;
+  bool stopped_ = false;
+  Status engine_status_;
+};
+
+}  // namespace fathom

@@ -1,0 +1,98 @@
+// Where does one sequence stand in the worker, and what does a step change? A plain record with the
+// few moves it can make; the loop owns it and the engine reads it through StepRow. Invariant:
+// tokens.size() - computed is what is left to compute, it is 1 for a decoding sequence, and no move
+// grants a token the lease does not cover.
+//
+//   Prefill -> prefilling -> decoding <-> paused (lease used up)      Receive -> receiving ->
+//   resident -> decoding
+//                         -> holding (handoff: blocks kept until Drop)
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "contract/drive.h"
+#include "engine/engine.h"
+#include "kernels/sample.h"
+
+namespace fathom {
+
+enum class Phase : uint8_t { prefilling, decoding, paused, holding, receiving, resident };
+inline constexpr int kPhases = 6;
+std::string_view phase_name(Phase phase);
+
+// What the engine behind the worker can take; edits outside of it are refused.
+struct SequenceLimits {
+  int32_t vocab = 0;
+  int32_t context_max = 0;
+  int32_t block_tokens = 0;
+};
+
+// INVALID_ARGUMENT naming the field, for an edit that breaks the contract by itself.
+Status check_edit(const Prefill& edit, const SequenceLimits& limits);
+Status check_edit(const Receive& edit, const SequenceLimits& limits);
+Status check_edit(const Decode& edit, const SequenceLimits& limits);
+Status check_edit(const Renew& edit);
+
+class Sequence {
+ public:
+  // Of checked edits.
+  Sequence(const Prefill& edit, std::span<const BlockIndex> blocks);
+  Sequence(const Receive& edit, std::span<const BlockIndex> blocks);
+
+  SeqId id() const { return id_; }
+  Phase phase() const { return phase_; }
+  bool handoff() const { return handoff_; }
+  uint64_t key() const { return key_; }
+  const std::vector<BlockIndex>& blocks() const { return blocks_; }
+  const std::vector<TokenId>& tokens() const { return tokens_; }
+  int32_t computed() const { return computed_; }
+  int32_t lease() const { return lease_; }
+  int32_t emitted() const { return static_cast<int32_t>(tokens_.size()) - prompt_tokens_; }
+
+  // Positions to compute before the next token; 0 when the sequence waits for an edit or for its
+  // KV.
+  int32_t pending() const;
+  // RESOURCE_EXHAUSTED when the blocks do not cover what the lease permits.
+  Status covered(const SequenceLimits& limits) const;
+
+  // The next `count` pending tokens as a row of a step. Spans point into this sequence.
+  StepRow row(int32_t count);
+  // That row was computed; `token` is what was drawn, -1 without a draw. Says whether the sequence
+  // ended.
+  Finish advance(int32_t count, TokenId token, const SequenceLimits& limits);
+
+  // INVALID_ARGUMENT when the edit does not fit the state.
+  Status start(const Decode& edit);  // resident, or receiving: then it starts on arrival
+  Status renew(int32_t lease, std::span<const BlockIndex> blocks);  // blocks: all it owns now
+  void arrived();  // every block of a receiving sequence is in place
+
+ private:
+  bool draws() const { return lease_ > 0 && emitted() < sampling_.max_tokens; }
+  void resume();
+  void begin_counts();
+  void count(TokenId token, int32_t in_output);
+  Finish emit(TokenId token, const SequenceLimits& limits);
+
+  SeqId id_;
+  Phase phase_;
+  bool handoff_ = false;
+  bool counting_ = false;  // a penalty is on
+  bool started_ = false;   // a received sequence whose Decode has come
+  uint64_t key_ = 0;
+  int32_t prompt_tokens_ = 0;
+  int32_t computed_ = 0;  // positions whose KV is in place
+  int32_t moving_ = 0;    // positions whose KV a receiving sequence waits for
+  int32_t lease_ = 0;
+  Sampling sampling_;
+  std::vector<TokenId> tokens_;
+  std::vector<BlockIndex> blocks_;
+  std::vector<TokenCount> counts_;  // sorted by token; empty unless counting_
+  std::vector<TokenId> targets_;    // of the row being computed
+};
+
+}  // namespace fathom
