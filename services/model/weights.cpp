@@ -41,6 +41,8 @@ float widen_half(uint16_t h) {
   return std::bit_cast<float>(std::bit_cast<uint32_t>(value) | sign);
 }
 
+uint64_t row_bytes(const Weight& w) { return static_cast<uint64_t>(w.cols * dtype_bytes(w.dtype)); }
+
 // One value of a scale table; NaN for a type that can not be one.
 float widen(StoredType type, const std::byte* at) {
   uint16_t half = 0;
@@ -162,23 +164,27 @@ Result<Weight> WeightReader::wide_vector(const std::string& name, int32_t width)
   return w;
 }
 
-void WeightReader::touch(const LoadProgress& progress) const {
-  const auto row_bytes = [](const Weight& w) {
-    return static_cast<uint64_t>(w.cols * dtype_bytes(w.dtype));
-  };
-  uint64_t total = 0, done = 0;
+uint64_t WeightReader::bytes() const {
+  uint64_t total = 0;
   for (const Weight& w : parts_) total += row_bytes(w) * static_cast<uint64_t>(w.rows);
+  return total;
+}
+
+void WeightReader::touch(const LoadProgress& progress) const {
+  const uint64_t total = bytes();
+  uint64_t done = 0;
   unsigned char sum = 0;
   for (const Weight& w : parts_) {
     const auto* data = static_cast<const volatile unsigned char*>(w.data);
     const auto stride = static_cast<uint64_t>(w.row_stride * dtype_bytes(w.dtype));
+    const auto rows = static_cast<uint64_t>(w.rows);
     const bool whole = stride == row_bytes(w);
-    const uint64_t runs = whole ? 1 : static_cast<uint64_t>(w.rows);
-    const uint64_t length = whole ? row_bytes(w) * static_cast<uint64_t>(w.rows) : row_bytes(w);
+    const uint64_t runs = whole ? 1 : rows;
+    const uint64_t length = whole ? row_bytes(w) * rows : row_bytes(w);
     for (uint64_t run = 0; run < runs; ++run)
       for (uint64_t at = 0; at < length; at += kPage)
         sum = static_cast<unsigned char>(sum + data[run * stride + at]);
-    done += row_bytes(w) * static_cast<uint64_t>(w.rows);
+    done += row_bytes(w) * rows;
     if (progress) progress(done, total);
   }
   static_cast<void>(sum);

@@ -57,6 +57,8 @@ class WeightReader {
   Result<Weight> vector(const std::string& name, int32_t width);
   // The same widened to float32, exactly; a copy where it is stored otherwise.
   Result<Weight> wide_vector(const std::string& name, int32_t width);
+  // Size of all parts handed out.
+  uint64_t bytes() const;
   // Reads one byte of every page of the parts handed out, so that the first request does not pay
   // for the disk.
   void touch(const LoadProgress& progress) const;

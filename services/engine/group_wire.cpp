@@ -1,0 +1,72 @@
+#include "engine/group_wire.h"
+
+#include <cstring>
+
+namespace fathom {
+namespace {
+
+// Everything on this wire is int32, so views into it need no copies.
+static_assert(sizeof(TokenId) == 4 && sizeof(BlockIndex) == 4);
+
+void put(std::vector<std::byte>& out, std::span<const int32_t> values) {
+  const auto bytes = std::as_bytes(values);
+  out.insert(out.end(), bytes.begin(), bytes.end());
+}
+
+void put(std::vector<std::byte>& out, int32_t value) { put(out, std::span(&value, 1)); }
+
+class Words {
+ public:
+  explicit Words(std::span<const std::byte> bytes)
+      : words_(reinterpret_cast<const int32_t*>(bytes.data()), bytes.size() / 4) {}
+  bool take(int64_t count, std::span<const int32_t>& out) {
+    if (count < 0 || static_cast<uint64_t>(count) > words_.size() - at_) return false;
+    out = words_.subspan(at_, static_cast<size_t>(count));
+    at_ += static_cast<size_t>(count);
+    return true;
+  }
+  bool done() const { return at_ == words_.size(); }
+
+ private:
+  std::span<const int32_t> words_;
+  size_t at_ = 0;
+};
+
+Error torn() { return {Code::data_loss, "the leader's step is torn", "group"}; }
+
+}  // namespace
+
+void encode_step(const StepBatch& step, std::vector<std::byte>& out) {
+  out.clear();
+  put(out, static_cast<int32_t>(step.sequences.size()));
+  put(out, static_cast<int32_t>(step.logit_rows.size()));
+  for (const auto& s : step.sequences) {
+    put(out, static_cast<int32_t>(s.tokens.size()));
+    put(out, static_cast<int32_t>(s.blocks.size()));
+    put(out, s.position);
+    put(out, s.prompt_tokens);
+    put(out, s.tokens);
+    put(out, s.blocks);
+  }
+  put(out, step.logit_rows);
+}
+
+Status decode_step(std::span<const std::byte> bytes, StepBatch& out) {
+  out.sequences.clear();
+  Words words(bytes);
+  std::span<const int32_t> head, row, part;
+  if (!words.take(2, head)) return torn();
+  for (int32_t i = 0; i < head[0]; ++i) {
+    BatchSequence s;
+    if (!words.take(4, row)) return torn();
+    if (!words.take(row[0], s.tokens) || !words.take(row[1], s.blocks)) return torn();
+    s.position = row[2];
+    s.prompt_tokens = row[3];
+    out.sequences.push_back(s);
+  }
+  if (!words.take(head[1], part) || !words.done()) return torn();
+  out.logit_rows.assign(part.begin(), part.end());
+  return {};
+}
+
+}  // namespace fathom

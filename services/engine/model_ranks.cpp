@@ -1,0 +1,132 @@
+#include "engine/model_ranks.h"
+
+#include <mutex>
+#include <numeric>
+
+#include "kernels/cpu/lanes.h"
+#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/table.h"
+#include "model/digest.h"
+
+namespace fathom {
+namespace {
+
+Status check_settings(const TpEngineConfig& c) {
+  const auto positive = [](int64_t value, const char* name) -> Status {
+    if (value < 1) return invalid("must be at least 1, is " + std::to_string(value), name);
+    return {};
+  };
+  FATHOM_CHECKED(positive(c.tensor_parallel, "tensor_parallel"));
+  FATHOM_CHECKED(positive(c.threads_per_rank, "threads_per_rank"));
+  FATHOM_CHECKED(positive(c.block_tokens, "block_tokens"));
+  FATHOM_CHECKED(positive(c.group.processes, "group.processes"));
+  if (c.tensor_parallel % c.group.processes != 0)
+    return invalid("tensor_parallel " + std::to_string(c.tensor_parallel) + " is not divided by " +
+                       std::to_string(c.group.processes) + " processes",
+                   "group.processes");
+  if (c.group.process < 0 || c.group.process >= c.group.processes)
+    return invalid("is " + std::to_string(c.group.process) + ", outside 0 to " +
+                       std::to_string(c.group.processes - 1),
+                   "group.process");
+  return {};
+}
+
+Result<const Ops*> choose_kernels(const std::string& name) {
+  if (name.empty()) return &cpu_ops();
+  const Ops* ops = cpu_ops_named(name);
+  if (ops == nullptr)
+    return invalid("\"" + name + "\" is not available on this machine", "kernels");
+  return ops;
+}
+
+// Adds up what the ranks of a process report, each from its own thread.
+class SharedProgress {
+ public:
+  SharedProgress(const LoadProgress& sink, uint64_t total, int32_t ranks)
+      : sink_(sink), total_(total), done_(static_cast<size_t>(ranks)) {}
+  void report(int32_t rank, uint64_t done) {
+    if (!sink_) return;
+    const std::scoped_lock lock(mutex_);
+    done_[static_cast<size_t>(rank)] = done;
+    sink_(std::accumulate(done_.begin(), done_.end(), uint64_t{0}), total_);
+  }
+
+ private:
+  const LoadProgress& sink_;
+  uint64_t total_;
+  std::mutex mutex_;
+  std::vector<uint64_t> done_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ModelRanks>> ModelRanks::load(const TpEngineConfig& config,
+                                                     const LoadProgress& progress) {
+  FATHOM_CHECKED(check_settings(config));
+  std::unique_ptr<ModelRanks> out(new ModelRanks());
+  FATHOM_TRY(out->ops_, choose_kernels(config.kernels));
+  const std::string file = config.model_dir + "/config.json";
+  FATHOM_TRY(const std::string text, read_text_file(file));
+  FATHOM_TRY(out->model_, parse_model_config(text, file));
+  FATHOM_CHECKED(check_shardable(out->model_, config.tensor_parallel));
+  FATHOM_TRY(Checkpoint checkpoint, Checkpoint::open(config.model_dir));
+  out->checkpoint_ = std::make_unique<Checkpoint>(std::move(checkpoint));
+  out->digest_ = model_digest(text, *out->checkpoint_);
+  out->compute_ = config.compute;
+  out->layout_ = mla_layout(config.compute == Compute::float32 ? DType::f32 : DType::bf16,
+                            out->model_.layers, out->model_.latent_width(), config.block_tokens);
+  FATHOM_CHECKED(out->read_weights(config, progress));
+  return out;
+}
+
+Status ModelRanks::read_weights(const TpEngineConfig& config, const LoadProgress& progress) {
+  const int32_t local = config.tensor_parallel / config.group.processes;
+  ranks_.resize(static_cast<size_t>(local));
+  threads_ = std::make_unique<RankThreads>(local);
+  barrier_ = std::make_unique<BreakableBarrier>(local);
+  uint64_t total = 0;
+  for (int32_t i = 0; i < local; ++i) {
+    Rank& rank = ranks_[static_cast<size_t>(i)];
+    const Shard shard{config.group.process * local + i, config.tensor_parallel};
+    rank.reader = std::make_unique<WeightReader>(*checkpoint_, shard);
+    FATHOM_TRY(rank.weights, read_deepseek_weights(model_, shard, *rank.reader));
+    rank.lanes = make_lanes(config.threads_per_rank);
+    rank.scratch = make_scratch();
+    total += rank.reader->bytes();
+  }
+  SharedProgress shared(progress, total, local);
+  threads_->run([&](int32_t rank) {
+    ranks_[static_cast<size_t>(rank)].reader->touch(
+        [&](uint64_t done, uint64_t) { shared.report(rank, done); });
+  });
+  return {};
+}
+
+Status ModelRanks::start(std::vector<std::unique_ptr<Comm>> comms, int32_t blocks) {
+  CHECK(comms.size() == ranks_.size() && !pool_);
+  FATHOM_TRY(KvPool pool, KvPool::make(layout_, blocks));
+  pool_.emplace(std::move(pool));
+  for (size_t i = 0; i < ranks_.size(); ++i) {
+    Rank& rank = ranks_[i];
+    rank.comm = std::move(comms[i]);
+    DeepseekRankParts parts{.config = &model_,
+                            .weights = &rank.weights,
+                            .ops = ops_,
+                            .context = {rank.lanes.get(), rank.scratch.get(), compute_},
+                            .comm = rank.comm.get(),
+                            .barrier = ranks_.size() > 1 ? barrier_.get() : nullptr,
+                            .writes_cache = i == 0};
+    for (int32_t layer = 0; layer < model_.layers; ++layer)
+      parts.caches.push_back(pool_->layer(layer, model_.kv_rank, model_.rope));
+    rank.forward = std::make_unique<DeepseekRank>(std::move(parts));
+  }
+  return {};
+}
+
+Status ModelRanks::forward(int32_t local, const Batch& batch, const LogitsSink& sink) {
+  Status status = ranks_[static_cast<size_t>(local)].forward->forward(batch, sink);
+  if (!status.ok()) barrier_->give_up();
+  return status;
+}
+
+}  // namespace fathom

@@ -1,0 +1,189 @@
+#include "engine/tp_engine.h"
+
+#include <filesystem>
+#include <mutex>
+
+#include "engine/leader.h"
+#include "engine/model_ranks.h"
+
+namespace fathom {
+namespace {
+
+// Why a row of logits was asked for.
+struct LogitUse {
+  size_t row = 0;       // of the plan
+  size_t token = 0;     // index into its tokens
+  bool sample = false;  // draw the next token
+  TokenId target = -1;  // score this one, unless negative
+};
+
+Status fits(const StepRow& row, const EngineInfo& info) {
+  CHECK(!row.tokens.empty() && row.position >= 0);
+  CHECK(row.targets.empty() || row.targets.size() == row.tokens.size());
+  const int64_t end = row.position + static_cast<int64_t>(row.tokens.size());
+  CHECK(blocks_for(end, info.kv.block_tokens) <= static_cast<int64_t>(row.blocks.size()),
+        "blocks do not cover the row");
+  for (const BlockIndex b : row.blocks) CHECK(b >= 0 && b < info.blocks, "no such block");
+  if (end > info.context_max)
+    return Error{Code::out_of_range,
+                 "position " + std::to_string(end) + " is beyond the context of " +
+                     std::to_string(info.context_max),
+                 "tokens"};
+  for (const TokenId t : row.tokens)
+    if (t < 0 || t >= info.vocab)
+      return Error{Code::invalid_argument,
+                   "a token id lies outside the vocabulary of " + std::to_string(info.vocab),
+                   "tokens"};
+  return {};
+}
+
+class TpEngine final : public Engine {
+ public:
+  TpEngine(const TpEngineConfig& config, std::unique_ptr<ModelRanks> ranks, int32_t blocks)
+      : config_(config),
+        ranks_(std::move(ranks)),
+        feed_(*ranks_, config.group.processes),
+        rules_{.block_tokens = config.block_tokens,
+               .expanded_prompt_min = config.expanded_prompt_min} {
+    const ModelConfig& m = ranks_->model();
+    const std::string name =
+        std::filesystem::path(config.model_dir).lexically_normal().filename().string();
+    info_ = {.model = (m.architecture.empty() ? m.model_type : m.architecture) + " " + name,
+             .model_digest = ranks_->digest(),
+             .kv = ranks_->layout(),
+             .blocks = blocks,
+             .context_max = config.context_max > 0 ? std::min(config.context_max, m.context_max)
+                                                   : m.context_max,
+             .vocab = m.vocab,
+             .tensor_parallel = config.tensor_parallel,
+             .compute = config.compute == Compute::float32 ? "float32" : "bfloat16"};
+  }
+
+  ~TpEngine() override {
+    feed_.prepare_leave();
+    ranks_->threads().run([&](int32_t local) { static_cast<void>(feed_.send(local)); });
+  }
+
+  const EngineInfo& info() const override { return info_; }
+
+  Result<StepResult> step(const Plan& plan) override {
+    if (!broken_.ok()) return broken_.error();
+    StepResult result;
+    result.rows.resize(plan.rows.size());
+    lay_out(plan, result);
+    if (batch_.rows() == 0) return result;
+    FATHOM_CHECKED(run(plan, result));
+    return result;
+  }
+
+  void export_block(BlockIndex block, std::span<std::byte> out) const override {
+    const auto bytes = std::as_const(*ranks_).pool().block(block);
+    CHECK(out.size() == bytes.size());
+    std::copy(bytes.begin(), bytes.end(), out.begin());
+  }
+
+  Status import_block(BlockIndex block, std::span<const std::byte> in) override {
+    feed_.import_block(block, in);
+    return {};
+  }
+
+ private:
+  // A row the model can not compute fails alone and stays out of the batch.
+  void lay_out(const Plan& plan, StepResult& result) {
+    batch_.clear();
+    step_.sequences.clear();
+    step_.logit_rows.clear();
+    uses_.clear();
+    for (size_t r = 0; r < plan.rows.size(); ++r) {
+      const StepRow& row = plan.rows[r];
+      result.rows[r].status = fits(row, info_);
+      if (!result.rows[r].status.ok()) continue;
+      step_.sequences.push_back({row.tokens, row.position, row.prompt_tokens, row.blocks});
+      const int32_t first = batch_.add(step_.sequences.back(), rules_);
+      for (size_t i = 0; i < row.tokens.size(); ++i) {
+        const bool sample = row.sample && i + 1 == row.tokens.size();
+        const TokenId target = row.targets.empty() ? -1 : row.targets[i];
+        if (!sample && target < 0) continue;
+        step_.logit_rows.push_back(first + static_cast<int32_t>(i));
+        uses_.push_back({r, i, sample, target});
+      }
+    }
+    for (const int32_t row : step_.logit_rows) batch_.want_logits(row);
+  }
+
+  Status run(const Plan& plan, StepResult& result) {
+    feed_.prepare_step(step_);
+    const LogitsSink sink = [&](int32_t first, std::span<const float> logits, int32_t rows) {
+      const auto vocab = static_cast<size_t>(info_.vocab);
+      for (int32_t t = 0; t < rows; ++t)
+        use(plan, uses_[static_cast<size_t>(first + t)],
+            logits.subspan(static_cast<size_t>(t) * vocab, vocab), result);
+    };
+    std::mutex mutex;
+    ranks_->threads().run([&](int32_t local) {
+      Status status = feed_.send(local);
+      if (status.ok()) status = ranks_->forward(local, batch_, sink);
+      if (status.ok()) return;
+      const std::scoped_lock lock(mutex);
+      if (broken_.ok()) broken_ = status;
+    });
+    return broken_;
+  }
+
+  void use(const Plan& plan, const LogitUse& u, std::span<const float> logits, StepResult& result) {
+    const StepRow& row = plan.rows[u.row];
+    StepRowResult& out = result.rows[u.row];
+    const int32_t position = row.position + static_cast<int32_t>(u.token);
+    if (config_.logits_tap) config_.logits_tap(static_cast<int32_t>(u.row), position, logits);
+    if (u.target >= 0) {
+      auto scored = sampler_.score(logits, u.target, row.target_alternatives);
+      if (!scored.ok()) return void(out.status = scored.error());
+      out.target_logprobs.push_back(std::move(scored).value());
+    }
+    if (!u.sample) return;
+    auto sampled = sampler_.sample({.logits = logits,
+                                    .sampling = row.state.sampling,
+                                    .position = position + 1,
+                                    .emitted = row.state.emitted,
+                                    .counts = row.state.counts});
+    if (!sampled.ok()) return void(out.status = sampled.error());
+    out.token = sampled->token;
+    out.logprob = std::move(sampled->logprob);
+  }
+
+  TpEngineConfig config_;
+  std::unique_ptr<ModelRanks> ranks_;
+  FollowerFeed feed_;
+  BatchRules rules_;
+  EngineInfo info_;
+  Status broken_;
+  // Reused from step to step.
+  Batch batch_;
+  StepBatch step_;
+  std::vector<LogitUse> uses_;
+  Sampler sampler_;
+};
+
+Result<int32_t> count_blocks(const TpEngineConfig& config, const KvLayout& layout) {
+  const int64_t n = config.kv_blocks > 0 ? config.kv_blocks : config.kv_bytes / layout.block_bytes;
+  if (n < 1 || n > INT32_MAX)
+    return invalid("leaves room for " + std::to_string(n) + " blocks of " +
+                       std::to_string(layout.block_bytes) + " bytes",
+                   "kv_bytes");
+  return static_cast<int32_t>(n);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> make_tp_engine(const TpEngineConfig& config,
+                                               const LoadProgress& progress) {
+  if (config.group.process != 0)
+    return invalid("only process 0 leads; others follow", "group.process");
+  FATHOM_TRY(auto ranks, ModelRanks::load(config, progress));
+  FATHOM_TRY(const int32_t blocks, count_blocks(config, ranks->layout()));
+  FATHOM_TRY(auto comms, connect_group(config));
+  FATHOM_CHECKED(ranks->start(std::move(comms), blocks));
+  return std::unique_ptr<Engine>(std::make_unique<TpEngine>(config, std::move(ranks), blocks));
+}
+
+}  // namespace fathom

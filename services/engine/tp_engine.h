@@ -1,0 +1,54 @@
+// How is a real model run? One engine is one tensor-parallel group: ranks that are threads of this
+// process, and of follower processes when the group is larger than a machine. The leader's step is
+// broadcast to the followers; sampling happens on rank 0 alone. Results do not depend on how the
+// group is made up beyond float32 rounding of the sums over ranks.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/clock.h"
+#include "engine/engine.h"
+#include "kernels/ops.h"
+#include "model/weights.h"
+
+namespace fathom {
+
+// Where this process stands in its group. Every process holds the same number of ranks.
+struct GroupPlace {
+  int32_t processes = 1;
+  int32_t process = 0;  // 0 leads
+  std::string
+      leader;  // host:port where the leader's collectives listen; unused in a group of one process
+  Duration connect_time_max = Duration::seconds(600);  // followers may load for minutes
+};
+
+struct TpEngineConfig {
+  std::string model_dir;
+  Compute compute = Compute::float32;  // the KV is stored in the same type
+  int32_t tensor_parallel = 1;
+  int32_t threads_per_rank = 1;
+  std::string kernels;  // "portable", "avx2", "avx512"; empty chooses the widest
+  int32_t block_tokens = 64;
+  int32_t kv_blocks = 0;  // 0: as many as fit into kv_bytes
+  int64_t kv_bytes = int64_t{1} << 30;
+  int32_t context_max = 0;           // 0: what the model was made for
+  int32_t expanded_prompt_min = 64;  // see model/batch.h; equal on all workers of a cluster
+  GroupPlace group;
+  // Sees every row of logits before it is sampled: row of the plan, position, logits. For tests;
+  // called on the thread that steps.
+  std::function<void(int32_t row, int32_t position, std::span<const float> logits)> logits_tap;
+};
+
+// The engine of a process that leads its group (or is alone in it).
+Result<std::unique_ptr<Engine>> make_tp_engine(const TpEngineConfig& config,
+                                               const LoadProgress& progress = {});
+
+// The life of a follower process: loads its ranks and serves the leader's steps. Returns ok when
+// the leader leaves, UNAVAILABLE when it dies.
+Status run_follower(const TpEngineConfig& config, const LoadProgress& progress = {});
+
+}  // namespace fathom

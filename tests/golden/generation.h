@@ -1,0 +1,51 @@
+// How does a test drive an engine the way a worker does? It cuts prompts into chunks, keeps block
+// tables, feeds sampled tokens back, moves blocks between engines, and writes down every row of
+// logits on the way.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "engine/tp_engine.h"
+#include "kv/allocator.h"
+
+namespace fathom {
+
+struct Request {
+  std::vector<TokenId> tokens;
+  std::vector<int32_t> positions;  // whose logits are wanted; the last prompt position always is
+  Sampling sampling{.temperature = 0};
+  int32_t count = 32;
+};
+
+struct Generated {
+  std::map<int32_t, std::vector<float>> logits;  // by position
+  std::vector<TokenId> tokens;
+  bool operator==(const Generated&) const = default;
+};
+
+// An engine with its block accounts.
+class EngineUnderTest {
+ public:
+  explicit EngineUnderTest(TpEngineConfig config);
+  Engine& engine() { return *engine_; }
+  BlockPool& blocks() { return blocks_; }
+
+ private:
+  friend class Generation;
+  std::function<void(int32_t, int32_t, std::span<const float>)> tap_;
+  std::unique_ptr<Engine> engine_;
+  BlockPool blocks_;
+};
+
+struct Schedule {
+  int32_t chunk = 1 << 30;               // prompt tokens a step
+  bool together = false;                 // all requests in one batch, or one after the other
+  EngineUnderTest* decode_on = nullptr;  // moves every sequence there after its prompt
+};
+
+std::vector<Generated> generate(EngineUnderTest& engine, const std::vector<Request>& requests,
+                                const Schedule& schedule);
+
+}  // namespace fathom

@@ -1,0 +1,81 @@
+#include "golden_case.h"
+
+#include <boost/json.hpp>
+#include <cmath>
+#include <cstring>
+
+#include "base/check.h"
+#include "model/config.h"
+#include "model/safetensors.h"
+
+namespace fathom {
+namespace {
+
+namespace json = boost::json;
+
+class Expected {
+ public:
+  explicit Expected(const std::string& path) : file_(MappedFile::open(path).value()) {
+    entries_ = parse_safetensors(file_.bytes(), file_.bytes().size(), path).value();
+  }
+  template <class T>
+  std::vector<T> flat(const std::string& name) const {
+    const TensorEntry& e = entry(name);
+    std::vector<T> out((e.end - e.begin) / sizeof(T));
+    std::memcpy(out.data(), file_.bytes().data() + e.begin, e.end - e.begin);
+    return out;
+  }
+  std::vector<std::vector<float>> rows(const std::string& name) const {
+    const auto all = flat<float>(name);
+    const auto width = entry(name).shape.back();
+    std::vector<std::vector<float>> out;
+    for (auto at = all.begin(); at != all.end(); at += width) out.emplace_back(at, at + width);
+    return out;
+  }
+
+ private:
+  const TensorEntry& entry(const std::string& name) const {
+    for (const auto& e : entries_)
+      if (e.name == name) return e;
+    CHECK(false, "no " + name);
+    return entries_.front();
+  }
+  MappedFile file_;
+  std::vector<TensorEntry> entries_;
+};
+
+}  // namespace
+
+GoldenCase load_golden_case(const std::string& name) {
+  GoldenCase out{
+      .name = name, .dir = FATHOM_SOURCE_DIR "/tests/golden/data/" + name, .prompts = {}};
+  const Expected expected(out.dir + "/expected.safetensors");
+  const json::value root = json::parse(read_text_file(out.dir + "/cases.json").value());
+  for (const auto& p : root.at("prompts").as_array()) {
+    GoldenPrompt prompt;
+    prompt.id = std::string(p.at("id").as_string());
+    prompt.tokens = json::value_to<std::vector<TokenId>>(p.at("tokens"));
+    prompt.positions = expected.flat<int32_t>(prompt.id + ".logit_positions");
+    prompt.logits = expected.rows(prompt.id + ".logits");
+    prompt.greedy = expected.flat<TokenId>(prompt.id + ".greedy");
+    prompt.greedy_logits = expected.rows(prompt.id + ".gen_logits");
+    CHECK(prompt.logits.size() == prompt.positions.size() && !prompt.greedy.empty());
+    out.prompts.push_back(std::move(prompt));
+  }
+  CHECK(!out.prompts.empty());
+  return out;
+}
+
+void LogitError::add(const std::vector<float>& got, const std::vector<float>& want) {
+  CHECK(got.size() == want.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double d = std::abs(static_cast<double>(got[i]) - want[i]);
+    if (!(d <= max_abs)) max_abs = d;  // a NaN counts as the largest
+    square_sum += d * d;
+    reference_square_sum += static_cast<double>(want[i]) * want[i];
+  }
+}
+
+double LogitError::rel_rms() const { return std::sqrt(square_sum / reference_square_sum); }
+
+}  // namespace fathom

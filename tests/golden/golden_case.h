@@ -1,0 +1,37 @@
+// What does a folder of golden data hold? Prompts, the reference's logits at some positions, and
+// the 32 greedy tokens with the logits that chose them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+
+namespace fathom {
+
+struct GoldenPrompt {
+  std::string id;
+  std::vector<TokenId> tokens;
+  std::vector<int32_t> positions;          // whose logits are stored
+  std::vector<std::vector<float>> logits;  // one row each
+  std::vector<TokenId> greedy;
+  std::vector<std::vector<float>> greedy_logits;  // the row that chose each
+};
+
+struct GoldenCase {
+  std::string name;
+  std::string dir;
+  std::vector<GoldenPrompt> prompts;
+};
+
+GoldenCase load_golden_case(const std::string& name);
+
+// Largest difference, and root-mean-square difference over that of the reference.
+struct LogitError {
+  double max_abs = 0;
+  double square_sum = 0, reference_square_sum = 0;
+  double rel_rms() const;
+  void add(const std::vector<float>& got, const std::vector<float>& want);
+};
+
+}  // namespace fathom
