@@ -36,7 +36,11 @@ void Batcher::State::submit(GatewayId gateway, Submit&& submit) {
     return refuse(key, error, config.retry_after);
   }
   if (auto error = malformed(submit)) return refuse(key, std::move(*error));
-  auto error = queue.refusal(submit.tenant, static_cast<int64_t>(submit.tokens.size()));
+  // One whose answer has begun lost its router; it is as if it had been placed here, and never
+  // refused.
+  const bool resumed = static_cast<int64_t>(submit.tokens.size()) > submit.prompt_tokens;
+  std::optional<Error> error;
+  if (!resumed) error = queue.refusal(submit.tenant, static_cast<int64_t>(submit.tokens.size()));
   if (!error && table.full()) {
     error = Error{Code::resource_exhausted, "the router holds too many requests", "queue_max"};
   }
@@ -45,9 +49,10 @@ void Batcher::State::submit(GatewayId gateway, Submit&& submit) {
   Request& request = table.add(key);
   request.tokens = std::move(submit.tokens);
   request.prompt_tokens = submit.prompt_tokens;
+  request.resumed = resumed;
   request.sampling = std::move(submit.sampling);
   // A gateway that sends emitted tokens along has had the prompt's log-probabilities too.
-  if (request.emitted() > 0) request.prompt_logprobs = request.prompt_tokens - 1;
+  if (resumed) request.prompt_logprobs = request.prompt_tokens - 1;
   request.trace = {.key = key,
                    .arrived = now,
                    .admitted = kNever,
@@ -62,7 +67,7 @@ void Batcher::State::submit(GatewayId gateway, Submit&& submit) {
   queue.add(request);
   admit_again = true;
 
-  if (request.emitted() > 0 && request.emitted() >= request.sampling.max_tokens) {
+  if (resumed && request.emitted() >= request.sampling.max_tokens) {
     events.emplace_back(gateway,
                         Tokens{.id = key.id, .first = request.emitted(), .finish = Finish::length});
     end(request, Finish::length, Code::ok);
@@ -71,7 +76,9 @@ void Batcher::State::submit(GatewayId gateway, Submit&& submit) {
   }
 }
 
+// One that has begun waits instead: a worker that could hold it was there, and may come back.
 std::optional<Error> Batcher::State::too_long(const Request& request) const {
+  if (request.resumed) return std::nullopt;
   const bool scores = request.sampling.max_tokens == 0;
   const int32_t longest = scores ? longest_ever.prefill : longest_ever.both();
   const int32_t needed = request.length() + (scores ? 0 : 1);

@@ -54,10 +54,10 @@ struct Request {
   Instant deadline = kNever;
 
   Placement place;
-  bool resumed = false;         // was placed before: goes ahead of new ones, never refused
-  bool parked = false;          // no live worker could hold it
-  int32_t recoveries = 0;       // placements lost to failures
-  int32_t passes = 0;           // admissions that went past it while it did not fit
+  bool resumed = false;    // was placed before, here or by a lost router: goes ahead of new ones
+  bool parked = false;     // no live worker could hold it
+  int32_t recoveries = 0;  // placements lost to failures
+  int32_t passes = 0;      // admissions that went past it while it did not fit
   int32_t prompt_logprobs = 0;  // delivered
   WorkerId avoid_prefill;       // of the last lost placement; 0 is none
   WorkerId avoid_home;

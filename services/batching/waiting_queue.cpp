@@ -26,8 +26,8 @@ std::optional<Error> WaitingQueue::refusal(const std::string& tenant, int64_t to
                 "queue_tokens_max");
   }
   const auto it = tenants_.find(tenant);
-  if (it != tenants_.end() &&
-      static_cast<int64_t>(it->second.waiting.size()) >= limits_.tenant_requests_max) {
+  if (it != tenants_.end() && static_cast<int64_t>(it->second.waiting.size()) + it->second.parked >=
+                                  limits_.tenant_requests_max) {
     return full(
         "too many requests of this tenant wait: " + std::to_string(limits_.tenant_requests_max),
         "tenant_queue_max");
@@ -113,6 +113,7 @@ void WaitingQueue::detach(Request& request) {
   if (request.parked) {
     CHECK(parked_.erase(entry) == 1);
     request.parked = false;
+    if (!request.resumed) --request.tenant->parked;
     return;
   }
   if (request.resumed) {
@@ -141,6 +142,7 @@ void WaitingQueue::admitted(Request& request) {
 void WaitingQueue::park(Request& request) {
   detach(request);
   request.parked = true;
+  if (!request.resumed) ++request.tenant->parked;
   parked_.emplace(request.arrival, &request);
 }
 
@@ -148,6 +150,7 @@ void WaitingQueue::unpark_all() {
   const ByArrival parked = std::exchange(parked_, {});
   for (const auto& [arrival, request] : parked) {
     request->parked = false;
+    if (!request->resumed) --request->tenant->parked;
     attach(*request);
   }
 }
@@ -187,7 +190,9 @@ void WaitingQueue::check_integrity() const {
   CHECK(fresh_.size() <= 1 || fresh_tokens_ <= limits_.tokens_max);
   size_t listed = 0;
   for (const auto& [name, tenant] : tenants_) {
-    CHECK(static_cast<int64_t>(tenant.waiting.size()) <= limits_.tenant_requests_max);
+    CHECK(tenant.parked >= 0);
+    CHECK(static_cast<int64_t>(tenant.waiting.size()) + tenant.parked <=
+          limits_.tenant_requests_max);
     if (tenant.waiting.empty()) continue;
     listed += tenant.waiting.size();
     CHECK(order_.count(

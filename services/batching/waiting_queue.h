@@ -24,6 +24,7 @@ struct Tenant {
   int64_t served = 0;
   int32_t requests = 0;  // alive, waiting or not
   ByArrival waiting;     // new ones
+  int32_t parked = 0;    // new ones set aside
   // The entry in the order of tenants, which may lag behind `served`; valid while `waiting` is not
   // empty.
   int64_t listed_served = 0;

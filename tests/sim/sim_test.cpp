@@ -1,0 +1,64 @@
+// Does any of thousands of worlds break a promise? Each seed is another cluster, load and set of
+// faults. A seed that once failed is listed with what it found, and runs first.
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <iostream>
+
+#include "tests/sim/world/world.h"
+
+namespace fathom::sim {
+namespace {
+
+constexpr uint64_t kSeeds = 8000;
+
+TEST(sim, no_world_breaks_a_promise) {
+  Outcome sum;
+  for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    const Outcome outcome = run_seed(seed);
+    EXPECT_FALSE(outcome.violation)
+        << *outcome.violation << "; replay: fathom_sim --seed " << seed << " --verbose";
+    sum.tokens += outcome.tokens;
+    sum.preemptions += outcome.preemptions;
+    sum.recoveries += outcome.recoveries;
+    sum.transfer_failures += outcome.transfer_failures;
+  }
+  std::cout << kSeeds << " seeds, " << sum.tokens << " tokens, " << sum.preemptions << " gave way, "
+            << sum.recoveries << " recoveries, " << sum.transfer_failures << " transfer failures\n";
+  // Worlds in which nothing happens prove nothing.
+  EXPECT_GT(sum.tokens, 100 * kSeeds);
+  EXPECT_GT(sum.preemptions, kSeeds / 10);
+  EXPECT_GT(sum.recoveries, kSeeds / 10);
+  EXPECT_GT(sum.transfer_failures, kSeeds / 100);
+}
+
+struct Regression {
+  uint64_t seed;
+  const char* what;
+};
+
+// Found by searching further than the test does.
+constexpr Regression kRegressions[] = {
+    {83, "a request whose answer had begun was refused by a full queue after a router restart"},
+    {11628, "requests set aside until a worker joined did not count for their tenant's bound"},
+    {28111, "two epochs with the same salt in their sequence ids"},
+};
+
+TEST(sim, seeds_that_once_failed_hold) {
+  for (const Regression& regression : kRegressions) {
+    const Outcome outcome = run_seed(regression.seed);
+    EXPECT_FALSE(outcome.violation) << *outcome.violation << "; it once was: " << regression.what;
+  }
+}
+
+TEST(sim, the_same_seed_gives_the_same_world) {
+  for (uint64_t seed : {3u, 14u, 15u}) {
+    const Outcome a = run_seed(seed);
+    const Outcome b = run_seed(seed);
+    EXPECT_EQ(a.events, b.events);
+    EXPECT_EQ(a.tokens, b.tokens);
+  }
+}
+
+}  // namespace
+}  // namespace fathom::sim
