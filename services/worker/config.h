@@ -1,0 +1,100 @@
+// What can be set about a worker? One model (or the fake engine), its role, its memory and its
+// three addresses. Everything but the model has a default that suits one machine.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace fathom {
+
+// A group over several processes. Each of them is started with the same settings but `index`.
+struct WorkerGroupConfig {
+  int32_t processes = 1;
+  int32_t index = 0;   // 0 leads: it alone talks to the router and to peers
+  std::string leader;  // host:port where the leader's collectives listen
+
+  template <class V>
+  void fields(V& v) {
+    v("processes", processes, "processes of this tensor-parallel group");
+    v("index", index, "which of them this is; 0 leads");
+    v("leader", leader, "host:port where the group meets; used with more than one process");
+  }
+};
+
+// The engine without a model: tokens are a hash of everything before them.
+struct FakeEngineSettings {
+  int32_t context_max = 4096;
+  int32_t vocab = 512;
+  int32_t first_token = 2;
+  bool read_everything = true;
+  double step_ms = 0;        // a step costs this,
+  double step_token_us = 0;  // and this for each of its tokens
+
+  template <class V>
+  void fields(V& v) {
+    v("context_max", context_max, "positions a sequence may reach");
+    v("vocab", vocab, "size of the vocabulary");
+    v("first_token", first_token, "smaller ids are never drawn");
+    v("read_everything", read_everything, "every step checks the whole context, not only its end");
+    v("step_ms", step_ms, "what a step costs");
+    v("step_token_us", step_token_us, "what each token of a step costs beside");
+  }
+};
+
+struct WorkerConfig {
+  std::string model;  // checkpoint directory
+  std::string name;   // empty: the directory's name
+  std::string role = "both";
+  std::string listen = "127.0.0.1:7100";
+  std::string advertise;
+  std::string operations_listen = "127.0.0.1:7101";
+  std::string device = "auto";
+  std::string compute = "float32";
+  std::string engine = "model";
+  int32_t tensor_parallel = 1;
+  int32_t threads = 0;
+  int32_t context_max = 0;
+  int32_t block_tokens = 64;
+  int32_t kv_blocks = 0;
+  int32_t kv_memory_mb = 1024;
+  int32_t rows_max = 256;
+  int32_t step_token_budget = 512;
+  double ticket_patience_seconds = 10;
+  double fetch_patience_seconds = 30;
+  double group_connect_seconds = 600;
+  WorkerGroupConfig group;
+  FakeEngineSettings fake;
+
+  template <class V>
+  void fields(V& v) {
+    v("model", model, "directory of the checkpoint: config.json and *.safetensors");
+    v("name", name, "served model name; empty for the directory's");
+    v("role", role, "prefill, decode or both");
+    v("listen", listen, "host:port for the router and for peers; port 0 takes a free one");
+    v("advertise", advertise,
+      "host or host:port under which peers reach `listen`; empty for listen itself");
+    v("operations_listen", operations_listen, "host:port of /metrics and /health; empty for none");
+    v("device", device, "cpu, cuda or auto");
+    v("compute", compute, "float32 or bfloat16; the KV is kept in the same type");
+    v("engine", engine, "model, or fake: no model, for tests of the services around it");
+    v("tensor_parallel", tensor_parallel, "ranks of the whole group");
+    v("threads", threads, "computing threads of this process; 0 for one per core");
+    v("context_max", context_max, "positions a sequence may reach; 0 for the model's own limit");
+    v("block_tokens", block_tokens, "positions of one KV block; equal on all workers of a router");
+    v("kv_blocks", kv_blocks, "KV blocks; 0 for as many as kv_memory_mb holds");
+    v("kv_memory_mb", kv_memory_mb, "memory for KV blocks where kv_blocks is 0");
+    v("rows_max", rows_max, "sequences held at once");
+    v("step_token_budget", step_token_budget,
+      "most tokens of one step where the router names none");
+    v("ticket_patience_seconds", ticket_patience_seconds,
+      "how long a peer's fetch waits for its sequence here");
+    v("fetch_patience_seconds", fetch_patience_seconds,
+      "how long our fetch waits without progress");
+    v("group_connect_seconds", group_connect_seconds,
+      "how long processes of a group wait for each other");
+    v("group", group, "a tensor-parallel group over several processes");
+    v("fake", fake, "settings of the fake engine");
+  }
+};
+
+}  // namespace fathom

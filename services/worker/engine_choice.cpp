@@ -1,0 +1,154 @@
+#include "worker/engine_choice.h"
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <filesystem>
+#include <initializer_list>
+#include <mutex>
+#include <thread>
+
+#include "engine/fake_engine.h"
+#include "engine/tp_engine.h"
+
+namespace fathom {
+namespace {
+
+Status one_of(const std::string& value, std::initializer_list<std::string_view> allowed,
+              const std::string& name) {
+  if (std::ranges::find(allowed, value) != allowed.end()) return {};
+  std::string list;
+  for (const std::string_view word : allowed)
+    list += (list.empty() ? "" : ", ") + std::string(word);
+  return invalid("'" + value + "' is not one of " + list, name);
+}
+
+Status at_least(int64_t value, int64_t least, const std::string& name) {
+  if (value >= least) return {};
+  return invalid(std::to_string(value) + " is too small: at least " + std::to_string(least), name);
+}
+
+Status check_group(const WorkerConfig& c) {
+  FATHOM_CHECKED(at_least(c.group.processes, 1, "group.processes"));
+  if (c.group.index < 0 || c.group.index >= c.group.processes)
+    return invalid("must be 0 to group.processes - 1", "group.index");
+  if (c.group.processes == 1) return {};
+  if (c.group.leader.rfind(':') == std::string::npos)
+    return invalid("a group of processes needs the host:port where it meets", "group.leader");
+  if (c.engine == "fake") return invalid("the fake engine has one process", "group.processes");
+  if (c.tensor_parallel % c.group.processes != 0)
+    return invalid(std::to_string(c.tensor_parallel) + " ranks do not divide over " +
+                       std::to_string(c.group.processes) + " processes",
+                   "tensor_parallel");
+  return {};
+}
+
+Status check_engine(const WorkerConfig& c) {
+  FATHOM_CHECKED(one_of(c.engine, {"model", "fake"}, "engine"));
+  if (c.device == "cuda")
+    return Error{Code::unimplemented, "this build has no CUDA kernels; use cpu or auto", "device"};
+  if (c.engine == "fake") {
+    FATHOM_CHECKED(at_least(c.fake.context_max, 1, "fake.context_max"));
+    FATHOM_CHECKED(at_least(c.fake.first_token, 0, "fake.first_token"));
+    return at_least(c.fake.vocab, int64_t{c.fake.first_token} + 1, "fake.vocab");
+  }
+  if (c.model.empty()) return invalid("the directory of a checkpoint must be named", "model");
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(c.model, ignored))
+    return Error{Code::not_found, "no directory " + c.model, "model"};
+  return {};
+}
+
+TpEngineConfig model_settings(const WorkerConfig& c) {
+  const int32_t here = c.tensor_parallel / c.group.processes;
+  const auto cores = static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()));
+  const int32_t threads = c.threads > 0 ? c.threads : cores;
+  return {.model_dir = c.model,
+          .compute = c.compute == "bfloat16" ? Compute::bfloat16 : Compute::float32,
+          .tensor_parallel = c.tensor_parallel,
+          .threads_per_rank = std::max(1, threads / here),
+          .block_tokens = c.block_tokens,
+          .kv_blocks = c.kv_blocks,
+          .kv_bytes = int64_t{c.kv_memory_mb} << 20,
+          .context_max = c.context_max,
+          .group = {.processes = c.group.processes,
+                    .process = c.group.index,
+                    .leader = c.group.leader,
+                    .connect_time_max = Duration::seconds(c.group_connect_seconds)}};
+}
+
+LoadProgress bytes_as_fraction(const LoadFraction& progress) {
+  return [progress](uint64_t done, uint64_t total) {
+    if (progress && total > 0) progress(static_cast<double>(done) / static_cast<double>(total));
+  };
+}
+
+// Spends the time a fake step costs.
+void pass_time(Duration time) {
+  if (time.ns <= 0) return;
+  std::mutex mutex;
+  std::condition_variable never;
+  std::unique_lock lock(mutex);
+  never.wait_for(lock, std::chrono::nanoseconds(time.ns), [] { return false; });
+}
+
+std::unique_ptr<Engine> fake_engine(const WorkerConfig& c) {
+  FakeEngineConfig fake{.model = served_name(c),
+                        .blocks = c.kv_blocks > 0 ? c.kv_blocks : 1024,
+                        .block_tokens = c.block_tokens,
+                        .context_max = c.fake.context_max,
+                        .vocab = c.fake.vocab,
+                        .first_token = c.fake.first_token,
+                        .read_everything = c.fake.read_everything,
+                        .step_base = Duration::seconds(c.fake.step_ms * 1e-3),
+                        .step_per_token = Duration::seconds(c.fake.step_token_us * 1e-6)};
+  if (fake.step_base.ns > 0 || fake.step_per_token.ns > 0) fake.wait = pass_time;
+  return make_fake_engine(std::move(fake));
+}
+
+}  // namespace
+
+Status check_worker_config(const WorkerConfig& c) {
+  FATHOM_CHECKED(one_of(c.role, {"prefill", "decode", "both"}, "role"));
+  FATHOM_CHECKED(one_of(c.device, {"cpu", "cuda", "auto"}, "device"));
+  FATHOM_CHECKED(one_of(c.compute, {"float32", "bfloat16"}, "compute"));
+  FATHOM_CHECKED(at_least(c.tensor_parallel, 1, "tensor_parallel"));
+  FATHOM_CHECKED(at_least(c.threads, 0, "threads"));
+  FATHOM_CHECKED(at_least(c.context_max, 0, "context_max"));
+  FATHOM_CHECKED(at_least(c.block_tokens, 1, "block_tokens"));
+  FATHOM_CHECKED(at_least(c.kv_blocks, 0, "kv_blocks"));
+  FATHOM_CHECKED(at_least(c.kv_memory_mb, 1, "kv_memory_mb"));
+  FATHOM_CHECKED(at_least(c.rows_max, 1, "rows_max"));
+  FATHOM_CHECKED(at_least(c.step_token_budget, 1, "step_token_budget"));
+  FATHOM_CHECKED(check_engine(c));
+  return check_group(c);
+}
+
+Role role_of(const WorkerConfig& config) {
+  return config.role == "prefill"  ? Role::prefill
+         : config.role == "decode" ? Role::decode
+                                   : Role::both;
+}
+
+std::string served_name(const WorkerConfig& config) {
+  if (!config.name.empty()) return config.name;
+  if (config.engine == "fake") return "fake";
+  const std::filesystem::path path = std::filesystem::path(config.model).lexically_normal();
+  return path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
+}
+
+bool follows(const WorkerConfig& config) {
+  return config.group.processes > 1 && config.group.index > 0;
+}
+
+Result<std::unique_ptr<Engine>> load_engine(const WorkerConfig& config,
+                                            const LoadFraction& progress) {
+  if (config.engine == "fake") return fake_engine(config);
+  return make_tp_engine(model_settings(config), bytes_as_fraction(progress));
+}
+
+Status follow(const WorkerConfig& config, const LoadFraction& progress) {
+  return run_follower(model_settings(config), bytes_as_fraction(progress));
+}
+
+}  // namespace fathom
