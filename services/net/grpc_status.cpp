@@ -1,7 +1,5 @@
 #include "net/grpc_status.h"
 
-#include "net/grpc_server.h"
-
 namespace fathom::wire {
 namespace {
 
@@ -54,20 +52,11 @@ void set_keepalive(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
 }
 
-grpc::ChannelArguments channel_arguments(uint64_t tag) {
-  grpc::ChannelArguments args;
+void set_keepalive(grpc::ChannelArguments& args) {
   args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kPingAfter_ms);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeout_ms);
   args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2000);  // also the time one attempt may take
-  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
-  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  args.SetMaxReceiveMessageSize(static_cast<int>(kInternalMessageBytesMax));
-  args.SetMaxSendMessageSize(static_cast<int>(kInternalMessageBytesMax));
-  args.SetInt("fathom.channel", static_cast<int>(tag & 0x7fffffff));
-  return args;
 }
 
 }  // namespace fathom::wire

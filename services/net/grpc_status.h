@@ -21,8 +21,6 @@ Error from_grpc(const grpc::Status& status, const grpc::ClientContext& context);
 // Pings after 5 s of silence, gives up after 3 s: a peer whose machine vanished is noticed within 8
 // s.
 void set_keepalive(grpc::ServerBuilder& builder);
-// The same, a window for reconnecting of 100 ms to 2 s, and no limit below the internal one on
-// messages. `tag` keeps channels apart that must not share a connection (gRPC pools by arguments).
-grpc::ChannelArguments channel_arguments(uint64_t tag);
+void set_keepalive(grpc::ChannelArguments& args);
 
 }  // namespace fathom::wire

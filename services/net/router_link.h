@@ -1,5 +1,6 @@
-// How does a gateway reach its router? Submit and cancel go down, batches of events come up. Implementations:
-// ServeClient (gRPC, reconnects by itself) and, in tests, a router in the same process.
+// How does a gateway reach its router? Submit and cancel go down, batches of events come up.
+// Implementations: ServeClient (gRPC, reconnects by itself) and, in tests, a router in the same
+// process.
 #pragma once
 
 #include <memory>
@@ -24,13 +25,13 @@ class RouterEvents {
 class RouterLink {
  public:
   virtual ~RouterLink() = default;
-  // From any thread, never blocking; messages queue up to a bound and leave in order, several per write.
-  // RESOURCE_EXHAUSTED when the queue is full, UNAVAILABLE while not connected.
+  // From any thread, never blocking; messages queue up to a bound and leave in order, several per
+  // write. RESOURCE_EXHAUSTED when the queue is full, UNAVAILABLE while not connected.
   virtual Status send(std::vector<ToRouter> messages) = 0;
 };
 
 // Connects to host:port and keeps trying every `retry` until destroyed. `events` outlives the link.
-std::unique_ptr<RouterLink> connect_router(const std::string& address, const std::string& gateway_name,
-                                           RouterEvents& events);
+std::unique_ptr<RouterLink> connect_router(const std::string& address,
+                                           const std::string& gateway_name, RouterEvents& events);
 
 }  // namespace fathom

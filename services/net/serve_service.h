@@ -27,8 +27,9 @@ class ServeService {
  public:
   virtual ~ServeService() = default;
   virtual grpc::Service& grpc() = 0;
-  // Queues events for one gateway; several queued batches leave as one message. Unknown ids are ignored.
-  // A gateway that does not read fast enough (more than a bound of tokens queued) is disconnected.
+  // Queues events for one gateway; several queued batches leave as one message. Unknown ids are
+  // ignored. A gateway that does not read fast enough (more than a bound of tokens queued) is
+  // disconnected.
   virtual void send(GatewayId gateway, std::vector<FromRouter> events) = 0;
   virtual void stop() = 0;  // ends all streams
 };
