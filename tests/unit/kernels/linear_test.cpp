@@ -141,7 +141,7 @@ INSTANTIATE_TEST_SUITE_P(AllTables, Linear,
                          [](const auto& tested) {
                            return std::get<0>(tested.param) +
                                   (std::get<1>(tested.param) == Compute::float32 ? "_float32"
-                                                                               : "_bfloat16");
+                                                                                 : "_bfloat16");
                          });
 
 }  // namespace
