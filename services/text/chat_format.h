@@ -1,6 +1,6 @@
-// How does a conversation become a prompt? The chat formats of DeepSeek V3 and R1, chosen by the checkpoint's
-// own template. The rendering equals the published template byte for byte; text that came from people is
-// encoded so that it can never become a special token.
+// How does a conversation become a prompt? The chat formats of DeepSeek V3 and R1, chosen by the
+// checkpoint's own template. The rendering equals the published template byte for byte; text that
+// came from people is encoded so that it can never become a special token.
 #pragma once
 
 #include <cstdint>
@@ -50,13 +50,15 @@ struct EncodedChat {
 
 class ChatFormat {
  public:
-  // Chooses by the `chat_template` of tokenizer_config.json; UNIMPLEMENTED, naming the file, for a template that
-  // is not known. Special tokens the format needs must each be one id of the tokenizer.
+  // Chooses by the `chat_template` of tokenizer_config.json; UNIMPLEMENTED, naming the file, for a
+  // template that is not known. Special tokens the format needs must each be one id of the
+  // tokenizer.
   static Result<std::shared_ptr<const ChatFormat>> load(const std::string& tokenizer_config_path,
                                                         std::shared_ptr<const Tokenizer> tokenizer);
-  // By name: "deepseek-v3", "deepseek-r1", "deepseek-r1-first". For tests and explicit configuration.
-  static Result<std::shared_ptr<const ChatFormat>> named(std::string_view name,
-                                                         std::shared_ptr<const Tokenizer> tokenizer);
+  // By name: "deepseek-v3", "deepseek-r1", "deepseek-r1-first". For tests and explicit
+  // configuration.
+  static Result<std::shared_ptr<const ChatFormat>> named(
+      std::string_view name, std::shared_ptr<const Tokenizer> tokenizer);
   virtual ~ChatFormat() = default;
   virtual std::string_view name() const = 0;
   // INVALID_ARGUMENT naming messages[i].field where the template itself would fail.

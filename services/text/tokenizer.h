@@ -1,6 +1,7 @@
-// Which token ids is this text, and back? A tokenizer.json of the byte-level BPE kind, with the pre-tokeniser
-// and added-token rules that DeepSeek, Llama 3 and Qwen2 files use. Anything else in the file is refused at load.
-// Immutable after load; every method is const and safe from any thread.
+// Which token ids is this text, and back? A tokenizer.json of the byte-level BPE kind, with the
+// pre-tokeniser and added-token rules that DeepSeek, Llama 3 and Qwen2 files use. Anything else in
+// the file is refused at load. Immutable after load; every method is const and safe from any
+// thread.
 #pragma once
 
 #include <cstdint>
@@ -16,23 +17,25 @@
 
 namespace fathom {
 
-// Does `<｜User｜>` typed by a user become the special token? Only literals of a chat format say `parse`;
-// whatever a client sends is `as_text`, except raw prompts of /v1/completions and /tokenize, which are the
-// client's own rendering.
+// Does `<｜User｜>` typed by a user become the special token? Only literals of a chat format say
+// `parse`; whatever a client sends is `as_text`, except raw prompts of /v1/completions and
+// /tokenize, which are the client's own rendering.
 enum class Specials : uint8_t { parse, as_text };
 
 class Tokenizer {
  public:
   // Reads tokenizer.json; errors name the file and the key.
   static Result<std::shared_ptr<const Tokenizer>> load(const std::string& path);
-  static Result<std::shared_ptr<const Tokenizer>> parse(std::string_view json, const std::string& where);
+  static Result<std::shared_ptr<const Tokenizer>> parse(std::string_view json,
+                                                        const std::string& where);
   ~Tokenizer();
 
   // Appends the ids of `text` (any bytes; invalid UTF-8 is encoded as what it decodes to, U+FFFD).
   // Linear in the length of the text.
   void encode(std::string_view text, Specials specials, std::vector<TokenId>& out) const;
 
-  // Whole-sequence decoding: bytes of all tokens, then invalid UTF-8 becomes U+FFFD, one per maximal part.
+  // Whole-sequence decoding: bytes of all tokens, then invalid UTF-8 becomes U+FFFD, one per
+  // maximal part.
   std::string decode(std::span<const TokenId> ids, bool skip_special) const;
 
   // Raw bytes of one token; empty for ids that have none (holes, beyond the vocabulary).
