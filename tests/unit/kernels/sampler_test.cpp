@@ -37,8 +37,8 @@ TokenId draw(const std::vector<float>& logits, const Sampling& s, int32_t positi
 }
 
 // How often each token is drawn over seeds, against the probabilities of `candidates`: Pearson's
-// chi-square per degree of freedom is about 1 and, with fixed seeds, always the same.
-double chi_square(const std::vector<float>& logits, Sampling s, int draws) {
+// chi-square in standard deviations from what it should be. The seeds are fixed, and so is it.
+double excess(const std::vector<float>& logits, Sampling s, int draws) {
   Sampler sampler;
   std::map<TokenId, double> expected;
   for (const Candidate& c : sampler.candidates({.logits = logits, .sampling = &s}).value())
