@@ -102,13 +102,17 @@ Status ModelRanks::read_weights(const TpEngineConfig& config, const LoadProgress
   return {};
 }
 
-Status ModelRanks::start(std::vector<std::unique_ptr<Comm>> comms, int32_t blocks) {
-  CHECK(comms.size() == ranks_.size() && !pool_);
+void ModelRanks::attach(std::vector<std::unique_ptr<Comm>> comms) {
+  CHECK(comms.size() == ranks_.size());
+  for (size_t i = 0; i < ranks_.size(); ++i) ranks_[i].comm = std::move(comms[i]);
+}
+
+Status ModelRanks::start(int32_t blocks) {
   FATHOM_TRY(KvPool pool, KvPool::make(layout_, blocks));
   pool_.emplace(std::move(pool));
   for (size_t i = 0; i < ranks_.size(); ++i) {
     Rank& rank = ranks_[i];
-    rank.comm = std::move(comms[i]);
+    CHECK(rank.comm != nullptr);
     DeepseekRankParts parts{.config = &model_,
                             .weights = &rank.weights,
                             .ops = ops_,

@@ -23,8 +23,9 @@ class ModelRanks {
   // Reads config and weights; every rank touches its own part.
   static Result<std::unique_ptr<ModelRanks>> load(const TpEngineConfig& config,
                                                   const LoadProgress& progress);
-  // Gives the ranks their connections and a pool of `blocks`. Once, before anything below.
-  Status start(std::vector<std::unique_ptr<Comm>> comms, int32_t blocks);
+  // Gives the ranks their connections, then a pool of `blocks`. Each once; forward needs both.
+  void attach(std::vector<std::unique_ptr<Comm>> comms);
+  Status start(int32_t blocks);
 
   const ModelConfig& model() const { return model_; }
   const std::string& digest() const { return digest_; }
@@ -64,6 +65,7 @@ class ModelRanks {
 };
 
 // One connection for each rank of this process, to all ranks of the group.
-Result<std::vector<std::unique_ptr<Comm>>> connect_group(const TpEngineConfig& config);
+Result<std::vector<std::unique_ptr<Comm>>> connect_group(const TpEngineConfig& config,
+                                                         const std::string& digest);
 
 }  // namespace fathom

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <mutex>
 
+#include "engine/hello.h"
 #include "engine/leader.h"
 #include "engine/model_ranks.h"
 
@@ -181,8 +182,10 @@ Result<std::unique_ptr<Engine>> make_tp_engine(const TpEngineConfig& config,
     return invalid("only process 0 leads; others follow", "group.process");
   FATHOM_TRY(auto ranks, ModelRanks::load(config, progress));
   FATHOM_TRY(const int32_t blocks, count_blocks(config, ranks->layout()));
-  FATHOM_TRY(auto comms, connect_group(config));
-  FATHOM_CHECKED(ranks->start(std::move(comms), blocks));
+  FATHOM_TRY(auto comms, connect_group(config, ranks->digest()));
+  ranks->attach(std::move(comms));
+  FATHOM_CHECKED(agree(make_hello(config, *ranks, blocks), *ranks, true));
+  FATHOM_CHECKED(ranks->start(blocks));
   return std::unique_ptr<Engine>(std::make_unique<TpEngine>(config, std::move(ranks), blocks));
 }
 

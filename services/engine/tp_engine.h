@@ -21,9 +21,9 @@ namespace fathom {
 struct GroupPlace {
   int32_t processes = 1;
   int32_t process = 0;  // 0 leads
-  std::string
-      leader;  // host:port where the leader's collectives listen; unused in a group of one process
-  Duration connect_time_max = Duration::seconds(600);  // followers may load for minutes
+  std::string leader;   // host:port where the leader listens; unused in a group of one process
+  std::function<void(int port)> listening;  // told the leader's port, for when `leader` says 0
+  Duration connect_time_max = Duration::seconds(600);  // processes may load for minutes
 };
 
 struct TpEngineConfig {

@@ -41,7 +41,7 @@ class Generation {
         plan.rows.push_back({.tokens = std::span(r.tokens).subspan(
                                  static_cast<size_t>(computed_[i]), static_cast<size_t>(n)),
                              .position = computed_[i],
-                             .prompt_tokens = static_cast<int32_t>(r.tokens.size()),
+                             .prompt_tokens = prompt_tokens(r),
                              .blocks = on_->blocks_.owned(seq(i)),
                              .sample = n == left,
                              .state = {.sampling = &r.sampling},
@@ -63,7 +63,7 @@ class Generation {
         if (static_cast<int32_t>(out_[i].tokens.size()) >= r.count) continue;
         plan.rows.push_back({.tokens = std::span(&out_[i].tokens.back(), 1),
                              .position = computed_[i]++,
-                             .prompt_tokens = static_cast<int32_t>(r.tokens.size()),
+                             .prompt_tokens = prompt_tokens(r),
                              .blocks = on_->blocks_.owned(seq(i)),
                              .sample = true,
                              .state = {.sampling = &r.sampling,
@@ -102,6 +102,9 @@ class Generation {
   }
 
  private:
+  static int32_t prompt_tokens(const Request& r) {
+    return r.prompt_tokens > 0 ? r.prompt_tokens : static_cast<int32_t>(r.tokens.size());
+  }
   SeqId seq(size_t i) const { return {first_seq_ + i}; }
 
   // Interleaved, so that no block table is a plain run.

@@ -17,6 +17,8 @@ struct Request {
   std::vector<int32_t> positions;  // whose logits are wanted; the last prompt position always is
   Sampling sampling{.temperature = 0};
   int32_t count = 32;
+  int32_t prompt_tokens =
+      0;  // of the request, when `tokens` also holds emitted ones; 0: all of them
 };
 
 struct Generated {

@@ -1,5 +1,6 @@
 #include "golden_case.h"
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <cmath>
 #include <cstring>
@@ -74,6 +75,30 @@ void LogitError::add(const std::vector<float>& got, const std::vector<float>& wa
     square_sum += d * d;
     reference_square_sum += static_cast<double>(want[i]) * want[i];
   }
+}
+
+namespace {
+
+std::vector<double> log_softmax(const std::vector<float>& logits) {
+  const double top = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const float x : logits) sum += std::exp(x - top);
+  std::vector<double> out;
+  for (const float x : logits) out.push_back(x - top - std::log(sum));
+  return out;
+}
+
+}  // namespace
+
+double kl_divergence(const std::vector<float>& want, const std::vector<float>& got) {
+  const auto p = log_softmax(want), q = log_softmax(got);
+  double sum = 0;
+  for (size_t i = 0; i < p.size(); ++i) sum += std::exp(p[i]) * (p[i] - q[i]);
+  return sum;
+}
+
+size_t argmax(const std::vector<float>& logits) {
+  return static_cast<size_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
 double LogitError::rel_rms() const { return std::sqrt(square_sum / reference_square_sum); }

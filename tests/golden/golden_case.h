@@ -34,4 +34,8 @@ struct LogitError {
   void add(const std::vector<float>& got, const std::vector<float>& want);
 };
 
+// Of the softmax of two rows of logits: KL(want | got), and the likeliest token.
+double kl_divergence(const std::vector<float>& want, const std::vector<float>& got);
+size_t argmax(const std::vector<float>& logits);
+
 }  // namespace fathom
