@@ -28,9 +28,13 @@ target_include_directories(fathom_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJEC
 target_link_libraries(fathom_flags INTERFACE Threads::Threads)
 if(FATHOM_SANITIZE)
   target_compile_options(fathom_flags INTERFACE -fsanitize=${FATHOM_SANITIZE} -fno-omit-frame-pointer -g1)
-  target_link_options(fathom_flags INTERFACE -fsanitize=${FATHOM_SANITIZE})
-  # GCC 12 warns falsely about std::variant and std::string under sanitizers.
-  target_compile_options(fathom_flags INTERFACE -Wno-maybe-uninitialized -Wno-restrict -Wno-tsan)
+  # libFuzzer's main() is only for the programs of tests/fuzz; everything else is just instrumented.
+  string(REGEX REPLACE "fuzzer(,|$)" "fuzzer-no-link\\1" sanitize_link "${FATHOM_SANITIZE}")
+  target_link_options(fathom_flags INTERFACE -fsanitize=${sanitize_link})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+    # GCC 12 warns falsely about std::variant and std::string under sanitizers.
+    target_compile_options(fathom_flags INTERFACE -Wno-maybe-uninitialized -Wno-restrict -Wno-tsan)
+  endif()
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # False positives of GCC 12 at -O2/-O3 (PR 105329, 105562).

@@ -4,6 +4,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>
 #include <array>
 
 #include "text/split.h"
@@ -14,6 +15,9 @@ namespace {
 // White_Space; PCRE2's own \s also takes U+180E.
 constexpr std::string_view kSpaces =
     R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+
+// What means the same behind a backslash in both engines.
+constexpr std::string_view kEscapable = "dDrnt\\^$.[]|()?*+{}-/'\"#&~<>=!:,;@_`% ";
 
 Error refuse(std::string_view what, std::string_view pattern) {
   return {Code::unimplemented,
@@ -53,10 +57,12 @@ class Translation {
     } else if (c == 'S') {
       if (in_class_) return refuse("\\S inside a class", pattern_);
       out_ += "[^" + std::string(kSpaces) + "]";
-    } else if (c == 'p' || c == 'P' || c == 'd' || c == 'D' || c == 'r' || c == 'n' || c == 't' ||
-               (c == 'x' && peek(1) == '{') ||
-               std::string_view("\\^$.[]|()?*+{}-/'\"#&~<>=!:,;@_`% ").find(c) !=
-                   std::string_view::npos) {
+    } else if ((c == 'p' || c == 'P' || c == 'x') && peek(1) == '{') {
+      const size_t close = std::min(pattern_.find('}', at_), pattern_.size() - 1);
+      out_ += '\\';
+      out_ += pattern_.substr(at_, close + 1 - at_);
+      at_ = close;
+    } else if (c != '\0' && kEscapable.find(c) != std::string_view::npos) {
       out_ += '\\';
       out_ += c;
     } else {
