@@ -74,10 +74,17 @@ bool ServerAnswer::write(std::string_view bytes) {
   return session_->open();
 }
 
-void ServerAnswer::finish() {
+void ServerAnswer::finish(std::string_view last) {
   if (!session_) return;
   CHECK(streaming_, "nothing to finish");
-  if (!session_->http10()) session_->send("0\r\n\r\n");
+  if (session_->http10()) {
+    session_->send(std::string(last));
+  } else {
+    std::string bytes;
+    append_chunk(bytes, last);
+    bytes += "0\r\n\r\n";
+    session_->send(std::move(bytes));
+  }
   end();
 }
 

@@ -18,7 +18,7 @@ class ServerAnswer final : public HttpExchange {
   void respond(ServerResponse response) override;
   void start_stream(ServerResponse head) override;
   bool write(std::string_view bytes) override;
-  void finish() override;
+  void finish(std::string_view last) override;
   void on_closed(std::function<void(HttpClosed)> call) override { closed_ = std::move(call); }
 
   void closed(HttpClosed why);  // by the session; ends the exchange

@@ -57,7 +57,7 @@ class HttpExchange {
   // off (too_slow). False when nobody listens any more.
   virtual void start_stream(ServerResponse head) = 0;
   virtual bool write(std::string_view bytes) = 0;
-  virtual void finish() = 0;
+  virtual void finish(std::string_view last = {}) = 0;  // the last bytes, of any length
   // Called at most once, if the connection ends before the answer is complete. The handler may
   // still complete the answer from inside the call (a half-closed client reads it); afterwards the
   // exchange is over.

@@ -1,0 +1,28 @@
+// Which token ids does a request stand for, and does it fit? The last step before the router: after
+// it a request has prompts, stop tokens, a length and a seed, and can only fail for want of room or
+// workers.
+#pragma once
+
+#include <optional>
+
+#include "gateway/api_error.h"
+#include "gateway/request.h"
+#include "gateway/served_model.h"
+
+namespace fathom {
+
+struct EncodeLimits {
+  int32_t context_max = 0;
+  int32_t vocab = 0;  // 0: not known
+  int32_t max_tokens_default = 4096;
+};
+
+// `random_seed` is used where the client gave none.
+std::optional<ApiError> encode(const ServedModel& model, const EncodeLimits& limits,
+                               uint64_t random_seed, Generate& request);
+
+// The prompt ids of /tokenize.
+std::optional<ApiError> encode_input(const ServedModel& model, const Tokenize& request,
+                                     std::vector<TokenId>& out);
+
+}  // namespace fathom

@@ -1,0 +1,37 @@
+// What does the HTTP side of a gateway do with a request? It finds the route, parses, and either
+// answers at once or starts a generation whose tokens are rendered onto the exchange.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "base/metrics.h"
+#include "gateway/routes.h"
+#include "gateway/served.h"
+#include "net/http_server.h"
+
+namespace fathom {
+
+class Front final : public HttpHandler {
+ public:
+  // `connections` is asked when metrics are.
+  Front(Served& served, const Metrics& metrics, std::function<int()> connections)
+      : served_(served), metrics_(metrics), connections_(std::move(connections)) {}
+  void handle(std::shared_ptr<HttpExchange> exchange) override;
+  ServerResponse refuse(int status, std::string_view message) override;
+
+ private:
+  void generate(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed,
+                Instant received);
+  ServerResponse answer(const Routed& routed, const ServerRequest& request);
+  ServerResponse models(const std::string& only) const;
+  ServerResponse tokenize(const ServerRequest& request);
+  ServerResponse detokenize(const ServerRequest& request);
+  ServerResponse ready() const;
+
+  Served& served_;
+  const Metrics& metrics_;
+  std::function<int()> connections_;
+};
+
+}  // namespace fathom

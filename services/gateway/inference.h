@@ -1,0 +1,23 @@
+// How do gRPC clients reach the same model? The public Inference service, rendered over the same
+// requests and generations as HTTP.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "gateway/served.h"
+
+namespace fathom {
+
+class InferenceFront {
+ public:
+  virtual ~InferenceFront() = default;
+  virtual std::string address() const = 0;
+  virtual void stop() = 0;  // ends what runs; afterwards no call reaches `served`
+};
+
+Result<std::unique_ptr<InferenceFront>> serve_inference(const std::string& listen, Served& served,
+                                                        HttpThreads& threads);
+
+}  // namespace fathom

@@ -1,0 +1,21 @@
+// Which pieces do the OpenAI parsers share? Private to the parsers.
+#pragma once
+
+#include <boost/json/value.hpp>
+#include <string_view>
+
+#include "gateway/json_fields.h"
+#include "gateway/openai_parse.h"
+
+namespace fathom {
+
+// Valid UTF-8, valid JSON, an object; otherwise the refusal.
+std::optional<ApiError> parse_object(std::string_view body, boost::json::value& out);
+// model, sampling, stop, stream, tenant and the rest that chat and completions have in common.
+void read_common(JsonFields& fields, const ParseLimits& limits, Generate& out);
+void read_messages(JsonFields& fields, ChatInput& out);
+// A list of token ids in [0, vocab).
+bool read_ids(JsonFields& fields, std::string_view key, const boost::json::array& list,
+              int32_t vocab, std::vector<TokenId>& out);
+
+}  // namespace fathom
