@@ -169,11 +169,13 @@ void FakeWorker::emit(Sequence& sequence, Row& row) const {
 
 namespace {
 
-void spoil(Row& row, int kind) {
-  if (row.tokens.empty()) return;
-  if (kind == 0) ++row.first;
-  if (kind == 1) --row.first;
-  if (kind == 2) row.tokens.resize(row.tokens.size() + 1000, 1);
+// A row with tokens is lost, comes twice, or holds more than was leased.
+void report_nonsense(Row row, int kind, bool more_will_come, std::vector<Row>& rows) {
+  const bool news = !row.tokens.empty();
+  if (kind == 0 && news && more_will_come && row.prompt_logprobs.empty()) return;
+  if (kind == 1 && news) rows.push_back(row);
+  if (kind == 2 && news) row.tokens.resize(row.tokens.size() + 1000, 1);
+  rows.push_back(std::move(row));
 }
 
 }  // namespace
@@ -205,9 +207,13 @@ Report FakeWorker::end_step(Dice& dice, const WorkerFaults& faults) {
       }
     }
     (planned.tokens == 1 ? report.decode_rows : report.prefill_tokens) += planned.tokens;
+    const bool more = !sequence.done && sequence.lease > 0;
     if (row.finish != Finish::none && !sequence.handoff) erase(planned.seq);
-    if (dice.chance(faults.nonsense)) spoil(row, dice.count(0, 2));
-    report.rows.push_back(std::move(row));
+    if (dice.chance(faults.nonsense)) {
+      report_nonsense(std::move(row), dice.count(0, 2), more, report.rows);
+    } else {
+      report.rows.push_back(std::move(row));
+    }
   }
   report.free_blocks = free_blocks();
   return report;
