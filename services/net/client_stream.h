@@ -46,7 +46,7 @@ class ClientStream : public grpc::ClientBidiReactor<Out, In> {
   // With mutex_ held: moves what is queued into the message; false when there is nothing.
   virtual bool fill(Out& out) = 0;
   virtual Status on_message(const In& in) = 0;
-  virtual void on_open() {}  // the peer accepted the stream
+  virtual void on_open() {}  // the peer accepted the stream; may run beside the first on_message
   virtual void on_end(const Error& why) = 0;
 
   void poke() {
@@ -66,7 +66,7 @@ class ClientStream : public grpc::ClientBidiReactor<Out, In> {
 
  private:
   void OnReadInitialMetadataDone(bool ok) override {
-    if (ok) on_open();
+    if (ok && context_.GetServerInitialMetadata().count(kAcceptedKey) > 0) on_open();
   }
   void OnReadDone(bool ok) override {
     if (!ok) return finish_reading();

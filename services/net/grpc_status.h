@@ -11,6 +11,9 @@
 
 namespace fathom::wire {
 
+// Initial metadata of a stream that was accepted; a refused one has only trailing metadata.
+inline constexpr const char kAcceptedKey[] = "fathom-accepted";
+
 // Right before Finish of a server call: adds the trailing metadata to its context.
 grpc::Status to_grpc(const Error& error, grpc::ServerContextBase& context);
 grpc::Status to_grpc(const Status& status, grpc::ServerContextBase& context);

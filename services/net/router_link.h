@@ -30,7 +30,9 @@ class RouterLink {
   virtual Status send(std::vector<ToRouter> messages) = 0;
 };
 
-// Connects to host:port and keeps trying every `retry` until destroyed. `events` outlives the link.
+// Connects to host:port (a name is resolved at each try) and tries again after 100 ms, doubling to
+// 2 s, until destroyed. `events` outlives the link; no event comes after the link is gone. Do not
+// destroy it from an event.
 std::unique_ptr<RouterLink> connect_router(const std::string& address,
                                            const std::string& gateway_name, RouterEvents& events);
 

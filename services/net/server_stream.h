@@ -30,6 +30,13 @@ class ServerStream : public grpc::ServerBidiReactor<In, Out> {
     std::lock_guard lock(mutex_);
     end_locked(status);
   }
+  // The same once everything queued so far was written.
+  void end_after_queue(const Status& status) {
+    std::lock_guard lock(mutex_);
+    last_words_ = status;
+    poke_locked();
+    if (!writing_) end_locked(status);
+  }
 
  protected:
   // With mutex_ held: moves what is queued into the message; false when there is nothing.
@@ -51,7 +58,9 @@ class ServerStream : public grpc::ServerBidiReactor<In, Out> {
   }
   // Tells the peer that it was accepted, before there is anything to write.
   void accept_locked() {
-    if (!ending_) this->StartSendInitialMetadata();
+    if (ending_ || writing_) return;
+    context_->AddInitialMetadata(kAcceptedKey, "1");
+    this->StartSendInitialMetadata();
   }
 
   std::mutex mutex_;
@@ -86,6 +95,7 @@ class ServerStream : public grpc::ServerBidiReactor<In, Out> {
     if (!ok) end_locked(Error{Code::unavailable, "the peer is gone", {}});
     finish_when_idle_locked();
     poke_locked();
+    if (last_words_ && !writing_) end_locked(*last_words_);
   }
   void OnCancel() override { end(Error{Code::cancelled, "the peer left", {}}); }
   void OnDone() override {
@@ -100,6 +110,7 @@ class ServerStream : public grpc::ServerBidiReactor<In, Out> {
   bool writing_ = false;
   bool finished_ = false;
   Status status_;
+  std::optional<Status> last_words_;  // how to end when nothing is queued any more
 };
 
 }  // namespace fathom::wire
