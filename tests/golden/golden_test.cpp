@@ -42,6 +42,7 @@ struct Line {
 class Table : public ::testing::Environment {
  public:
   void TearDown() override {
+    if (lines.empty()) return;
     std::printf(
         "\n| case | configuration | max_abs | rel_rms | greedy exact |\n|---|---|---|---|---|\n");
     for (const Line& l : lines)
