@@ -142,8 +142,9 @@ void Helm::stop() {
     std::lock_guard lock(handler_mutex_);
     handler_ = nullptr;
   }
+  // The last reports of a drained worker must reach its router.
   if (const auto stream = exchange_current(nullptr))
-    stream->end(Error{Code::unavailable, "the worker is stopping", {}});
+    stream->end_after_queue(Error{Code::unavailable, "the worker is stopping", {}});
 }
 
 class Service final : public DriveService, private v1::Worker::CallbackService {

@@ -29,6 +29,7 @@ struct FakeEngineSettings {
   bool read_everything = true;
   double step_ms = 0;        // a step costs this,
   double step_token_us = 0;  // and this for each of its tokens
+  int32_t damage_every = 0;  // of the blocks it sends, each so manieth is damaged; 0: none
 
   template <class V>
   void fields(V& v) {
@@ -38,6 +39,8 @@ struct FakeEngineSettings {
     v("read_everything", read_everything, "every step checks the whole context, not only its end");
     v("step_ms", step_ms, "what a step costs");
     v("step_token_us", step_token_us, "what each token of a step costs beside");
+    v("damage_every", damage_every,
+      "each so manieth block sent is damaged, to test recovery; 0 for none");
   }
 };
 

@@ -1,6 +1,7 @@
 #include "worker/engine_choice.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <filesystem>
@@ -50,6 +51,7 @@ Status check_engine(const WorkerConfig& c) {
   if (c.engine == "fake") {
     FATHOM_CHECKED(at_least(c.fake.context_max, 1, "fake.context_max"));
     FATHOM_CHECKED(at_least(c.fake.first_token, 0, "fake.first_token"));
+    FATHOM_CHECKED(at_least(c.fake.damage_every, 0, "fake.damage_every"));
     return at_least(c.fake.vocab, int64_t{c.fake.first_token} + 1, "fake.vocab");
   }
   if (c.model.empty()) return invalid("the directory of a checkpoint must be named", "model");
@@ -139,6 +141,16 @@ std::string served_name(const WorkerConfig& config) {
 
 bool follows(const WorkerConfig& config) {
   return config.group.processes > 1 && config.group.index > 0;
+}
+
+BlockFault chosen_fault(const WorkerConfig& config) {
+  if (config.engine != "fake" || config.fake.damage_every == 0) return {};
+  auto sent = std::make_shared<std::atomic<uint64_t>>(0);
+  const auto every = static_cast<uint64_t>(config.fake.damage_every);
+  return [sent, every](int32_t, std::span<std::byte> bytes) {
+    if (++*sent % every == 0) bytes[bytes.size() / 2] ^= std::byte{1};
+    return true;
+  };
 }
 
 Result<std::unique_ptr<Engine>> load_engine(const WorkerConfig& config,

@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "contract/drive.h"
 #include "engine/engine.h"
+#include "net/fetch.h"
 #include "worker/config.h"
 
 namespace fathom {
@@ -21,6 +22,9 @@ Status check_worker_config(const WorkerConfig& config);
 Role role_of(const WorkerConfig& config);
 std::string served_name(const WorkerConfig& config);
 bool follows(const WorkerConfig& config);  // a process of a group that does not lead it
+
+// What the fake engine's settings damage on the way out; empty for nothing.
+BlockFault chosen_fault(const WorkerConfig& config);
 
 // May take minutes. The engine of a process that leads its group or is alone.
 Result<std::unique_ptr<Engine>> load_engine(const WorkerConfig& config,

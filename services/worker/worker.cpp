@@ -52,9 +52,9 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
     if (server_) server_->stop(Duration{});
   }
 
-  Status open(const Metrics& metrics) {
+  Status open(const Metrics& metrics, BlockFault fault) {
     drive_ = make_drive_service(*this);
-    fetch_ = make_fetch_service(*this);
+    fetch_ = make_fetch_service(*this, fault ? std::move(fault) : chosen_fault(config_));
     FATHOM_TRY(server_, start_grpc_server({.listen = config_.listen,
                                            .services = {&drive_->grpc(), &fetch_->grpc()}}));
     FATHOM_TRY(fetch_address_, fetch_address(config_, *server_));
@@ -104,6 +104,8 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
     server_->set_serving(false);
     drive_->stop();
     fetch_->stop();
+    server_->stop(Duration::seconds(
+        2));  // for the last report to leave; a router that does not read is cut off
     ending_.tell(result);
   }
 
@@ -209,8 +211,9 @@ Result<std::unique_ptr<Worker>> start_worker(const WorkerConfig& config, WorkerP
   FATHOM_CHECKED(check_worker_config(config));
   if (follows(config)) return start_follower(config, std::move(parts));
   const Metrics& metrics = parts.metrics;
+  BlockFault fault = parts.block_fault;
   auto worker = std::make_unique<LeadingWorker>(config, std::move(parts));
-  FATHOM_CHECKED(worker->open(metrics));
+  FATHOM_CHECKED(worker->open(metrics, std::move(fault)));
   worker->begin();
   return std::unique_ptr<Worker>(std::move(worker));
 }

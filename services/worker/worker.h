@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "base/result.h"
+#include "net/fetch.h"
 #include "worker/config.h"
 
 namespace fathom {
@@ -24,6 +25,8 @@ struct WorkerParts {
   uint64_t instance = 0;  // random per start of the process
   // 0..1 while weights load; on the loading thread. May be empty.
   std::function<void(double)> on_progress;
+  // For tests: damages blocks on their way out. May be empty.
+  BlockFault block_fault;
   // Once, when wait() would return. On a thread of the worker; must not block. May be empty.
   std::function<void()> on_end;
 };
