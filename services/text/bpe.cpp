@@ -91,7 +91,11 @@ void Bpe::encode_short(Scratch& scratch, std::vector<TokenId>& out) const {
 // ranks[position] still is that rank. A position that was swallowed has kNoRank, so it never comes
 // back.
 void Bpe::encode_long(Scratch& scratch, std::vector<TokenId>& out) const {
-  auto& [ids, ranks, next, previous, heap] = scratch;
+  auto& ids = scratch.ids;
+  auto& ranks = scratch.ranks;
+  auto& next = scratch.next;
+  auto& previous = scratch.previous;
+  auto& heap = scratch.heap;
   const auto count = static_cast<uint32_t>(ids.size());
   next.resize(count);
   previous.resize(count);
