@@ -5,7 +5,6 @@
 #include <thread>
 #include <utility>
 
-#include "base/log.h"
 #include "net/http_operations.h"
 #include "worker/ending.h"
 #include "worker/engine_choice.h"
@@ -62,7 +61,6 @@ class Follower final : public Worker {
   void begin(const WorkerConfig& config) {
     thread_ = std::thread([life = life_, config] {
       const Status result = follow(config, [&](double fraction) { life->progress(fraction); });
-      if (!result.ok()) log_error("the group is broken", {{"error", result.error().text()}});
       life->ending.tell(result);
     });
   }

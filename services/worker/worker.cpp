@@ -99,14 +99,22 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
   // The thread of the worker: load, turn the crank, close.
   void live() {
     Status result = load();
-    if (result.ok()) result = loop_->run();
-    if (!result.ok()) log_error("the worker ends", {{"error", result.error().text()}});
+    if (result.ok()) {
+      result = loop_->run();
+      if (!result.ok()) result = broken(result.error());
+    }
     server_->set_serving(false);
     drive_->stop();
     fetch_->stop();
     server_->stop(Duration::seconds(
         2));  // for the last report to leave; a router that does not read is cut off
     ending_.tell(result);
+  }
+
+  static Error broken(Error why) {
+    why.message =
+        "the tensor-parallel group is broken, what ran on it is lost here: " + why.message;
+    return why;
   }
 
   Status load() {
