@@ -28,16 +28,14 @@ constexpr double kLingerSeconds = 2;
 }  // namespace
 
 asio::awaitable<void> HttpSignal::wait() {
-  if (raised_) co_return;
-  co_await asio::async_initiate<const asio::use_awaitable_t<>&, void()>(
-      [this](auto handler) { waiter_ = std::move(handler); }, asio::use_awaitable);
+  error_code cancelled;
+  while (!raised_) co_await alarm_.async_wait(asio::redirect_error(asio::use_awaitable, cancelled));
 }
 
 void HttpSignal::raise() {
   raised_ = true;
-  // Posted, so whoever raises it is never run over by the session going on.
-  if (waiter_) asio::post(executor_, std::move(waiter_));
-  waiter_ = nullptr;
+  // Wakes through the loop, so whoever raises it is never run over by the session going on.
+  alarm_.cancel();
 }
 
 HttpSession::HttpSession(asio::ip::tcp::socket socket, int thread,

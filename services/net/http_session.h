@@ -4,9 +4,9 @@
 #pragma once
 
 #include <atomic>
-#include <boost/asio/any_completion_handler.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
@@ -36,14 +36,14 @@ struct HttpShared {
 // One waiter on one loop; raising it before it is awaited is remembered.
 class HttpSignal {
  public:
-  explicit HttpSignal(boost::asio::any_io_executor executor) : executor_(std::move(executor)) {}
+  explicit HttpSignal(const boost::asio::any_io_executor& executor)
+      : alarm_(executor, boost::asio::steady_timer::time_point::max()) {}
   boost::asio::awaitable<void> wait();
   void raise();
   void reset() { raised_ = false; }
 
  private:
-  boost::asio::any_io_executor executor_;
-  boost::asio::any_completion_handler<void()> waiter_;
+  boost::asio::steady_timer alarm_;  // never fires: cancelling it wakes the waiter
   bool raised_ = false;
 };
 
