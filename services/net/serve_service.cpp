@@ -142,6 +142,7 @@ void Gateways::down(GatewayId gateway) {
   if (events_) events_->on_gateway_down(gateway);
 }
 
+// What was decided is still delivered: the last tokens of a drained router are among it.
 void Gateways::stop() {
   {
     std::unique_lock lock(events_mutex_);
@@ -153,7 +154,7 @@ void Gateways::stop() {
     streams.swap(streams_);
   }
   for (const auto& [gateway, stream] : streams)
-    stream->end(Error{Code::unavailable, "the router is stopping", {}});
+    stream->end_after_queue(Error{Code::unavailable, "the router is stopping", {}});
 }
 
 class Service final : public ServeService, private v1::Router::CallbackService {
