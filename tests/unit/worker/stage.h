@@ -22,7 +22,7 @@ namespace fathom::stage {
 // Hands calls through to a fake engine; stories override what they need to see or to break.
 class EngineShell : public Engine {
  public:
-  explicit EngineShell(const FakeEngineConfig& config) : inner_(make_fake_engine(config)) {}
+  explicit EngineShell(std::unique_ptr<Engine> inner) : inner_(std::move(inner)) {}
   const EngineInfo& info() const override { return inner_->info(); }
   Result<StepResult> step(const Plan& plan) override {
     if (on_step) on_step(plan);
@@ -125,8 +125,11 @@ inline FakeEngineConfig small_engine() {
 
 struct Node {
   explicit Node(Wire& wire, LoopConfig config = {}, FakeEngineConfig engine_config = small_engine())
-      : fake(engine_config),
-        engine(engine_config),
+      : Node(wire, std::move(config), make_fake_engine(engine_config)) {
+    fake = engine_config;
+  }
+  Node(Wire& wire, LoopConfig config, std::unique_ptr<Engine> any_engine)
+      : engine(std::move(any_engine)),
         metrics(registry),
         loop(engine, wire, clock, with_defaults(std::move(config)), metrics,
              [this](Report report) { reports.push_back(std::move(report)); }) {}

@@ -1,0 +1,127 @@
+// Workers with a real model: the reference's greedy tokens come out exactly, whatever the batch,
+// the chunks, the ranks, and whether prompt and answer are computed by one worker, by two, or moved
+// in between.
+#include <boost/json.hpp>
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "engine/tp_engine.h"
+#include "tests/unit/worker/stage.h"
+
+namespace fathom {
+namespace {
+
+using stage::Node;
+
+constexpr const char* kCheckpoint = FATHOM_SOURCE_DIR "/tests/golden/data/v3-tiny-bf16";
+constexpr int32_t kBlockTokens = 8;
+
+struct Golden {
+  std::vector<TokenId> prompt, greedy;
+};
+
+std::vector<Golden> golden_prompts() {
+  std::ifstream in(std::string(kCheckpoint) + "/cases.json");
+  std::stringstream text;
+  text << in.rdbuf();
+  std::vector<Golden> out;
+  const auto ids = [](const boost::json::value& v) {
+    return boost::json::value_to<std::vector<TokenId>>(v);
+  };
+  const boost::json::value cases = boost::json::parse(text.str());
+  for (const auto& prompt : cases.at("prompts").as_array())
+    out.push_back({ids(prompt.at("tokens")), ids(prompt.at("greedy"))});
+  return out;
+}
+
+std::unique_ptr<Engine> engine(int32_t ranks) {
+  auto made = make_tp_engine({.model_dir = kCheckpoint,
+                              .tensor_parallel = ranks,
+                              .block_tokens = kBlockTokens,
+                              .kv_blocks = 512});
+  CHECK(made.ok(), "the golden checkpoint loads");
+  return std::move(made).value();
+}
+
+Prefill request(SeqId seq, const Golden& golden, size_t emitted, int32_t lease) {
+  Prefill edit{
+      .seq = seq,
+      .tokens = golden.prompt,
+      .prompt_tokens = static_cast<int32_t>(golden.prompt.size()),
+      .sampling = {.temperature = 0, .max_tokens = static_cast<int32_t>(golden.greedy.size())},
+      .lease = lease};
+  edit.tokens.insert(edit.tokens.end(), golden.greedy.begin(),
+                     golden.greedy.begin() + static_cast<std::ptrdiff_t>(emitted));
+  edit.blocks = blocks_for(static_cast<int64_t>(edit.tokens.size()) + lease, kBlockTokens);
+  return edit;
+}
+
+SeqId id(size_t index) { return SeqId{index + 1}; }
+
+struct ModelStory : ::testing::TestWithParam<int32_t> {
+  const std::vector<Golden> golden = golden_prompts();
+  stage::Wire wire;
+};
+
+TEST_P(ModelStory, a_full_batch_in_awkward_chunks_gives_the_reference_tokens) {
+  Node node(wire, {.step_token_budget = 23}, engine(GetParam()));
+  for (size_t i = 0; i < golden.size(); ++i) node.say({request(id(i), golden[i], 0, 32)});
+  node.settle();
+  for (size_t i = 0; i < golden.size(); ++i)
+    EXPECT_EQ(node.tokens_of(id(i)), golden[i].greedy) << i;
+  EXPECT_EQ(node.leaked(), 0);
+}
+
+TEST_P(ModelStory, prompt_and_answer_on_two_workers_give_the_reference_tokens) {
+  stage::Wire unused;
+  Node computes(unused, {.role = Role::prefill, .instance = 5, .step_token_budget = 37},
+                engine(GetParam()));
+  Node home(wire, {.role = Role::decode, .step_token_budget = 64}, engine(3 - GetParam()));
+  wire.peers["p:1"] = &computes.loop.source();
+  for (size_t i = 0; i < golden.size(); ++i) {
+    const auto length = static_cast<int32_t>(golden[i].prompt.size());
+    wire.tokens = length;
+    home.say({Receive{.seq = id(i),
+                      .tokens = length,
+                      .blocks = blocks_for(length + 32, kBlockTokens),
+                      .ticket = {.address = "p:1", .instance = 5, .seq = id(i), .key = 1}}});
+    home.settle();
+    Prefill edit = request(id(i), golden[i], 0, 1);
+    edit.handoff = true;
+    edit.key = 1;
+    computes.say({edit});
+  }
+  computes.settle();
+  for (size_t i = 0; i < golden.size(); ++i) {
+    const Prefill whole = request(id(i), golden[i], 1, 31);
+    ASSERT_EQ(computes.tokens_of(id(i)), (std::vector<TokenId>{golden[i].greedy[0]}));
+    home.say({Decode{.seq = id(i),
+                     .tokens = whole.tokens,
+                     .prompt_tokens = whole.prompt_tokens,
+                     .sampling = whole.sampling,
+                     .lease = 31}});
+  }
+  home.settle();
+  for (size_t i = 0; i < golden.size(); ++i)
+    EXPECT_EQ(home.tokens_of(id(i)),
+              std::vector<TokenId>(golden[i].greedy.begin() + 1, golden[i].greedy.end()))
+        << i;
+}
+
+TEST_P(ModelStory, a_request_computed_again_in_the_middle_goes_on_with_the_reference_tokens) {
+  Node node(wire, {.step_token_budget = 50}, engine(GetParam()));
+  for (size_t i = 0; i < golden.size(); ++i) node.say({request(id(i), golden[i], 13, 19)});
+  node.settle();
+  for (size_t i = 0; i < golden.size(); ++i)
+    EXPECT_EQ(node.tokens_of(id(i)),
+              std::vector<TokenId>(golden[i].greedy.begin() + 13, golden[i].greedy.end()))
+        << i;
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, ModelStory, ::testing::Values(1, 2));
+
+}  // namespace
+}  // namespace fathom
