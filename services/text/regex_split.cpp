@@ -90,11 +90,16 @@ class Translation {
     }
     if (c == '}' && (peek(1) == '+')) return refuse("}+", pattern_);
     if (c == '(' && peek(1) == '*') return refuse("(*", pattern_);
-    if (c == '(' && peek(1) == '?' &&
-        std::string_view(":=!<>i").find(peek(2)) == std::string_view::npos)
+    if (c == '(' && peek(1) == '?' && !known_group(pattern_.substr(at_ + 2)))
       return refuse("this kind of group", pattern_);
     out_ += c;
     return {};
+  }
+
+  static bool known_group(std::string_view behind) {
+    for (const std::string_view kind : {":", "=", "!", ">", "<=", "<!", "i:"})
+      if (behind.starts_with(kind)) return true;
+    return false;
   }
 
   std::string_view pattern_;
