@@ -60,6 +60,10 @@ bool Batcher::State::plausible(const WorkerView& worker, const Request& request,
   const bool news = !row.tokens.empty() || row.finish != Finish::none;
   if (!news) return true;
   if (!row.tokens.empty() && row.first != request.emitted()) return false;
+  const int32_t vocab = worker.welcome.vocab;
+  for (const TokenId token : row.tokens) {
+    if (token < 0 || (vocab > 0 && token >= vocab)) return false;
+  }
   const int64_t count = static_cast<int64_t>(row.tokens.size());
   if (request.length() + count > std::min(place.grant.upto, place.total)) return false;
   if (!place.handoff) return true;
@@ -70,8 +74,11 @@ bool Batcher::State::plausible(const WorkerView& worker, const Request& request,
 void Batcher::State::note_computed(Request& request, const Row& row) {
   Placement& place = request.place;
   if (place.uncomputed == 0) return;
-  const int32_t left =
-      row.tokens.empty() ? std::clamp(place.computing - row.computed, 0, place.uncomputed) : 0;
+  int32_t left = 0;
+  if (row.tokens.empty()) {
+    const int64_t behind = int64_t{place.computing} - row.computed;
+    left = static_cast<int32_t>(std::clamp<int64_t>(behind, 0, place.uncomputed));
+  }
   if (left == place.uncomputed) return;
   WorkerView& worker = place.prefill ? *place.prefill : *place.home;
   worker.uncomputed -= place.uncomputed - left;

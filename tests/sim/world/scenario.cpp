@@ -27,8 +27,7 @@ std::vector<Role> roles_of(Dice& dice) {
   }
 }
 
-void add_workers(Scenario& s, Dice& dice) {
-  const int32_t block_tokens = dice.pick({2, 4, 8, 16});
+void add_workers(Scenario& s, Dice& dice, int32_t block_tokens) {
   const bool alike = dice.chance(0.7);
   // Tight: a few sequences fill a worker, so they must give way to each other.
   const int32_t capacity_tokens = dice.pick({96, 160, 400, 4000});
@@ -74,7 +73,7 @@ Submit submit_of(uint64_t id, Dice& dice, bool tight_deadlines) {
 }
 
 void add_requests(Scenario& s, Dice& dice) {
-  const int32_t count = dice.pick({1, 4, 12, 30, 30, 60});
+  const int32_t count = dice.pick({1, 4, 12, 30, 30, 60}) * (s.seed >= kCrowdedSeeds ? 10 : 1);
   const bool burst = dice.chance(0.3);
   const bool tight_deadlines = dice.chance(0.2);
   const double cancels = dice.pick({0.0, 0.0, 0.1, 0.5});
@@ -130,7 +129,8 @@ Scenario scenario_of(uint64_t seed) {
   if (dice.chance(0.1)) s.batcher.tenant_queue_max = dice.count(1, 4);
   s.gateways = static_cast<size_t>(dice.between(1, 3));
   s.latency_us_max = dice.pick({10, 500, 5000});
-  add_workers(s, dice);
+  add_workers(s, dice, dice.pick({2, 4, 8, 16}));
+  if (seed >= kCrowdedSeeds) add_workers(s, dice, s.workers.front().block_tokens);
   add_requests(s, dice);
   add_faults(s, dice);
   return s;
