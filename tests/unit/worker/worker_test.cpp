@@ -5,106 +5,23 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
-#include <condition_variable>
-#include <mutex>
 
 #include "engine/fake_engine.h"
-#include "net/drive_link.h"
 #include "net/http_client.h"
+#include "net/ports.h"
+#include "tests/unit/worker/seat.h"
 #include "tests/unit/worker/stage.h"
 
 namespace fathom {
 namespace {
 
 using stage::expected;
+using stage::kPatience;
 using stage::prompt_of;
+using stage::Seat;
 using ::testing::HasSubstr;
 
 constexpr SeqId kA{1}, kB{2};
-const Duration kPatience = Duration::seconds(20);  // for events; only a broken test waits so long
-
-// A router's seat without its brain: says what the story says and collects what the workers report.
-class Seat final : public WorkerEvents {
- public:
-  explicit Seat(uint64_t epoch = 1) : links_(make_drive_links({.epoch = epoch}, *this)) {}
-  ~Seat() override { links_->stop(); }
-
-  void on_worker_report(WorkerId worker, const std::string& address, Report report) override {
-    const std::lock_guard lock(mutex_);
-    if (report.welcome) {
-      ids_[address] = worker;
-      welcomes_[address] = *report.welcome;
-    }
-    for (const Row& row : report.rows) {
-      auto& tokens = tokens_[{address, row.seq}];
-      tokens.insert(tokens.end(), row.tokens.begin(), row.tokens.end());
-    }
-    for (const SeqFailure& failure : report.failed) failed_[failure.seq] = failure.error;
-    for (const SeqId seq : report.resident) resident_.insert(seq);
-    if (report.draining) draining_.insert(address);
-    changed_.notify_all();
-  }
-  void on_worker_down(WorkerId, const std::string& address, const Error& why) override {
-    const std::lock_guard lock(mutex_);
-    ids_.erase(address);
-    down_[address] = why;
-    changed_.notify_all();
-  }
-
-  Welcome meet(const std::string& address) {
-    links_->add(address);
-    await([&] { return ids_.contains(address); });
-    const std::lock_guard lock(mutex_);
-    return welcomes_[address];
-  }
-  void say(const std::string& address, Edits edits) {
-    WorkerId id;
-    {
-      const std::lock_guard lock(mutex_);
-      id = ids_.at(address);
-    }
-    links_->send(id, std::move(edits));
-  }
-  std::vector<TokenId> tokens(const std::string& address, SeqId seq, size_t count) {
-    await([&] { return tokens_[{address, seq}].size() >= count; });
-    const std::lock_guard lock(mutex_);
-    return tokens_[{address, seq}];
-  }
-  Error failure(SeqId seq) {
-    await([&] { return failed_.contains(seq); });
-    const std::lock_guard lock(mutex_);
-    return failed_[seq];
-  }
-  void await_resident(SeqId seq) {
-    await([&] { return resident_.contains(seq); });
-  }
-  void await_draining(const std::string& address) {
-    await([&] { return draining_.contains(address); });
-  }
-  Error await_down(const std::string& address) {
-    await([&] { return down_.contains(address); });
-    const std::lock_guard lock(mutex_);
-    return down_[address];
-  }
-
- private:
-  template <class Condition>
-  void await(Condition condition) {
-    std::unique_lock lock(mutex_);
-    ASSERT_TRUE(changed_.wait_for(lock, std::chrono::nanoseconds(kPatience.ns), condition));
-  }
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::map<std::string, WorkerId> ids_;
-  std::map<std::string, Welcome> welcomes_;
-  std::map<std::string, Error> down_;
-  std::map<std::pair<std::string, SeqId>, std::vector<TokenId>> tokens_;
-  std::map<SeqId, Error> failed_;
-  std::set<SeqId> resident_;
-  std::set<std::string> draining_;
-  std::unique_ptr<DriveLinks> links_;
-};
 
 WorkerConfig fake_config(const std::string& role) {
   WorkerConfig config;
@@ -315,6 +232,49 @@ TEST(WorkerProcess, a_checkpoint_that_can_not_be_read_ends_it_with_the_reason) {
   EXPECT_TRUE(one.worker->wait(kPatience));
   ASSERT_FALSE(one.worker->result().ok());
   EXPECT_THAT(one.worker->result().error().text(), HasSubstr("config.json"));
+}
+
+WorkerConfig group_config(int32_t index, const std::string& leader) {
+  WorkerConfig config = fake_config("both");
+  config.engine = "model";
+  config.model = FATHOM_SOURCE_DIR "/tests/golden/data/v3-tiny-bf16";
+  config.tensor_parallel = 2;
+  config.threads = 1;
+  config.group = {.processes = 2, .index = index, .leader = leader};
+  return config;
+}
+
+std::vector<TokenId> greedy_tokens(Running& one, SeqId seq, size_t count) {
+  Seat seat;
+  seat.meet(one.address());
+  seat.say(one.address(),
+           {Prefill{.seq = seq,
+                    .tokens = prompt_of(21),
+                    .prompt_tokens = 21,
+                    .sampling = {.temperature = 0, .max_tokens = static_cast<int32_t>(count)},
+                    .blocks = 16,
+                    .lease = static_cast<int32_t>(count)}});
+  return seat.tokens(one.address(), seq, count);
+}
+
+TEST(WorkerProcess, a_group_over_tcp_computes_what_one_process_computes_and_ends_together) {
+  const auto ports = free_ports(1);
+  ASSERT_TRUE(ports.ok());
+  const std::string meeting = "127.0.0.1:" + std::to_string(ports->front());
+  Running follower(group_config(1, meeting));
+  Running leader(group_config(0, meeting));
+  const auto of_group = greedy_tokens(leader, kA, 20);
+  WorkerConfig alone = group_config(0, "");
+  alone.group = {};
+  Running one(alone);
+  EXPECT_EQ(of_group, greedy_tokens(one, kA, 20));
+  EXPECT_EQ(follower.worker->state(), WorkerState::serving);
+  EXPECT_EQ(follower.worker->address(), "") << "nobody calls a follower";
+  leader.worker->drain();
+  EXPECT_TRUE(leader.worker->wait(kPatience));
+  leader.worker.reset();
+  EXPECT_TRUE(follower.worker->wait(kPatience));
+  EXPECT_TRUE(follower.worker->result().ok());
 }
 
 TEST(WorkerProcess, an_advertised_host_gets_the_bound_port) {
