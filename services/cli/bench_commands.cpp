@@ -1,15 +1,24 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <memory>
+#include <thread>
 
 #include <unistd.h>
 
+#include "cli/bench_engine.h"
 #include "cli/bench_serve.h"
 #include "cli/commands.h"
 
 namespace fathom {
 namespace {
+
+Status write_json(const std::string& path, const std::string& text) {
+  if (!path.empty() && !(std::ofstream(path) << text))
+    return Error{Code::permission_denied, "can not be written", path};
+  return {};
+}
 
 struct ServeWords {
   BenchServeOptions options;
@@ -25,8 +34,7 @@ Status run_serve(ServeWords& words) {
   const SystemClock clock;
   FATHOM_TRY(const BenchReport report, bench_serve(words.options, clock));
   std::cout << report_table(report) << std::flush;
-  if (!words.json_file.empty() && !(std::ofstream(words.json_file) << report_json(report)))
-    return Error{Code::permission_denied, "can not be written", words.json_file};
+  FATHOM_CHECKED(write_json(words.json_file, report_json(report)));
   if (report.requests_failed > 0) return Error{Code::unknown, "some requests failed", {}};
   return {};
 }
@@ -64,12 +72,67 @@ void add_serve(CLI::App& bench, int& exit_code) {
   });
 }
 
+struct EngineWords {
+  TpEngineConfig config;
+  MeasurePlan plan;
+  std::string compute = "float32";
+  int32_t threads = 0;
+  std::string json_file;
+};
+
+Status run_engine(EngineWords& words) {
+  if (words.compute != "float32" && words.compute != "bfloat16")
+    return invalid("must be float32 or bfloat16", "--compute");
+  if (words.threads == 0) words.threads = static_cast<int32_t>(std::thread::hardware_concurrency());
+  words.config.compute = words.compute == "float32" ? Compute::float32 : Compute::bfloat16;
+  words.config.threads_per_rank =
+      std::max(1, words.threads / std::max(1, words.config.tensor_parallel));
+  const SystemClock clock;
+  FATHOM_TRY(const Measurement measured, bench_engine(words.config, words.plan, clock));
+  std::cout << measurement_table(measured) << std::flush;
+  return write_json(words.json_file, measurement_json(measured, words.threads));
+}
+
+void add_engine(CLI::App& bench, int& exit_code) {
+  auto words = std::make_shared<EngineWords>();
+  CLI::App* engine = bench.add_subcommand("engine", "measure one engine on this machine");
+  engine->add_option("--model", words->config.model_dir, "folder of a checkpoint")->required();
+  engine->add_option("--tensor-parallel", words->config.tensor_parallel, "ranks")
+      ->capture_default_str();
+  engine->add_option("--threads", words->threads, "computing threads; 0 for one per core")
+      ->capture_default_str();
+  engine->add_option("--compute", words->compute, "float32 or bfloat16")->capture_default_str();
+  engine->add_option("--kernels", words->config.kernels,
+                     "portable, avx2, avx512; default: the widest");
+  engine->add_option("--prompt-lengths", words->plan.prompt_tokens, "such as 128,512")
+      ->delimiter(',')
+      ->capture_default_str();
+  engine->add_option("--batches", words->plan.batches, "such as 1,8")
+      ->delimiter(',')
+      ->capture_default_str();
+  engine
+      ->add_option("--decode-context", words->plan.decode_context, "tokens before each decoded one")
+      ->capture_default_str();
+  engine->add_option("--decode-steps", words->plan.decode_steps, "steps of each measurement")
+      ->capture_default_str();
+  engine->add_option("--repeats", words->plan.repeats, "the median of so many counts")
+      ->capture_default_str();
+  engine->add_option("--json", words->json_file, "write the result there");
+  engine->callback([words, &exit_code] {
+    if (const Status status = run_engine(*words); !status.ok()) {
+      std::cerr << "fathom bench engine: " << status.error().text() << "\n";
+      exit_code = 1;
+    }
+  });
+}
+
 }  // namespace
 
 void add_bench_commands(CLI::App& app, int& exit_code) {
   CLI::App* bench = app.add_subcommand("bench", "measure a cluster or an engine");
   bench->require_subcommand(1);
   add_serve(*bench, exit_code);
+  add_engine(*bench, exit_code);
 }
 
 }  // namespace fathom

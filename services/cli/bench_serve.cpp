@@ -10,6 +10,7 @@
 #include "cli/bench_workload.h"
 #include "cli/config_text.h"
 #include "cli/event_stream.h"
+#include "cli/question.h"
 #include "net/http_client.h"
 
 namespace fathom {
@@ -220,17 +221,6 @@ Status check_options(const BenchServeOptions& options) {
   return {};
 }
 
-Result<std::string> first_model(const HttpAddress& address) {
-  FATHOM_TRY(const HttpAnswer answer,
-             http_call(address, {.target = "/v1/models", .patience = Duration::seconds(10)}));
-  boost::system::error_code code;
-  const json::value root = json::parse(answer.body, code);
-  if (const auto* id = code ? nullptr : root.find_pointer("/data/0/id", code);
-      id != nullptr && id->is_string())
-    return std::string(id->as_string());
-  return Error{Code::unavailable, "answered no model", "/v1/models"};
-}
-
 }  // namespace
 
 Result<BenchReport> bench_serve(const BenchServeOptions& options, const Clock& clock) {
@@ -239,7 +229,7 @@ Result<BenchReport> bench_serve(const BenchServeOptions& options, const Clock& c
   FATHOM_TRY(Workload workload, Workload::make(options));
   std::string model = options.model;
   if (model.empty()) {
-    FATHOM_TRY(model, first_model(address));
+    FATHOM_TRY(model, served_model(address));
   }
   return LoadTest(options, std::move(workload), clock, address).run(model);
 }

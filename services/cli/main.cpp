@@ -14,6 +14,8 @@ int main(int argc, char** argv) {
   app.add_subcommand("version", "print the version")->callback([] {
     std::cout << "fathom " << FATHOM_VERSION << "\n";
   });
+  fathom::add_up_commands(app, exit_code);
+  fathom::add_service_commands(app, exit_code);
   fathom::add_bench_commands(app, exit_code);
   CLI11_PARSE(app, argc, argv);
   return exit_code;

@@ -2,7 +2,9 @@
 
 #include <unistd.h>
 
+#include <fstream>
 #include <iostream>
+#include <utility>
 
 namespace fathom {
 namespace {
@@ -36,6 +38,7 @@ class Terminal final : public Screen {
     std::cerr << text << std::endl;
   }
 
+  bool watched() const override { return true; }
   void ready() override { clear(); }
 
  private:
@@ -51,24 +54,37 @@ class Terminal final : public Screen {
 // One message: a letter, the text with its line ends hidden, a line end.
 class Pipe final : public Screen {
  public:
-  explicit Pipe(int fd) : fd_(fd) {}
-  ~Pipe() override { ::close(fd_); }
+  Pipe(int fd, std::string log_path) : fd_(fd), log_path_(std::move(log_path)) {}
+  ~Pipe() override { close(); }
   void line(const std::string& text) override { put('L', text); }
   void progress(const std::string& text) override { put('P', text); }
   void piece(const std::string& text) override { put('A', text); }
   void error(const std::string& text) override { put('E', text); }
-  void ready() override { put('R', ""); }
+  bool watched() const override { return watched_; }
+  void ready() override {
+    put('R', "");
+    close();
+  }
 
  private:
-  void put(char kind, std::string text) const {
+  void close() {
+    if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+  }
+
+  void put(char kind, std::string text) {
+    if (fd_ < 0) {
+      std::ofstream(log_path_, std::ios::app) << text << "\n";
+      return;
+    }
     for (auto& c : text)
       if (c == '\n') c = '\x1e';
     text = kind + text + "\n";
-    // The reader may have left: then nobody wants to know.
-    [[maybe_unused]] const ssize_t written = ::write(fd_, text.data(), text.size());
+    watched_ = watched_ && ::write(fd_, text.data(), text.size()) > 0;
   }
 
   int fd_;
+  std::string log_path_;
+  bool watched_ = true;
 };
 
 // True when the relay is over.
@@ -98,7 +114,9 @@ bool replay(char kind, const std::string& text, Screen& to, bool& ready) {
 }  // namespace
 
 std::unique_ptr<Screen> make_terminal_screen() { return std::make_unique<Terminal>(); }
-std::unique_ptr<Screen> make_pipe_screen(int fd) { return std::make_unique<Pipe>(fd); }
+std::unique_ptr<Screen> make_pipe_screen(int fd, const std::string& log_path) {
+  return std::make_unique<Pipe>(fd, log_path);
+}
 
 bool relay_screen(int fd, Screen& to) {
   std::string pending;

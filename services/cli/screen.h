@@ -16,13 +16,15 @@ class Screen {
   virtual void progress(const std::string& text) = 0;  // replaces the one before
   virtual void piece(const std::string& text) = 0;     // of a streamed answer, as it is
   virtual void error(const std::string& text) = 0;
-  virtual void ready() = 0;  // the cluster serves; a waiting process in front may leave
+  virtual bool watched() const = 0;  // false once the process in front has gone
+  virtual void ready() = 0;          // the cluster serves; a waiting process in front may leave
 };
 
 std::unique_ptr<Screen> make_terminal_screen();
 
-// Writes every call to a pipe; nothing happens when nobody reads any more.
-std::unique_ptr<Screen> make_pipe_screen(int fd);
+// Writes every call to a pipe until ready() was said, and to this file from then on, since nobody
+// waits any more.
+std::unique_ptr<Screen> make_pipe_screen(int fd, const std::string& log_path);
 
 // Replays what a pipe screen wrote until ready, error or the end of the pipe. True when ready came.
 bool relay_screen(int fd, Screen& to);

@@ -1,6 +1,7 @@
 #include "cli/screen.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <vector>
@@ -14,6 +15,7 @@ class Recorder final : public Screen {
   void progress(const std::string& text) override { seen.push_back("progress " + text); }
   void piece(const std::string& text) override { seen.push_back("piece " + text); }
   void error(const std::string& text) override { seen.push_back("error " + text); }
+  bool watched() const override { return true; }
   void ready() override { seen.push_back("ready"); }
   std::vector<std::string> seen;
 };
@@ -21,7 +23,7 @@ class Recorder final : public Screen {
 TEST(PipeScreen, the_process_in_front_shows_the_same) {
   int ends[2];
   ASSERT_EQ(::pipe(ends), 0);
-  const auto pipe = make_pipe_screen(ends[1]);
+  const auto pipe = make_pipe_screen(ends[1], "/dev/null");
   pipe->progress("loading");
   pipe->piece("two\nlines");
   pipe->ready();
@@ -33,10 +35,23 @@ TEST(PipeScreen, the_process_in_front_shows_the_same) {
   ::close(ends[0]);
 }
 
+TEST(PipeScreen, a_reader_that_left_is_noticed) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  const auto before = ::signal(SIGPIPE, SIG_IGN);
+  const auto pipe = make_pipe_screen(ends[1], "/dev/null");
+  pipe->progress("loading");
+  EXPECT_TRUE(pipe->watched());
+  ::close(ends[0]);
+  pipe->progress("still loading");
+  EXPECT_FALSE(pipe->watched());
+  ::signal(SIGPIPE, before);
+}
+
 TEST(PipeScreen, an_error_or_a_lost_process_is_not_ready) {
   int ends[2];
   ASSERT_EQ(::pipe(ends), 0);
-  auto pipe = make_pipe_screen(ends[1]);
+  auto pipe = make_pipe_screen(ends[1], "/dev/null");
   pipe->error("port 1 is in use");
   Recorder recorder;
   EXPECT_FALSE(relay_screen(ends[0], recorder));

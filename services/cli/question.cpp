@@ -1,0 +1,87 @@
+#include "cli/question.h"
+
+#include <boost/json/parse.hpp>
+
+#include "cli/config_text.h"
+#include "cli/event_stream.h"
+
+namespace fathom {
+namespace {
+
+namespace json = boost::json;
+
+const json::value* find(const json::value& root, const char* pointer) {
+  boost::system::error_code code;
+  return root.find_pointer(pointer, code);
+}
+
+std::string text_at(const json::value& root, const char* pointer) {
+  const auto* value = find(root, pointer);
+  return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
+}
+
+json::value parsed(std::string_view text) {
+  boost::system::error_code code;
+  auto value = json::parse(text, code);
+  return code ? json::value() : value;
+}
+
+}  // namespace
+
+Result<std::string> served_model(const HttpAddress& gateway) {
+  FATHOM_TRY(const HttpAnswer answer,
+             http_call(gateway, {.target = "/v1/models", .patience = Duration::seconds(10)}));
+  std::string id = text_at(parsed(answer.body), "/data/0/id");
+  if (id.empty()) return Error{Code::unavailable, "names no model", "/v1/models"};
+  return id;
+}
+
+Result<AnswerEnd> ask_question(const HttpAddress& gateway, const std::string& model,
+                               const std::string& question, int32_t tokens_max,
+                               std::function<void(const std::string&)> piece) {
+  AnswerEnd end;
+  int status = 0;
+  std::string body;
+  std::string error;
+  Status done;
+  EventStream events;
+  const auto on_event = [&](std::string_view payload) {
+    const json::value event = parsed(payload);
+    error += text_at(event, "/error/message");
+    for (const char* key : {"/choices/0/delta/reasoning_content", "/choices/0/delta/content"})
+      if (const std::string text = text_at(event, key); !text.empty()) piece(text);
+    if (const auto reason = text_at(event, "/choices/0/finish_reason"); !reason.empty())
+      end.finish_reason = reason;
+    if (const auto* count = find(event, "/usage/completion_tokens");
+        count != nullptr && count->is_int64())
+      end.tokens = count->as_int64();
+  };
+  const auto client = make_http_client(gateway);
+  client->send(
+      {.method = "POST",
+       .target = "/v1/chat/completions",
+       .headers = {{"content-type", "application/json"}},
+       .body = "{\"model\":" + quoted_text(model) +
+               ",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"temperature\":0,"
+               "\"max_tokens\":" +
+               std::to_string(tokens_max) +
+               ",\"messages\":[{\"role\":\"user\",\"content\":" + quoted_text(question) + "}]}",
+       .patience = Duration::seconds(120)},
+      {.head = [&](int code) { status = code; },
+       .body =
+           [&](std::string_view bytes) {
+             if (status == 200) {
+               events.add(bytes, on_event);
+             } else {
+               body += bytes;
+             }
+           },
+       .done = [&](Status how) { done = std::move(how); }});
+  client->run();
+  FATHOM_CHECKED(done);
+  if (status != 200) error = text_at(parsed(body), "/error/message");
+  if (status != 200 || !error.empty()) return Error{Code::unknown, error, std::to_string(status)};
+  return end;
+}
+
+}  // namespace fathom

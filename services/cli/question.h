@@ -1,0 +1,24 @@
+// Does it answer? One chat question through the public API, its answer handed over as it streams.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "base/result.h"
+#include "net/http_client.h"
+
+namespace fathom {
+
+struct AnswerEnd {
+  std::string finish_reason;
+  int64_t tokens = 0;
+};
+
+// The name the gateway gives its model.
+Result<std::string> served_model(const HttpAddress& gateway);
+
+Result<AnswerEnd> ask_question(const HttpAddress& gateway, const std::string& model,
+                               const std::string& question, int32_t tokens_max,
+                               std::function<void(const std::string&)> piece);
+
+}  // namespace fathom

@@ -1,0 +1,114 @@
+#include "cli/up_options.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "cli/config_text.h"
+#include "cli/process.h"
+#include "net/ports.h"
+
+namespace fathom {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kShippedModel = "models/v3-tiny-bf16";
+
+// The program lies in build/<preset>/services/cli of the repository, or in bin/ beside models/.
+std::string shipped_model() {
+  for (fs::path folder = fs::path(own_executable()).parent_path(); folder.has_relative_path();
+       folder = folder.parent_path())
+    if (fs::exists(folder / kShippedModel / "config.json"))
+      return (folder / kShippedModel).string();
+  return {};
+}
+
+Status check_model(const std::string& model) {
+  std::error_code code;
+  if (!fs::is_directory(model, code))
+    return Error{Code::not_found, "there is no folder " + model, "--model"};
+  if (!fs::exists(fs::path(model) / "config.json", code))
+    return invalid(model + " holds no config.json, so it is not a checkpoint", "--model");
+  return {};
+}
+
+Status check_counts(const UpOptions& o) {
+  constexpr int32_t kWorkersMax = 64;
+  for (const auto& [name, count] :
+       {std::pair{"--prefill", o.prefill}, {"--decode", o.decode}, {"--both", o.both}})
+    if (count < 0 || count > kWorkersMax) return invalid("must be 0 to 64", name);
+  if (o.both == 0 && o.prefill == 0)
+    return invalid("at least one worker must prefill", "--prefill");
+  if (o.both == 0 && o.decode == 0) return invalid("at least one worker must decode", "--decode");
+  if (o.tensor_parallel < 1 || o.tensor_parallel > 64)
+    return invalid("must be 1 to 64", "--tensor-parallel");
+  return {};
+}
+
+}  // namespace
+
+Result<UpOptions> settle_up_options(UpOptions o) {
+  const int32_t split = o.both > 0 ? 0 : 1;
+  if (o.prefill == -1) o.prefill = split;
+  if (o.decode == -1) o.decode = split;
+  FATHOM_CHECKED(check_counts(o));
+  if (o.compute != "float32" && o.compute != "bfloat16")
+    return invalid("must be float32 or bfloat16", "--compute");
+  if (o.device != "cpu" && o.device != "cuda" && o.device != "auto")
+    return invalid("must be cpu, cuda or auto", "--device");
+  if (o.port < 1 || o.port > 65535) return invalid("must be 1 to 65535", "--port");
+  if (o.model.empty()) {
+    o.model = shipped_model();
+    o.shipped_model = true;
+    if (o.model.empty())
+      return Error{Code::not_found, "no checkpoint was given and none lies beside the program",
+                   "--model"};
+  }
+  if (o.engine == "model") FATHOM_CHECKED(check_model(o.model));
+  o.model = fs::absolute(o.model).lexically_normal().string();
+  if (o.run_dir.empty()) o.run_dir = default_run_dir(o.port);
+  o.run_dir = fs::absolute(o.run_dir).lexically_normal().string();
+  if (const Status port = port_is_free(static_cast<uint16_t>(o.port)); !port.ok())
+    return Error{Code::failed_precondition, "can not listen there: " + port.error().message,
+                 "--port"};
+  return o;
+}
+
+std::vector<std::string> up_arguments(const UpOptions& o) {
+  std::vector<std::string> words = {"up",
+                                    "--prefill",
+                                    std::to_string(o.prefill),
+                                    "--decode",
+                                    std::to_string(o.decode),
+                                    "--both",
+                                    std::to_string(o.both),
+                                    "--tensor-parallel",
+                                    std::to_string(o.tensor_parallel),
+                                    "--compute",
+                                    o.compute,
+                                    "--device",
+                                    o.device,
+                                    "--port",
+                                    std::to_string(o.port),
+                                    "--host",
+                                    o.host,
+                                    "--run-dir",
+                                    o.run_dir,
+                                    "--engine",
+                                    o.engine,
+                                    "--ready-timeout",
+                                    config_detail::scalar_text(o.ready_seconds),
+                                    "--drain-timeout",
+                                    config_detail::scalar_text(o.drain_seconds)};
+  if (!o.shipped_model) words.insert(words.end(), {"--model", o.model});
+  if (!o.question) words.emplace_back("--no-question");
+  return words;
+}
+
+std::string default_run_dir(int32_t port) {
+  const std::string name = "fathom-" + std::to_string(::getuid()) + "-" + std::to_string(port);
+  return (fs::temp_directory_path() / name).string();
+}
+
+}  // namespace fathom

@@ -1,0 +1,97 @@
+#include "cli/up_plan.h"
+
+#include "cli/config_text.h"
+#include "gateway/config.h"
+#include "net/ports.h"
+#include "router/config.h"
+#include "worker/config.h"
+
+namespace fathom {
+namespace {
+
+std::string local(uint16_t port) { return "127.0.0.1:" + std::to_string(port); }
+
+// Hands out ports that were free a moment ago.
+class Ports {
+ public:
+  explicit Ports(std::vector<uint16_t> free) : free_(std::move(free)) {}
+  uint16_t take() {
+    CHECK(!free_.empty(), "fewer ports than services need");
+    const uint16_t port = free_.back();
+    free_.pop_back();
+    return port;
+  }
+
+ private:
+  std::vector<uint16_t> free_;
+};
+
+WorkerConfig worker_config(const UpOptions& options, const std::string& role) {
+  WorkerConfig config;
+  config.model = options.engine == "model" ? options.model : "";
+  config.role = role;
+  config.device = options.device;
+  config.compute = options.compute;
+  config.engine = options.engine;
+  config.tensor_parallel = options.tensor_parallel;
+  return config;
+}
+
+// The workers of one role; adds their addresses to the router's list.
+void add_workers(const UpOptions& options, const std::string& role, int32_t count, Ports& ports,
+                 RouterConfig& router, UpPlan& plan) {
+  for (int32_t i = 0; i < count; ++i) {
+    WorkerConfig config = worker_config(options, role);
+    const uint16_t operations = ports.take();
+    config.listen = local(ports.take());
+    config.operations_listen = local(operations);
+    router.workers.push_back(config.listen);
+    plan.services.push_back({.name = role + "-" + std::to_string(i),
+                             .kind = ServiceKind::worker,
+                             .config = config_text(config),
+                             .http_port = operations});
+  }
+}
+
+}  // namespace
+
+Result<UpPlan> plan_up(const UpOptions& options) {
+  FATHOM_TRY(auto free, free_ports(2 * (options.prefill + options.decode + options.both) + 3));
+  Ports ports(std::move(free));
+  UpPlan plan{.url = "http://127.0.0.1:" + std::to_string(options.port),
+              .port = static_cast<uint16_t>(options.port),
+              .services = {}};
+  RouterConfig router;
+  add_workers(options, "prefill", options.prefill, ports, router, plan);
+  add_workers(options, "decode", options.decode, ports, router, plan);
+  add_workers(options, "both", options.both, ports, router, plan);
+
+  const uint16_t operations = ports.take();
+  router.listen = local(ports.take());
+  router.operations_listen = local(operations);
+  plan.services.push_back({"router", ServiceKind::router, config_text(router), operations});
+
+  GatewayConfig gateway;
+  gateway.listen = options.host + ":" + std::to_string(options.port);
+  gateway.grpc_listen = local(ports.take());
+  gateway.router = router.listen;
+  gateway.checkpoint = options.engine == "model" ? options.model : "";
+  gateway.drain_seconds_max = options.drain_seconds;
+  plan.grpc = gateway.grpc_listen;
+  plan.services.push_back({"gateway", ServiceKind::gateway, config_text(gateway), plan.port});
+  return plan;
+}
+
+std::string kind_text(ServiceKind kind) {
+  switch (kind) {
+    case ServiceKind::worker:
+      return "worker";
+    case ServiceKind::router:
+      return "router";
+    case ServiceKind::gateway:
+      return "gateway";
+  }
+  return {};
+}
+
+}  // namespace fathom
