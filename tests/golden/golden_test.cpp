@@ -235,6 +235,7 @@ TEST_P(Golden, bfloat16_stays_close_in_distribution) {
   EngineUnderTest engine(config);
   for (auto& r : requests) r.count = 1;
   const auto got = generate(engine, requests, {.together = true});
+  expect_same("bfloat16 in chunks", generate(engine, requests, {.chunk = 33}), got);
   std::vector<double> divergences;
   double agreed = 0;
   for (size_t i = 0; i < c.prompts.size(); ++i)
