@@ -21,7 +21,7 @@ std::string not_ready(uint16_t port) {
   if (answer->status == 200) return {};
   boost::system::error_code code;
   const auto root = boost::json::parse(answer->body, code);
-  const auto* message = code ? nullptr : root.find_pointer("/error/message", code);
+  const auto* message = code ? nullptr : root.find_pointer("/reason", code);
   return message != nullptr && message->is_string() ? std::string(message->as_string())
                                                     : "answers " + std::to_string(answer->status);
 }

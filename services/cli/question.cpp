@@ -36,8 +36,7 @@ Result<std::string> served_model(const HttpAddress& gateway) {
   return id;
 }
 
-Result<AnswerEnd> ask_question(const HttpAddress& gateway, const std::string& model,
-                               const std::string& question, int32_t tokens_max,
+Result<AnswerEnd> ask_question(const HttpAddress& gateway, const Question& question,
                                std::function<void(const std::string&)> piece) {
   AnswerEnd end;
   int status = 0;
@@ -57,26 +56,29 @@ Result<AnswerEnd> ask_question(const HttpAddress& gateway, const std::string& mo
       end.tokens = count->as_int64();
   };
   const auto client = make_http_client(gateway);
-  client->send(
-      {.method = "POST",
-       .target = "/v1/chat/completions",
-       .headers = {{"content-type", "application/json"}},
-       .body = "{\"model\":" + quoted_text(model) +
-               ",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"temperature\":0,"
-               "\"max_tokens\":" +
-               std::to_string(tokens_max) +
-               ",\"messages\":[{\"role\":\"user\",\"content\":" + quoted_text(question) + "}]}",
-       .patience = Duration::seconds(120)},
-      {.head = [&](int code) { status = code; },
-       .body =
-           [&](std::string_view bytes) {
-             if (status == 200) {
-               events.add(bytes, on_event);
-             } else {
-               body += bytes;
-             }
-           },
-       .done = [&](Status how) { done = std::move(how); }});
+  client->send({.method = "POST",
+                .target = "/v1/chat/completions",
+                .headers = {{"content-type", "application/json"}},
+                .body = "{\"model\":" + quoted_text(question.model) +
+                        ",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
+                        "\"temperature\":0,\"ignore_eos\":" +
+                        (question.ignore_end ? "true" : "false") +
+                        ","
+                        "\"max_tokens\":" +
+                        std::to_string(question.tokens_max) +
+                        ",\"messages\":[{\"role\":\"user\",\"content\":" +
+                        quoted_text(question.text) + "}]}",
+                .patience = Duration::seconds(120)},
+               {.head = [&](int code) { status = code; },
+                .body =
+                    [&](std::string_view bytes) {
+                      if (status == 200) {
+                        events.add(bytes, on_event);
+                      } else {
+                        body += bytes;
+                      }
+                    },
+                .done = [&](Status how) { done = std::move(how); }});
   client->run();
   FATHOM_CHECKED(done);
   if (status != 200) error = text_at(parsed(body), "/error/message");

@@ -17,8 +17,14 @@ struct AnswerEnd {
 // The name the gateway gives its model.
 Result<std::string> served_model(const HttpAddress& gateway);
 
-Result<AnswerEnd> ask_question(const HttpAddress& gateway, const std::string& model,
-                               const std::string& question, int32_t tokens_max,
+struct Question {
+  std::string model;
+  std::string text;
+  int32_t tokens_max = 48;
+  bool ignore_end = false;  // go on past the model's own end: random weights end anywhere
+};
+
+Result<AnswerEnd> ask_question(const HttpAddress& gateway, const Question& question,
                                std::function<void(const std::string&)> piece);
 
 }  // namespace fathom

@@ -139,7 +139,11 @@ class Cluster {
                  (options_.shipped_model
                       ? "   (the shipped checkpoint has random weights: expect gibberish)"
                       : ""));
-    const auto end = ask_question(gateway_, *model, kQuestion, kAnswerTokens,
+    const auto end = ask_question(gateway_,
+                                  {.model = *model,
+                                   .text = kQuestion,
+                                   .tokens_max = kAnswerTokens,
+                                   .ignore_end = options_.shipped_model},
                                   [this](const std::string& piece) { screen_.piece(piece); });
     if (end.ok()) {
       screen_.line("\n(" + std::to_string(end->tokens) + " tokens, " + end->finish_reason + ")");

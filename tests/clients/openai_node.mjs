@@ -6,6 +6,8 @@ import OpenAI from 'openai';
 
 const [baseURL, chatFile, greedyFile] = process.argv.slice(2);
 const chat = JSON.parse(readFileSync(chatFile)).cases[0];
+// While the model thinks, a repeated opening marker is dropped.
+const shown = chat.text.replaceAll('<think>', '');
 const greedy = JSON.parse(readFileSync(greedyFile)).prompts[1];
 const client = new OpenAI({ baseURL, apiKey: 'any', maxRetries: 0 });
 const question = {
@@ -28,7 +30,7 @@ async function fails(ErrorClass, fields, request) {
 
 await check('chat in one piece', async () => {
   const { message, finish_reason } = (await client.chat.completions.create(question)).choices[0];
-  assert.equal((message.reasoning_content ?? '') + (message.content ?? ''), chat.text);
+  assert.equal((message.reasoning_content ?? '') + (message.content ?? ''), shown);
   assert.equal(finish_reason, 'length');
 });
 
@@ -36,7 +38,7 @@ await check('chat streamed', async () => {
   let text = '';
   for await (const chunk of await client.chat.completions.create({ ...question, stream: true }))
     for (const { delta } of chunk.choices) text += (delta.reasoning_content ?? '') + (delta.content ?? '');
-  assert.equal(text, chat.text);
+  assert.equal(text, shown);
 });
 
 await check('the stream helper ends every choice', async () => {

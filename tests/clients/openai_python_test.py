@@ -8,7 +8,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cluster"))
 import openai  # noqa: E402
 
 import cases  # noqa: E402
-from cluster import TINY, Cluster  # noqa: E402
+from cluster import TINY, Cluster, shown  # noqa: E402
 
 CHAT = json.loads((TINY / "e2e.json").read_text())["cases"][0]
 GREEDY = json.loads((TINY / "cases.json").read_text())["prompts"][1]
@@ -29,7 +29,7 @@ class OpenAIPython(unittest.TestCase):
         answer = self.chat()
         choice = answer.choices[0]
         thought = getattr(choice.message, "reasoning_content", None) or ""
-        self.assertEqual(thought + (choice.message.content or ""), CHAT["text"])
+        self.assertEqual(thought + (choice.message.content or ""), shown(CHAT["text"]))
         self.assertEqual(choice.finish_reason, "length")
         self.assertEqual(answer.usage.prompt_tokens, len(CHAT["prompt_ids"]))
         self.assertEqual(answer.object, "chat.completion")
@@ -41,7 +41,7 @@ class OpenAIPython(unittest.TestCase):
                 text += (getattr(choice.delta, "reasoning_content", None) or "") + (choice.delta.content or "")
                 reasons += [choice.finish_reason] if choice.finish_reason else []
             usage = chunk.usage or usage
-        self.assertEqual(text, CHAT["text"])
+        self.assertEqual(text, shown(CHAT["text"]))
         self.assertEqual(reasons, ["length"])
         self.assertEqual(usage.completion_tokens, len(CHAT["greedy_ids"]))
 

@@ -5,6 +5,12 @@ import unittest
 
 
 class _Result(unittest.TextTestResult):
+    passed = 0
+
+    def addSuccess(self, test):
+        super().addSuccess(test)
+        self.passed += 1
+
     def startTest(self, test):
         super().startTest(test)
         self.started = time.monotonic()
@@ -19,6 +25,5 @@ def main():
     result = program.result
     failed = len(result.failures) + len(result.errors)
     skipped = len(result.skipped)
-    passed = result.testsRun - failed - skipped
-    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
+    print(f"{result.passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
     sys.exit(1 if failed or result.testsRun == 0 else 0)

@@ -288,4 +288,9 @@ def undisturbed(cluster, prompt, tokens, **options):
     return answer.token_ids()
 
 
+def shown(text):
+    """What a chat shows of a golden text: while the model thinks, a repeated opening marker is dropped."""
+    return text.replace("<think>", "")
+
+
 SIGTERM, SIGKILL, SIGINT = signal.SIGTERM, signal.SIGKILL, signal.SIGINT

@@ -21,7 +21,7 @@ class Refusals(unittest.TestCase):
                 connection.request("POST", "/v1/completions", json.dumps({"model": "test-model", "prompt": [5], "max_tokens": 5}),
                                    {"content-type": "application/json"})
                 connections.append(connection)
-            wait_for("two requests wait", lambda: cluster.router.metric("fathom_router_waiting") == 2)
+            wait_for("two requests wait", lambda: cluster.router.metric("fathom_router_requests_waiting") == 2)
             status, body, headers = cluster.post("/v1/completions", {"model": "test-model", "prompt": [5], "max_tokens": 5})
             self.assertEqual(status, 429, body)
             self.assertGreaterEqual(int(headers["Retry-After"]), 1)

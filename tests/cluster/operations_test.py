@@ -61,7 +61,7 @@ class Operations(unittest.TestCase):
 
     def test_nothing_is_owned_by_finished_requests(self):
         self.cluster.wait_blocks_free()
-        for name in ("fathom_router_blocks_of_finished", "fathom_router_running", "fathom_router_waiting"):
+        for name in ("fathom_router_blocks_of_finished", "fathom_router_requests_running", "fathom_router_requests_waiting"):
             self.assertEqual(self.cluster.router.metric(name), 0, name)
 
     def test_every_process_answers_its_probes(self):

@@ -92,7 +92,7 @@ class Departures(unittest.TestCase):
                 answer.close()
             cluster.wait_blocks_free()
             print(f"  blocks free {1000 * (time.monotonic() - left):.0f} ms after the clients left")
-            wait_for("the router runs nothing", lambda: cluster.router.metric("fathom_router_running") == 0)
+            wait_for("the router runs nothing", lambda: cluster.router.metric("fathom_router_requests_running") == 0)
 
     def test_a_hundred_clients_that_leave_during_prefill_leak_nothing(self):
         with Cluster(("prefill", "decode"), worker={"fake": {"step_ms": 2, "step_token_us": 100}}) as cluster:

@@ -5,7 +5,7 @@ import json
 import unittest
 
 import cases
-from cluster import GOLDEN, TINY, Cluster, free_ports
+from cluster import GOLDEN, TINY, Cluster, free_ports, shown
 
 GREEDY = json.loads((TINY / "cases.json").read_text())["prompts"]
 CHATS = json.loads((TINY / "e2e.json").read_text())["cases"]
@@ -55,7 +55,7 @@ class Answers:
         for case in CHATS:
             answer = self.cluster.stream("/v1/chat/completions", self.chat(case)).read_all()
             self.assertEqual((answer.status, answer.done), (200, True), answer.events[-1:])
-            self.assertEqual(answer.reasoning() + answer.text(), case["text"])
+            self.assertEqual(answer.reasoning() + answer.text(), shown(case["text"]))
             self.assertEqual(answer.token_ids(), case["greedy_ids"])
             self.assertEqual(answer.usage()["prompt_tokens"], len(case["prompt_ids"]))
 
@@ -64,8 +64,14 @@ class Answers:
             status, body, _ = self.cluster.post("/v1/chat/completions", self.chat(case))
             self.assertEqual(status, 200, body)
             message = body["choices"][0]["message"]
-            self.assertEqual((message.get("reasoning_content") or "") + (message["content"] or ""), case["text"])
+            self.assertEqual((message.get("reasoning_content") or "") + (message["content"] or ""), shown(case["text"]))
             self.assertEqual(body["usage"]["completion_tokens"], len(case["greedy_ids"]))
+
+    def test_completion_text_is_golden_piece_by_piece(self):
+        for case in CHATS:
+            answer = self.cluster.complete(case["prompt_ids"], len(case["greedy_ids"]), skip_special_tokens=False).read_all()
+            self.assertEqual(answer.text(), case["text"])
+            self.assertEqual(answer.token_ids(), case["greedy_ids"])
 
     @staticmethod
     def chat(case):
