@@ -10,10 +10,10 @@
 namespace fathom::sim {
 namespace {
 
-constexpr uint64_t kSeeds = 6000;
-constexpr uint64_t kCrowded = 200;
+constexpr uint64_t kSeeds = 5000;
+constexpr uint64_t kCrowded = 100;
 
-// A CHECK of the Batcher itself ends the program: `fathom_sim --from 1 --to 6000 --verbose` names
+// A CHECK of the Batcher itself ends the program: `fathom_sim --from 1 --to 5000 --verbose` names
 // its seed.
 Outcome search(uint64_t from, uint64_t count) {
   Outcome sum;
