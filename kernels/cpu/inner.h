@@ -72,9 +72,12 @@ struct Inner {
   void (*multiply)(float* x, float factor, int32_t n);
   void (*add)(float* x, const float* y, int64_t n);
   void (*axpy)(float* x, float factor, const float* y, int32_t n);  // x += factor * y
+  // Nothing but `steps` rounds of multiply-adds in registers; returns their number, to know the
+  // peak by.
+  int64_t (*burst)(int64_t steps, float* sink);
 };
 
-inline constexpr int32_t kPanelRows = 16;
+inline constexpr int32_t kPanelRows = 32;
 constexpr int64_t panel_floats(int32_t cols) {
   return int64_t{kPanelRows} * ((cols + 31) / 32 * 32);
 }

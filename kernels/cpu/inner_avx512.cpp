@@ -117,7 +117,10 @@ void store_trees4(float* out, const V* v) {
 // e^x = 2^n e^r with |r| <= ln(2) / 2 and a polynomial of degree 6 for e^r: within 2 units of the
 // last place.
 V exp(V x) {
-  x = _mm512_max_ps(set1(-200.0f), _mm512_min_ps(set1(200.0f), x));
+  // Below the smallest normal number the result is 0: subnormal factors would slow later sums a
+  // hundredfold.
+  const __mmask16 tiny = _mm512_cmp_ps_mask(x, set1(-87.33f), _CMP_LT_OQ);
+  x = _mm512_max_ps(set1(-88.0f), _mm512_min_ps(set1(200.0f), x));
   const V n = _mm512_roundscale_ps(mul(x, set1(1.44269504f)),
                                    _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   V r = _mm512_fnmadd_ps(n, set1(0.693359375f), x);
@@ -129,7 +132,7 @@ V exp(V x) {
   p = fma(p, r, set1(0.5f));
   p = fma(p, r, set1(1.0f));
   p = fma(p, r, set1(1.0f));
-  return _mm512_scalef_ps(p, n);
+  return _mm512_mask_blend_ps(tiny, _mm512_scalef_ps(p, n), zero());
 }
 
 }  // namespace
@@ -211,12 +214,7 @@ void bf16_dots(const DotsParams& p) {
   if (!p.x.packed) return float_dots(p);
   if (p.w.dtype != DType::bf16)
     return with_weights(p.w, [&]<class W>(const W& w) { packed_dots_of(p, PackedOther<W>{w}); });
-  const PackedBf16 w{static_cast<const uint16_t*>(p.w.data), p.w.row_stride};
-  // 16 rows of w at a time stay in cache while all of x passes.
-  for (int32_t o = 0; o < p.outs; o += kPanelRows) {
-    const int32_t rows = p.outs - o < kPanelRows ? p.outs - o : kPanelRows;
-    all_tiles(w, p.x, p.first + o, rows, p.w.cols, p.y + o, p.y_stride);
-  }
+  by_panels(PackedBf16{static_cast<const uint16_t*>(p.w.data), p.w.row_stride}, p);
 }
 
 const Inner kAvx512 = {.name = "avx512",
@@ -231,7 +229,8 @@ const Inner kAvx512 = {.name = "avx512",
                        .softmax_tile = softmax_tile,
                        .multiply = multiply,
                        .add = add_to,
-                       .axpy = axpy};
+                       .axpy = axpy,
+                       .burst = burst};
 const Inner kAvx512Bf16 = {.name = "avx512",
                            .packs_bf16 = true,
                            .dots = bf16_dots,
@@ -244,7 +243,8 @@ const Inner kAvx512Bf16 = {.name = "avx512",
                            .softmax_tile = softmax_tile,
                            .multiply = multiply,
                            .add = add_to,
-                           .axpy = axpy};
+                           .axpy = axpy,
+                           .burst = burst};
 
 }  // namespace
 

@@ -120,6 +120,14 @@ void axpy(float* x, float factor, const float* y, int32_t n) {
   for (int32_t i = 0; i < n; ++i) x[i] += factor * y[i];
 }
 
+int64_t burst(int64_t steps, float* sink) {
+  float acc[kLanes] = {};
+  for (int64_t s = 0; s < steps; ++s)
+    for (float& a : acc) a = a * 0.5f + 1.0f;
+  *sink = tree(acc);
+  return steps * kLanes;
+}
+
 }  // namespace
 
 const Inner kInnerPortable = {
@@ -136,6 +144,7 @@ const Inner kInnerPortable = {
     .multiply = multiply,
     .add = add,
     .axpy = axpy,
+    .burst = burst,
 };
 
 }  // namespace fathom

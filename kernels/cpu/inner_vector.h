@@ -120,15 +120,26 @@ struct FloatProducts {
   }
 };
 
+// One run of columns [begin, end) of a product. Longer products are cut into runs of kRun columns,
+// so that a tile's rows of x stay in L1 while all its weight rows pass; the accumulators wait in
+// `lanes` meanwhile, which changes no bit.
+constexpr int32_t kRun = 1024;
+struct Run {
+  int32_t begin, end;
+  bool first, last;
+  float* lanes;  // of this tile
+};
+
 // y[r, o] for R rows of x and O rows of w.
 template <int R, int O, class P>
-void tile(const P& p, const typename P::X* x, int64_t x_stride, int32_t row, int32_t n, float* y,
-          int64_t y_stride) {
+void tile(const P& p, const typename P::X* x, int64_t x_stride, int32_t row, const Run& run,
+          float* y, int64_t y_stride) {
   V acc[R][O];
   for (int r = 0; r < R; ++r)
-    for (int o = 0; o < O; ++o) acc[r][o] = zero();
-  int32_t k = 0;
-  for (; k + P::kStep <= n; k += P::kStep) {
+    for (int o = 0; o < O; ++o)
+      acc[r][o] = run.first ? zero() : load_f32(run.lanes + (r * O + o) * 16);
+  int32_t k = run.begin;
+  for (; k + P::kStep <= run.end; k += P::kStep) {
     typename P::Vector w[O];
     for (int o = 0; o < O; ++o) w[o] = p.weight(row + o, k);
     for (int r = 0; r < R; ++r) {
@@ -136,16 +147,19 @@ void tile(const P& p, const typename P::X* x, int64_t x_stride, int32_t row, int
       for (int o = 0; o < O; ++o) acc[r][o] = P::add_product(acc[r][o], w[o], a);
     }
   }
-  if (k < n) {
+  if (k < run.end) {
+    const int32_t n = run.end - k;
     typename P::Vector w[O];
-    for (int o = 0; o < O; ++o) w[o] = p.weight_part(row + o, k, n - k);
+    for (int o = 0; o < O; ++o) w[o] = p.weight_part(row + o, k, n);
     for (int r = 0; r < R; ++r) {
-      const typename P::Vector a = P::x_part(x + r * x_stride + k, n - k);
+      const typename P::Vector a = P::x_part(x + r * x_stride + k, n);
       for (int o = 0; o < O; ++o) acc[r][o] = P::add_product(acc[r][o], w[o], a);
     }
   }
   for (int r = 0; r < R; ++r) {
-    if constexpr (O == 4)
+    if (!run.last)
+      for (int o = 0; o < O; ++o) store_f32(run.lanes + (r * O + o) * 16, acc[r][o]);
+    else if constexpr (O == 4)
       store_trees4(y + r * y_stride, acc[r]);
     else
       for (int o = 0; o < O; ++o) y[r * y_stride + o] = tree(acc[r][o]);
@@ -155,10 +169,19 @@ void tile(const P& p, const typename P::X* x, int64_t x_stride, int32_t row, int
 template <int R, class P>
 void tiles_of_rows(const P& p, const typename P::X* x, int64_t x_stride, int32_t first,
                    int32_t outs, int32_t n, float* y, int64_t y_stride) {
-  int32_t o = 0;
-  for (; o + kTileOuts <= outs; o += kTileOuts)
-    tile<R, kTileOuts>(p, x, x_stride, first + o, n, y + o, y_stride);
-  for (; o < outs; ++o) tile<R, 1>(p, x, x_stride, first + o, n, y + o, y_stride);
+  float lanes[R * kPanelRows * 16];
+  // Few rows fit into L1 whole, and more than a panel of weights comes only with few rows.
+  const int32_t step = outs > kPanelRows || R <= 2 ? n : kRun;
+  for (int32_t begin = 0; begin < n; begin += step) {
+    const int32_t end = n - begin < step ? n : begin + step;
+    int32_t o = 0;
+    for (; o + kTileOuts <= outs; o += kTileOuts)
+      tile<R, kTileOuts>(p, x, x_stride, first + o,
+                         {begin, end, begin == 0, end == n, lanes + o * R * 16}, y + o, y_stride);
+    for (; o < outs; ++o)
+      tile<R, 1>(p, x, x_stride, first + o, {begin, end, begin == 0, end == n, lanes + o * R * 16},
+                 y + o, y_stride);
+  }
 }
 
 // All rows of x times w[first .. first + outs).
@@ -209,9 +232,20 @@ void widen(const Weight& w, int32_t row, bool round, float* out) {
   with_weights(w, [&](const auto& weights) { widen_row(weights, row, w.cols, round, out); });
 }
 
+// Weights that need no widening: kPanelRows of them at a time stay in cache while all of x passes.
+template <class P>
+void by_panels(const P& weights, const DotsParams& p) {
+  const int32_t step = p.x.count <= kTileRows ? p.outs : kPanelRows;
+  for (int32_t o = 0; o < p.outs; o += step)
+    all_tiles(weights, p.x, p.first + o, p.outs - o < step ? p.outs - o : step, p.w.cols, p.y + o,
+              p.y_stride);
+}
+
 void float_dots(const DotsParams& p) {
   const int32_t n = p.w.cols;
-  if (p.x.count <= kTileRows || (p.w.dtype == DType::f32 && !p.round)) {
+  if (p.w.dtype == DType::f32 && !p.round)
+    return by_panels(FloatProducts<F32Weights, false>{f32_weights(p.w)}, p);
+  if (p.x.count <= kTileRows) {
     with_weights(p.w, [&]<class W>(const W& w) {
       if (p.round)
         all_tiles(FloatProducts<W, true>{w}, p.x, p.first, p.outs, n, p.y, p.y_stride);
@@ -250,28 +284,29 @@ void combine_tile(const CombineParams& p, int32_t r, int32_t j) {
     for (int v = 0; v < J; ++v) store_f32(z + i * p.z_stride + 16 * v, acc[i][v]);
 }
 
-template <int R>
-void combine_rows(const CombineParams& p, int32_t r) {
-  int32_t j = 0;
-  for (; j + 16 * kTileOuts <= p.width; j += 16 * kTileOuts) combine_tile<R, kTileOuts>(p, r, j);
-  for (; j + 16 <= p.width; j += 16) combine_tile<R, 1>(p, r, j);
-  const int32_t n = p.width - j;
-  for (int i = r; n > 0 && i < r + R; ++i) {
-    float* z = p.z + i * p.z_stride + j;
-    V acc = load_f32_part(z, n);
-    for (int32_t t = 0; t < p.depth; ++t)
-      acc = fma(set1(p.p[i * p.p_stride + t]), load_f32_part(p.c + t * p.c_stride + j, n), acc);
-    store_f32_part(z, acc, n);
-  }
+// All rows over one group of columns, which stays in L1 meanwhile.
+template <int J>
+void combine_columns(const CombineParams& p, int32_t j) {
+  int32_t r = 0;
+  for (; r + kTileRows <= p.rows; r += kTileRows) combine_tile<kTileRows, J>(p, r, j);
+  if constexpr (kTileRows > 4)
+    for (; r + 4 <= p.rows; r += 4) combine_tile<4, J>(p, r, j);
+  for (; r + 2 <= p.rows; r += 2) combine_tile<2, J>(p, r, j);
+  for (; r < p.rows; ++r) combine_tile<1, J>(p, r, j);
 }
 
 void combine(const CombineParams& p) {
-  int32_t r = 0;
-  for (; r + kTileRows <= p.rows; r += kTileRows) combine_rows<kTileRows>(p, r);
-  if constexpr (kTileRows > 4)
-    for (; r + 4 <= p.rows; r += 4) combine_rows<4>(p, r);
-  for (; r + 2 <= p.rows; r += 2) combine_rows<2>(p, r);
-  for (; r < p.rows; ++r) combine_rows<1>(p, r);
+  int32_t j = 0;
+  for (; j + 16 * kTileOuts <= p.width; j += 16 * kTileOuts) combine_columns<kTileOuts>(p, j);
+  for (; j + 16 <= p.width; j += 16) combine_columns<1>(p, j);
+  const int32_t n = p.width - j;
+  for (int32_t r = 0; n > 0 && r < p.rows; ++r) {
+    float* z = p.z + r * p.z_stride + j;
+    V acc = load_f32_part(z, n);
+    for (int32_t t = 0; t < p.depth; ++t)
+      acc = fma(set1(p.p[r * p.p_stride + t]), load_f32_part(p.c + t * p.c_stride + j, n), acc);
+    store_f32_part(z, acc, n);
+  }
 }
 
 void pack(const float* x, int32_t n, int32_t padded, uint16_t* out) {
@@ -359,6 +394,19 @@ void axpy(float* x, float factor, const float* y, int32_t n) {
   map(n, [&](int64_t i, int32_t m) {
     store_n(x + i, fma(set1(factor), load_n(y + i, m), load_n(x + i, m)), m);
   });
+}
+
+int64_t burst(int64_t steps, float* sink) {
+  constexpr int kChains = kTileRows * kTileOuts;
+  V acc[kChains];
+  for (int i = 0; i < kChains; ++i) acc[i] = set1(static_cast<float>(i));
+  const V half = set1(0.5f), one = set1(1.0f);
+  for (int64_t s = 0; s < steps; ++s)
+    for (int i = 0; i < kChains; ++i) acc[i] = fma(acc[i], half, one);
+  V sum = zero();
+  for (int i = 0; i < kChains; ++i) sum = add(sum, acc[i]);
+  *sink = tree(sum);
+  return steps * kChains * 16;
 }
 
 }  // namespace

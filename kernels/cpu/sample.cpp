@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "base/philox.h"
 
@@ -16,24 +18,68 @@ namespace {
 
 constexpr float kMasked = -std::numeric_limits<float>::infinity();
 
+constexpr int kLanes = 16;
+
 bool all_finite(std::span<const float> logits) {
   // x - x is 0 for finite x and NaN otherwise; counting keeps the loop free of branches.
-  int64_t bad = 0;
+  int32_t bad = 0;
   for (const float x : logits) bad += !(x - x == 0.0f);
   return bad == 0;
 }
 
+// In lanes, so that the compiler may use vectors; NaN never is the largest.
+float largest_of(std::span<const float> x) {
+  float most[kLanes];
+  std::fill_n(most, kLanes, kMasked);
+  size_t i = 0;
+  for (; i + kLanes <= x.size(); i += kLanes)
+    for (int lane = 0; lane < kLanes; ++lane)
+      most[lane] = x[i + lane] > most[lane] ? x[i + lane] : most[lane];
+  for (; i < x.size(); ++i) most[0] = x[i] > most[0] ? x[i] : most[0];
+  return *std::max_element(most, most + kLanes);
+}
+
 size_t argmax(std::span<const float> x) {
-  size_t best = 0;
-  for (size_t i = 1; i < x.size(); ++i)
-    if (x[i] > x[best]) best = i;
-  return best;
+  return static_cast<size_t>(std::find(x.begin(), x.end(), largest_of(x)) - x.begin());
+}
+
+// e^x for x <= 0, to 2 units of the last place, 0 below -87: arithmetic without calls, which
+// compilers turn into vectors. 2^n e^r with |r| <= ln(2) / 2; adding and taking away 1.5 * 2^23
+// rounds to the nearest whole number.
+inline float exp_of(float x) {
+  constexpr float kRound = 12582912.0f;
+  const float bounded = x < -87.0f ? -87.0f : x;
+  const float shifted = bounded * 1.44269504f + kRound;
+  const float n = shifted - kRound;
+  const float r = bounded - n * 0.693359375f + n * 2.12194440e-4f;
+  float p = 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const uint32_t power = (std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRound) + 127)
+                         << 23;
+  return x < -87.0f ? 0.0f : p * std::bit_cast<float>(power);
+}
+
+// The sum of exp((x - largest) / temperature), in lanes of double whose order is fixed.
+double sum_of_weights(std::span<const float> x, float largest, float temperature) {
+  double sums[kLanes] = {};
+  float weights[kLanes];
+  size_t i = 0;
+  for (; i + kLanes <= x.size(); i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane)
+      weights[lane] = exp_of((x[i + lane] - largest) / temperature);
+    for (int lane = 0; lane < kLanes; ++lane) sums[lane] += weights[lane];
+  }
+  for (; i < x.size(); ++i) sums[0] += exp_of((x[i] - largest) / temperature);
+  return std::accumulate(sums, sums + kLanes, 0.0);
 }
 
 double log_sum_exp(std::span<const float> x, float largest) {
-  double sum = 0;
-  for (const float v : x) sum += std::exp(v - largest);
-  return largest + std::log(sum);
+  return largest + std::log(sum_of_weights(x, largest, 1.0f));
 }
 
 // The n likeliest tokens in falling order; masked ones are never named.
@@ -51,7 +97,7 @@ void likeliest(std::span<const float> x, int32_t n, double log_sum, std::vector<
 }
 
 TokenLogprob logprob_of(std::span<const float> x, size_t target, int32_t alternatives) {
-  const double log_sum = log_sum_exp(x, x[argmax(x)]);
+  const double log_sum = log_sum_exp(x, largest_of(x));
   TokenLogprob result{.logprob = static_cast<float>(x[target] - log_sum), .top = {}};
   likeliest(x, alternatives, log_sum, result.top);
   return result;
@@ -91,7 +137,7 @@ Status adjust(const SampleInput& in, std::vector<float>& to) {
   add_penalties(*in.sampling, in.counts, to);
   mask_stops(*in.sampling, in.emitted, to);
   // A bias of -inf is a mask too; NaN and +inf are not.
-  const float largest = to[argmax(to)];
+  const float largest = largest_of(to);
   if (!std::isfinite(largest)) return Error{Code::internal, "no token can be drawn", "logits"};
   return {};
 }
@@ -101,15 +147,10 @@ Status adjust(const SampleInput& in, std::vector<float>& to) {
 class Falling {
  public:
   Falling(std::span<const float> x, float temperature, std::vector<Candidate>& kept)
-      : x_(x), temperature_(temperature), largest_(x[argmax(x)]), kept_(kept) {
+      : x_(x), temperature_(temperature), largest_(largest_of(x)), kept_(kept) {
     kept_.clear();
   }
-  double weight(float x) const { return std::exp((x - largest_) / temperature_); }
-  double total() const {
-    double sum = 0;
-    for (const float v : x_) sum += std::exp((v - largest_) / temperature_);
-    return sum;
-  }
+  double total() const { return sum_of_weights(x_, largest_, temperature_); }
   // Makes kept[i] exist if there are so many tokens; `most` promises that no more will be asked
   // for.
   bool reach(size_t i, size_t most = SIZE_MAX) {
@@ -120,14 +161,24 @@ class Falling {
  private:
   static constexpr std::array<float, 5> kBands = {-2.0f, -6.0f, -14.0f, -40.0f, kMasked};
 
+  float below(float x) const { return (x - largest_) / temperature_; }
+  // Most runs of 16 tokens hold none of a band: one vector comparison passes them over.
+  bool any_reaches(const float* x, float low) const {
+    int32_t reached = 0;
+    for (int lane = 0; lane < kLanes; ++lane) reached += below(x[lane]) >= low;
+    return reached != 0;
+  }
+
   void next_band(size_t most) {
     const float high = band_ == 0 ? std::numeric_limits<float>::infinity() : kBands[band_ - 1];
     const float low = kBands[band_++];
     const size_t from = kept_.size();
-    for (size_t t = 0; t < x_.size(); ++t) {
-      const float y = (x_[t] - largest_) / temperature_;
-      if (y >= low && y < high && x_[t] != kMasked)
-        kept_.push_back({static_cast<TokenId>(t), x_[t]});
+    for (size_t t = 0; t < x_.size(); t += kLanes) {
+      const auto some = x_.subspan(t, std::min<size_t>(kLanes, x_.size() - t));
+      if (some.size() == kLanes && !any_reaches(some.data(), low)) continue;
+      for (size_t i = 0; i < some.size(); ++i)
+        if (const float y = below(some[i]); y >= low && y < high && some[i] != kMasked)
+          kept_.push_back({static_cast<TokenId>(t + i), some[i]});
     }
     const auto begin = kept_.begin() + static_cast<std::ptrdiff_t>(from);
     const auto likelier = [](const Candidate& a, const Candidate& b) {
@@ -140,7 +191,7 @@ class Falling {
     }
     std::sort(kept_.begin() + static_cast<std::ptrdiff_t>(from), kept_.end(), likelier);
     for (size_t i = from; i < kept_.size(); ++i)
-      kept_[i].probability = static_cast<float>(weight(kept_[i].probability));
+      kept_[i].probability = exp_of(below(kept_[i].probability));
   }
 
   std::span<const float> x_;

@@ -93,22 +93,33 @@ std::vector<float> attend(const Machine& m, bool absorbed, Context& c, const std
   return out;
 }
 
+// Keys (without their rope part) and values of one head over a whole sequence: [positions][nope +
+// value].
+std::vector<std::vector<double>> expand(const Context& c, size_t i, int32_t h, int32_t positions) {
+  const int32_t pair = c.shape.nope + c.shape.value;
+  std::vector<std::vector<double>> expanded(static_cast<size_t>(positions),
+                                            std::vector<double>(static_cast<size_t>(pair)));
+  for (int32_t row = 0; row < pair; ++row)
+    for (int32_t r = 0; r < c.shape.rank; ++r) {
+      const double w = c.kv_b.at(h * pair + row, r);
+      for (int32_t t = 0; t < positions; ++t)
+        expanded[static_cast<size_t>(t)][static_cast<size_t>(row)] +=
+            w * double{c.cache[c.index(i, t, r)]};
+    }
+  return expanded;
+}
+
 // Output of one head for one query at `position` of sequence `i`.
-std::vector<double> reference(const Context& c, size_t i, int32_t h, const float* q,
+std::vector<double> reference(const Context& c, size_t i,
+                              const std::vector<std::vector<double>>& expanded, const float* q,
                               int32_t position) {
   const Shape& s = c.shape;
-  const int32_t at = h * (s.nope + s.value);
   std::vector<double> p;
-  const auto expand = [&](int32_t row, int32_t t) {
-    double v = 0;
-    for (int32_t r = 0; r < s.rank; ++r)
-      v += c.kv_b.at(at + row, r) * double{c.cache[c.index(i, t, r)]};
-    return v;
-  };
   double largest = -1e300, sum = 0;
   for (int32_t t = 0; t <= position; ++t) {
     double score = 0;
-    for (int32_t n = 0; n < s.nope; ++n) score += q[n] * expand(n, t);
+    for (int32_t n = 0; n < s.nope; ++n)
+      score += q[n] * expanded[static_cast<size_t>(t)][static_cast<size_t>(n)];
     for (int32_t n = 0; n < s.rope; ++n)
       score += double{q[s.nope + n]} * double{c.cache[c.index(i, t, s.rank + n)]};
     p.push_back(score * double{kScale});
@@ -118,7 +129,9 @@ std::vector<double> reference(const Context& c, size_t i, int32_t h, const float
   std::vector<double> out(static_cast<size_t>(s.value));
   for (int32_t v = 0; v < s.value; ++v)
     for (int32_t t = 0; t <= position; ++t)
-      out[static_cast<size_t>(v)] += p[static_cast<size_t>(t)] / sum * expand(s.nope + v, t);
+      out[static_cast<size_t>(v)] +=
+          p[static_cast<size_t>(t)] / sum *
+          expanded[static_cast<size_t>(t)][static_cast<size_t>(s.nope + v)];
   return out;
 }
 
@@ -135,26 +148,28 @@ TEST_P(Mla, equals_softmax_attention_over_expanded_keys) {
   for (const Shape& s : {kTiny, kOdd})
     for (const DType cache : {DType::f32, DType::bf16})
       for (const DType weight : {DType::bf16, DType::f8_e4m3}) {
-        Context c(s, cache, weight, {1, 70, 129});
+        Context c(s, cache, weight, {1, 70, 1300});
         const size_t q_width = static_cast<size_t>(s.heads * (s.nope + s.rope));
         // Row 1 belongs to nobody.
         const std::vector<AttentionSequence> sequences = {
-            c.sequence(0, 0, 1, 0), c.sequence(1, 2, 6, 64), c.sequence(2, 8, 1, 128)};
+            c.sequence(0, 0, 1, 0), c.sequence(1, 2, 6, 64), c.sequence(2, 8, 1, 1299)};
         const auto q = naive::random_floats(9 * q_width, 8);
         const auto out = attend(machine(), absorbed_, c, q, sequences);
         for (size_t i = 0; i < sequences.size(); ++i)
-          for (int32_t r = 0; r < sequences[i].rows; ++r)
-            for (int32_t h = 0; h < s.heads; ++h) {
+          for (int32_t h = 0; h < s.heads; ++h) {
+            const auto expanded = expand(c, i, h, sequences[i].position + sequences[i].rows);
+            for (int32_t r = 0; r < sequences[i].rows; ++r) {
               const auto row = static_cast<size_t>(sequences[i].first_row + r);
               const float* query = &q[row * q_width + static_cast<size_t>(h * (s.nope + s.rope))];
-              const auto want = reference(c, i, h, query, sequences[i].position + r);
+              const auto want = reference(c, i, expanded, query, sequences[i].position + r);
+              const float* got =
+                  &out[(row * static_cast<size_t>(s.heads) + static_cast<size_t>(h)) *
+                       static_cast<size_t>(s.value)];
               for (int32_t v = 0; v < s.value; ++v)
-                ASSERT_NEAR(out[(row * static_cast<size_t>(s.heads) + static_cast<size_t>(h)) *
-                                    static_cast<size_t>(s.value) +
-                                static_cast<size_t>(v)],
-                            want[static_cast<size_t>(v)], 2e-4)
+                ASSERT_NEAR(got[v], want[static_cast<size_t>(v)], 2e-4)
                     << "sequence " << i << " row " << r << " head " << h;
             }
+          }
         for (int32_t v = 0; v < s.heads * s.value; ++v)
           ASSERT_EQ(out[static_cast<size_t>(s.heads * s.value + v)], -1.0f)
               << "a row of no sequence was written";
