@@ -15,13 +15,17 @@ namespace fs = std::filesystem;
 
 constexpr const char* kShippedModel = "models/v3-tiny-bf16";
 
-// The program lies in build/<preset>/services/cli of the repository, or in bin/ beside models/.
+// Beside the program or above it (build/<preset>/services/cli of the repository, or bin/ of an
+// installation), and otherwise in the repository it was built from.
 std::string shipped_model() {
+  const auto holds = [](const fs::path& folder) {
+    return fs::exists(folder / kShippedModel / "config.json");
+  };
   for (fs::path folder = fs::path(own_executable()).parent_path(); folder.has_relative_path();
        folder = folder.parent_path())
-    if (fs::exists(folder / kShippedModel / "config.json"))
-      return (folder / kShippedModel).string();
-  return {};
+    if (holds(folder)) return (folder / kShippedModel).string();
+  return holds(FATHOM_REPOSITORY) ? (fs::path(FATHOM_REPOSITORY) / kShippedModel).string()
+                                  : std::string();
 }
 
 Status check_model(const std::string& model) {
@@ -58,7 +62,7 @@ Result<UpOptions> settle_up_options(UpOptions o) {
   if (o.device != "cpu" && o.device != "cuda" && o.device != "auto")
     return invalid("must be cpu, cuda or auto", "--device");
   if (o.port < 1 || o.port > 65535) return invalid("must be 1 to 65535", "--port");
-  if (o.model.empty()) {
+  if (o.model.empty() && o.engine == "model") {
     o.model = shipped_model();
     o.shipped_model = true;
     if (o.model.empty())
@@ -66,7 +70,7 @@ Result<UpOptions> settle_up_options(UpOptions o) {
                    "--model"};
   }
   if (o.engine == "model") FATHOM_CHECKED(check_model(o.model));
-  o.model = fs::absolute(o.model).lexically_normal().string();
+  if (!o.model.empty()) o.model = fs::absolute(o.model).lexically_normal().string();
   if (o.run_dir.empty()) o.run_dir = default_run_dir(o.port);
   o.run_dir = fs::absolute(o.run_dir).lexically_normal().string();
   if (const Status port = port_is_free(static_cast<uint16_t>(o.port)); !port.ok())
@@ -101,7 +105,7 @@ std::vector<std::string> up_arguments(const UpOptions& o) {
                                     config_detail::scalar_text(o.ready_seconds),
                                     "--drain-timeout",
                                     config_detail::scalar_text(o.drain_seconds)};
-  if (!o.shipped_model) words.insert(words.end(), {"--model", o.model});
+  if (!o.shipped_model && !o.model.empty()) words.insert(words.end(), {"--model", o.model});
   if (!o.question) words.emplace_back("--no-question");
   return words;
 }
