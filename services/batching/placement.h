@@ -19,8 +19,8 @@ struct PlacementNeed {
   int32_t tokens = 0;  // to compute before the next new one
   int32_t total = 0;   // prompt and all it may emit; equal to tokens for scoring only
   int32_t lease_tokens = 0;
-  WorkerId avoid_prefill;  // lost this request before: taken only when nothing else is left
-  WorkerId avoid_home;
+  WorkerId avoid_prefill = kNobody;  // lost it before: taken only when nothing else is left
+  WorkerId avoid_home = kNobody;
 };
 
 struct PlacementRules {

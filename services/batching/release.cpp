@@ -49,8 +49,8 @@ void Batcher::State::lost(Request& request, const WorkerView* freed_by, bool avo
     return fail(request, {Code::unavailable, why.message, why.field}, freed_by);
   }
   const Placement& place = request.place;
-  request.avoid_home = avoid ? place.home->id : WorkerId{};
-  request.avoid_prefill = avoid ? (place.prefill ? place.prefill : place.home)->id : WorkerId{};
+  request.avoid_home = avoid ? place.home->id : kNobody;
+  request.avoid_prefill = avoid ? (place.prefill ? place.prefill : place.home)->id : kNobody;
   requeue(request, freed_by);
 }
 

@@ -71,7 +71,7 @@ bool Batcher::State::extend_grant(WorkerView& worker, Request& request) {
 
 void Batcher::State::give_way(Request& request) {
   ++counters.preemptions;
-  request.avoid_home = request.avoid_prefill = WorkerId{};
+  request.avoid_home = request.avoid_prefill = kNobody;
   requeue(request, nullptr);
 }
 

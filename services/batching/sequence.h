@@ -18,6 +18,8 @@
 
 namespace fathom {
 
+inline constexpr WorkerId kNobody{UINT32_MAX};
+
 struct Request;
 struct Tenant;
 struct WorkerView;
@@ -58,9 +60,9 @@ struct Request {
   bool parked = false;     // no live worker could hold it
   int32_t recoveries = 0;  // placements lost to failures
   int32_t passes = 0;      // admissions that went past it while it did not fit
-  int32_t prompt_logprobs = 0;  // delivered
-  WorkerId avoid_prefill;       // of the last lost placement; 0 is none
-  WorkerId avoid_home;
+  int32_t prompt_logprobs = 0;       // delivered
+  WorkerId avoid_prefill = kNobody;  // of the last lost placement
+  WorkerId avoid_home = kNobody;
   RequestTrace trace;
 
   int32_t length() const { return static_cast<int32_t>(tokens.size()); }

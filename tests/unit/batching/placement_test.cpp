@@ -15,6 +15,13 @@ TEST(placement, a_burst_spreads_over_equal_workers) {
   for (uint32_t id = 1; id <= 4; ++id) EXPECT_EQ(stage.take<Prefill>({id}).size(), 8u);
 }
 
+TEST(placement, a_worker_numbered_zero_is_like_the_others) {
+  Stage stage;
+  for (uint32_t id = 0; id <= 1; ++id) stage.up(id, Role::both);
+  for (uint64_t i = 1; i <= 8; ++i) stage.submit(submit_of(i, 16, 16));
+  for (uint32_t id = 0; id <= 1; ++id) EXPECT_EQ(stage.take<Prefill>({id}).size(), 4u);
+}
+
 TEST(placement, all_in_one_tick_spread_too) {
   Stage stage;
   for (uint32_t id = 1; id <= 4; ++id) stage.up(id, Role::both);

@@ -7,6 +7,7 @@
 
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "batching/batcher.h"
