@@ -1,5 +1,7 @@
 #include "cli/up_plan.h"
 
+#include <filesystem>
+
 #include "cli/config_text.h"
 #include "gateway/config.h"
 #include "net/ports.h"
@@ -76,6 +78,9 @@ Result<UpPlan> plan_up(const UpOptions& options) {
   gateway.grpc_listen = local(ports.take());
   gateway.router = router.listen;
   gateway.checkpoint = options.engine == "model" ? options.model : "";
+  // The name a worker gives itself: known here already, so metrics carry it from the first moment.
+  gateway.model =
+      options.engine == "model" ? std::filesystem::path(options.model).filename().string() : "";
   gateway.drain_seconds_max = options.drain_seconds;
   plan.grpc = gateway.grpc_listen;
   plan.services.push_back({"gateway", ServiceKind::gateway, config_text(gateway), plan.port});
