@@ -143,6 +143,9 @@ struct DeepSeekText {
   }
 };
 
+// What [^\s\p{L}\p{N}] is not.
+constexpr uint8_t kTextOrSpace = kSpace | kLetter | kNumber;
+
 template <int digits_max>
 struct Llama3Text {
   size_t operator()(const Source& source, size_t position) const {
@@ -157,10 +160,9 @@ struct Llama3Text {
     const Char second = second_exists ? source.at(c.next) : Char{};
     if (second_exists && !Source::is_newline(c.value) && (second.flags & kLetter))
       return source.run(second.next, kLetter);
-    constexpr uint8_t kKnown = kSpace | kLetter | kNumber;
-    if (!(c.flags & kSpace)) return source.newlines(source.run_without(c.next, kKnown));
-    if (c.value == ' ' && second_exists && !(second.flags & kKnown))
-      return source.newlines(source.run_without(second.next, kKnown));
+    if (!(c.flags & kSpace)) return source.newlines(source.run_without(c.next, kTextOrSpace));
+    if (c.value == ' ' && second_exists && !(second.flags & kTextOrSpace))
+      return source.newlines(source.run_without(second.next, kTextOrSpace));
     return match_space(source, position, true);
   }
   static size_t number(const Source& source, size_t end) {
@@ -186,7 +188,7 @@ struct Gpt2Text {
     }
     if (c.flags & kLetter) return source.run(c.next, kLetter);
     if (c.flags & kNumber) return source.run(c.next, kNumber);
-    if (!(c.flags & kSpace)) return source.run_without(c.next, kSpace | kLetter | kNumber);
+    if (!(c.flags & kSpace)) return source.run_without(c.next, kTextOrSpace);
     return match_space(source, position, false);
   }
 };

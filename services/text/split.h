@@ -38,8 +38,8 @@ struct SplitRule {
 };
 
 // A hand-written matcher for the patterns of DeepSeek, Llama 3, Qwen2 and GPT-2 (the exact pattern
-// text); null for any other pattern. Equal to the regular expression on every input, and several
-// times faster.
+// text); null for any other pattern. Equal to the regular expression on every input; encoding is a
+// quarter faster with it than with PCRE2, and no input can run into a match limit.
 std::unique_ptr<SplitStage> known_split(std::string_view pattern);
 
 // The general path: PCRE2 with JIT. UNIMPLEMENTED for constructs that mean something else in

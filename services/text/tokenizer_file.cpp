@@ -22,8 +22,8 @@ std::string quoted(std::string_view key, const json::value& value) {
   if (text.size() > 120) text = text.substr(0, 120) + "...";
   return std::string(key) + " = " + text;
 }
-Error unsupported(std::string key_and_value) {
-  return {Code::unimplemented, "not supported: " + key_and_value, {}};
+Error unsupported(std::string_view key_and_value) {
+  return {Code::unimplemented, "not supported: " + std::string(key_and_value), {}};
 }
 Error malformed(std::string what) { return {Code::invalid_argument, std::move(what), {}}; }
 
