@@ -18,7 +18,7 @@ namespace {
 
 constexpr float kMasked = -std::numeric_limits<float>::infinity();
 
-constexpr int kLanes = 16;
+constexpr size_t kLanes = 16;
 
 bool all_finite(std::span<const float> logits) {
   // x - x is 0 for finite x and NaN otherwise; counting keeps the loop free of branches.
@@ -33,7 +33,7 @@ float largest_of(std::span<const float> x) {
   std::fill_n(most, kLanes, kMasked);
   size_t i = 0;
   for (; i + kLanes <= x.size(); i += kLanes)
-    for (int lane = 0; lane < kLanes; ++lane)
+    for (size_t lane = 0; lane < kLanes; ++lane)
       most[lane] = x[i + lane] > most[lane] ? x[i + lane] : most[lane];
   for (; i < x.size(); ++i) most[0] = x[i] > most[0] ? x[i] : most[0];
   return *std::max_element(most, most + kLanes);
@@ -64,17 +64,23 @@ inline float exp_of(float x) {
   return x < -87.0f ? 0.0f : p * std::bit_cast<float>(power);
 }
 
+// out[i] = exp((x[i] - largest) / temperature).
+void weights_of(const float* x, size_t n, float largest, float temperature, float* out) {
+  for (size_t i = 0; i < n; ++i) out[i] = exp_of((x[i] - largest) / temperature);
+}
+
 // The sum of exp((x - largest) / temperature), in lanes of double whose order is fixed.
 double sum_of_weights(std::span<const float> x, float largest, float temperature) {
+  constexpr size_t kPiece = 512;
   double sums[kLanes] = {};
-  float weights[kLanes];
-  size_t i = 0;
-  for (; i + kLanes <= x.size(); i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane)
-      weights[lane] = exp_of((x[i + lane] - largest) / temperature);
-    for (int lane = 0; lane < kLanes; ++lane) sums[lane] += weights[lane];
+  float weights[kPiece];
+  for (size_t at = 0; at < x.size(); at += kPiece) {
+    const size_t n = std::min(kPiece, x.size() - at);
+    weights_of(x.data() + at, n, largest, temperature, weights);
+    std::fill(weights + n, weights + kPiece, 0.0f);
+    for (size_t i = 0; i < kPiece; i += kLanes)
+      for (size_t lane = 0; lane < kLanes; ++lane) sums[lane] += weights[i + lane];
   }
-  for (; i < x.size(); ++i) sums[0] += exp_of((x[i] - largest) / temperature);
   return std::accumulate(sums, sums + kLanes, 0.0);
 }
 
@@ -159,13 +165,13 @@ class Falling {
   }
 
  private:
-  static constexpr std::array<float, 5> kBands = {-2.0f, -6.0f, -14.0f, -40.0f, kMasked};
+  static constexpr std::array<float, 8> kBands = {-2, -5, -8, -11, -15, -20, -40, kMasked};
 
   float below(float x) const { return (x - largest_) / temperature_; }
   // Most runs of 16 tokens hold none of a band: one vector comparison passes them over.
   bool any_reaches(const float* x, float low) const {
     int32_t reached = 0;
-    for (int lane = 0; lane < kLanes; ++lane) reached += below(x[lane]) >= low;
+    for (size_t lane = 0; lane < kLanes; ++lane) reached += below(x[lane]) >= low;
     return reached != 0;
   }
 
