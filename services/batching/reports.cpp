@@ -164,12 +164,11 @@ void Batcher::State::on_failed(WorkerView& worker, const SeqFailure& failure) {
   if (!request) return;
   const Placement& place = request->place;
   if (place.home != &worker && place.prefill != &worker) return;
-  const Code code = failure.error.code;
-  if (place.handoff && place.home == &worker && !place.resident &&
-      (code == Code::data_loss || code == Code::unavailable)) {
-    ++counters.transfer_failures;
-  }
-  if (worth_another_try(code)) {
+  // Until the KV is there only the way can have failed, whatever the code says (a fetch that timed
+  // out).
+  const bool transfer = place.handoff && place.home == &worker && !place.resident;
+  counters.transfer_failures += transfer;
+  if (transfer || worth_another_try(failure.error.code)) {
     lost(*request, &worker, /*avoid=*/true, failure.error);
   } else {
     fail(*request, failure.error, &worker);

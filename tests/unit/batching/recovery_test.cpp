@@ -99,6 +99,16 @@ TEST(recovery, failed_transfer_is_tried_with_other_workers) {
   EXPECT_EQ(s.stage.batcher.stats().transfer_failures, 1u);
 }
 
+TEST(recovery, a_transfer_that_times_out_is_not_the_clients_deadline) {
+  PairStory s;
+  s.first_token();
+  s.stage.take_events();
+  s.stage.failed(s.d, s.prefill.seq, Code::deadline_exceeded);
+  EXPECT_TRUE(s.stage.take_events().empty());
+  EXPECT_EQ(s.stage.batcher.stats().transfer_failures, 1u);
+  EXPECT_EQ(s.stage.batcher.stats().running, 1);
+}
+
 TEST(recovery, not_a_number_ends_the_request_with_the_workers_error) {
   PairStory s;
   s.move();
