@@ -49,14 +49,27 @@ class OpenAIPython(unittest.TestCase):
         with self.client.chat.completions.stream(model="test-model", messages=CHAT["messages"], temperature=0, max_tokens=8,
                                                  extra_body=EXTRA) as stream:
             stream.until_done()
-            self.assertEqual(stream.get_final_completion().choices[0].finish_reason, "length")
+            self.assertEqual(stream.current_completion_snapshot.choices[0].finish_reason, "length")
 
     def test_several_choices_with_logprobs(self):
-        answer = self.chat(n=3, seed=5, logprobs=True, top_logprobs=2)
+        answer = self.client.completions.create(model="test-model", prompt=GREEDY["tokens"], max_tokens=8, n=3, seed=5, logprobs=2,
+                                                extra_body={"ignore_eos": True})
         self.assertEqual([choice.index for choice in answer.choices], [0, 1, 2])
         for choice in answer.choices:
-            self.assertEqual(len(choice.logprobs.content), len(CHAT["greedy_ids"]))
-            self.assertEqual(len(choice.logprobs.content[0].top_logprobs), 2)
+            self.assertEqual(len(choice.logprobs.token_logprobs), 8)
+            # Keyed by text, so different tokens that read alike share an entry.
+            self.assertTrue(all(1 <= len(top) <= 3 for top in choice.logprobs.top_logprobs))
+        self.assertEqual(answer.usage.completion_tokens, 24)
+
+    def test_a_seed_gives_the_same_answer_again(self):
+        answers = [self.chat_sampled(seed) for seed in (1, 2, 1)]
+        self.assertEqual(answers[0], answers[2])
+        self.assertNotEqual(answers[0], answers[1])
+
+    def chat_sampled(self, seed):
+        answer = self.client.chat.completions.create(model="test-model", messages=CHAT["messages"], temperature=1.5, seed=seed,
+                                                     max_tokens=20, extra_body=EXTRA)
+        return answer.choices[0].message
 
     def test_completions_of_token_ids(self):
         answer = self.client.completions.create(model="test-model", prompt=GREEDY["tokens"], max_tokens=32, temperature=0,

@@ -46,7 +46,8 @@ class Killed(unittest.TestCase):
                 decode.start()
                 for case, answer in zip(GREEDY, answers, strict=True):
                     self.assertEqual(answer.read_all().token_ids(), case["greedy"], case["id"])
-                wait_for("it is back", decode.ready)
+                wait_for("it is back", lambda: cluster.router.metric("fathom_router_workers", role="decode") == 1)
+                wait_for("the gateway knows", cluster.gateway.ready)
             cluster.wait_blocks_free()
 
 
