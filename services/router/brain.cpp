@@ -72,7 +72,7 @@ void Brain::hear(GatewayUp& news) {
   gateways_.insert(news.gateway);
   ports_.metrics.gateways.Set(static_cast<double>(gateways_.size()));
   log_info("gateway joined", {{"gateway", news.name}, {"id", news.gateway.value}});
-  ports_.gateways.send(news.gateway, {batcher_.cluster()});
+  newcomers_.push_back(news.gateway);
 }
 
 void Brain::hear(GatewayMessages& news) {
@@ -138,10 +138,10 @@ void Brain::hear(DrainNow&) {
 void Brain::decide() {
   Decisions decisions = batcher_.tick(now_);
   for (auto& [worker, edits] : decisions.edits) ports_.workers.send(worker, std::move(edits));
+  wake_ = decisions.wake;
+  tell_state();  // before the events: it is the first that a gateway hears
   send(std::move(decisions.events));
   for (const RequestTrace& trace : batcher_.take_traces()) ports_.metrics.ended(trace);
-  wake_ = decisions.wake;
-  tell_state();
 }
 
 void Brain::send(std::vector<std::pair<GatewayId, FromRouter>> events) {
@@ -167,6 +167,8 @@ void Brain::tell_state() {
     if (idle_) idle_changed_.notify_all();
   }
   if (ready_changed) ports_.on_ready(state.ready);
+  for (const GatewayId gateway : newcomers_) ports_.gateways.send(gateway, {state});
+  newcomers_.clear();
   if (state == told_) return;
   if (same_service(state, told_) && now_ < told_at_ + state_interval_) {
     wake_ = std::min(wake_, told_at_ + state_interval_);

@@ -67,6 +67,7 @@ class Brain {
   Instant now_{0};
   Instant wake_ = kNever;
   std::set<GatewayId> gateways_;
+  std::vector<GatewayId> newcomers_;  // have not heard the state yet
   std::map<WorkerId, Peer> workers_;
   std::map<std::string, std::string> complaints_;  // by worker address: what was logged last
   ClusterState told_;                              // to the gateways

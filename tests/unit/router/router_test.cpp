@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <iostream>
+
 #include "net/router_link.h"
 #include "router/router.h"
 #include "scripted_worker.h"
@@ -64,6 +66,9 @@ struct Cell : testing::Test {
     auto started = start_router(config, {.clock = clock, .metrics = metrics, .epoch = 1000});
     ASSERT_TRUE(started.ok()) << started.error().text();
     router = std::move(started).value();
+  }
+  void TearDown() override {
+    if (HasFailure()) std::cerr << metrics.text();  // where the requests are
   }
   SystemClock clock;
   Metrics metrics;

@@ -54,9 +54,12 @@ class ScriptedWorker final : public DriveHandler {
 
  private:
   struct Running {
-    Prefill prefill;
+    SeqId seq;
+    int32_t prompt = 0;
+    int32_t max_tokens = 0;
     int32_t emitted = 0;  // over the request's life
     int32_t lease = 0;
+    bool handoff = false;
   };
   Result<Welcome> on_hello(const Hello& hello) override {
     std::lock_guard lock(mutex_);
@@ -67,40 +70,56 @@ class ScriptedWorker final : public DriveHandler {
   void on_router_gone() override {}
   void on_edits(Edits edits) override {
     std::lock_guard lock(mutex_);
-    for (Edit& edit : edits) {
-      if (auto* prefill = std::get_if<Prefill>(&edit)) {
-        Running& run = running_[prefill->seq];
-        run = {*prefill, static_cast<int32_t>(prefill->tokens.size()) - prefill->prompt_tokens,
-               prefill->lease};
-        prefills.put(std::move(*prefill));
-      } else if (const auto* renew = std::get_if<Renew>(&edit)) {
-        if (running_.contains(renew->seq)) running_[renew->seq].lease += renew->lease;
-      } else if (const auto* drop = std::get_if<Drop>(&edit)) {
-        running_.erase(drop->seq);
-        drops.put(drop->seq);
-      }
-    }
+    for (const Edit& edit : edits) std::visit([this](const auto& e) { obey(e); }, edit);
     for (auto it = running_.begin(); it != running_.end();)
       it = emit(it->second) ? running_.erase(it) : std::next(it);
   }
-  // True when the sequence has ended.
+  void obey(const Hello&) { ADD_FAILURE() << "a Hello among the edits"; }
+  void obey(const Prefill& edit) {
+    running_[edit.seq] = {edit.seq,
+                          edit.prompt_tokens,
+                          edit.sampling.max_tokens,
+                          static_cast<int32_t>(edit.tokens.size()) - edit.prompt_tokens,
+                          edit.lease,
+                          edit.handoff};
+    prefills.put(edit);
+  }
+  void obey(const Receive& edit) {
+    Report report;
+    report.resident = {edit.seq};
+    report.free_blocks = welcome_.blocks;
+    service_->send(std::move(report));
+  }
+  void obey(const Decode& edit) {
+    running_[edit.seq] = {edit.seq, edit.prompt_tokens, edit.sampling.max_tokens,
+                          static_cast<int32_t>(edit.tokens.size()) - edit.prompt_tokens,
+                          edit.lease};
+  }
+  void obey(const Renew& edit) {
+    if (running_.contains(edit.seq)) running_[edit.seq].lease += edit.lease;
+  }
+  void obey(const Drop& edit) {
+    running_.erase(edit.seq);
+    drops.put(edit.seq);
+  }
+  // True when the sequence has ended here.
   bool emit(Running& run) {
-    const int32_t most = run.prefill.sampling.max_tokens;
+    const int32_t most = run.max_tokens;
     while (run.lease > 0 && run.emitted < std::min(most, hold_after_)) {
       Report report;
       report.step = ++step_;
       report.step_us = 1000;
       report.decode_rows = 1;
       report.free_blocks = welcome_.blocks;
-      Row row{.seq = run.prefill.seq, .first = run.emitted, .tokens = {100 + run.emitted}};
+      Row row{.seq = run.seq, .first = run.emitted, .tokens = {100 + run.emitted}};
       ++run.emitted;
       --run.lease;
-      row.computed = run.prefill.prompt_tokens + run.emitted - 1;
+      row.computed = run.prompt + run.emitted - 1;
       if (run.emitted == most) row.finish = Finish::length;
       report.rows.push_back(std::move(row));
       service_->send(std::move(report));
     }
-    return run.emitted == most;
+    return run.emitted == most || run.handoff;
   }
 
   Welcome welcome_;
