@@ -77,7 +77,8 @@ V load_f16_part(const uint16_t* p, int32_t n) {
   return load_f16(buffer);
 }
 
-// e4m3 fits into the exponent field of an f16, up to a factor 256; 0x7F and 0xFF become NaN.
+// e4m3 fits into the exponent field of an f16, up to a factor 256 that the scales carry; 0x7F and
+// 0xFF become NaN.
 V load_e4m3(const uint8_t* p) {
   const __m256i bits = _mm256_slli_epi16(_mm256_cvtepi8_epi16(load_128(p)), 7);
   const __m256i nan = _mm256_cmpeq_epi16(_mm256_and_si256(bits, _mm256_set1_epi16(0x3F80)),
@@ -87,7 +88,7 @@ V load_e4m3(const uint8_t* p) {
                       _mm256_and_si256(nan, _mm256_set1_epi16(0x7E00)));
   const V v = {_mm256_cvtph_ps(_mm256_castsi256_si128(half)),
                _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1))};
-  return mul(v, set1(256.0f));
+  return v;
 }
 V load_e4m3_part(const uint8_t* p, int32_t n) {
   uint8_t buffer[16] = {};

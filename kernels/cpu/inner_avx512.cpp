@@ -63,7 +63,7 @@ V widen_e4m3(__m128i q) {
   const __m256i half =
       _mm256_mask_mov_epi16(_mm256_and_si256(bits, _mm256_set1_epi16(static_cast<int16_t>(0xBFFF))),
                             nan, _mm256_set1_epi16(0x7E00));
-  return mul(_mm512_cvtph_ps(half), set1(256.0f));
+  return _mm512_cvtph_ps(half);
 }
 V load_e4m3(const uint8_t* p) {
   return widen_e4m3(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -200,7 +200,6 @@ void pack_row(const PackedOther<W>& w, int32_t row, int32_t n, uint16_t* out) {
 template <class W>
 void packed_dots_of(const DotsParams& p, const PackedOther<W>& w) {
   const int32_t n = p.w.cols;
-  if (p.x.count <= kTileRows) return all_tiles(w, p.x, p.first, p.outs, n, p.y, p.y_stride);
   const int64_t stride = (n + 31) / 32 * 32;
   auto* panel = reinterpret_cast<uint16_t*>(p.panel);
   for (int32_t o = 0; o < p.outs; o += kPanelRows) {
@@ -212,6 +211,10 @@ void packed_dots_of(const DotsParams& p, const PackedOther<W>& w) {
 
 void bf16_dots(const DotsParams& p) {
   if (!p.x.packed) return float_dots(p);
+  if (p.w.dtype != DType::bf16 && p.x.count <= kTileRows)
+    return with_streamed_weights(p, [&]<class W>(const W& w) {
+      all_tiles(PackedOther<W>{w}, p.x, p.first, p.outs, p.w.cols, p.y, p.y_stride);
+    });
   if (p.w.dtype != DType::bf16)
     return with_weights(p.w, [&]<class W>(const W& w) { packed_dots_of(p, PackedOther<W>{w}); });
   by_panels(PackedBf16{static_cast<const uint16_t*>(p.w.data), p.w.row_stride}, p);
