@@ -28,7 +28,6 @@ Welcome welcome_of(uint32_t id) {
           .model_digest = "bench",
           .kv = {.block_tokens = 64},
           .blocks = 20'000,
-          .rows_max = 256,
           .context_max = 65'536,
           .vocab = 129'280,
           .fetch_address = "127.0.0.1:1"};
@@ -43,9 +42,12 @@ Submit submit_of(uint64_t id, size_t prompt, int32_t max_tokens) {
 }
 
 struct Cluster {
-  Cluster() : batcher(BatcherConfig{.queue_max = 100'000, .queue_tokens_max = 2'000'000'000}) {
+  explicit Cluster(int32_t rows_max)
+      : batcher(BatcherConfig{.queue_max = 100'000, .queue_tokens_max = 2'000'000'000}) {
     for (uint32_t w = 0; w < kWorkers; ++w) {
-      if (!batcher.worker_up({w + 1}, welcome_of(w + 1)).ok()) std::abort();
+      Welcome welcome = welcome_of(w + 1);
+      welcome.rows_max = rows_max;
+      if (!batcher.worker_up({w + 1}, welcome).ok()) std::abort();
     }
     rows.resize(kWorkers);
   }
@@ -74,9 +76,10 @@ struct Cluster {
   std::vector<std::vector<Row>> rows;  // of the next step, by worker
 };
 
-void tokens() {
-  Cluster cluster;
-  for (int32_t i = 0; i < kSequences; ++i) {
+// With `waiting` more requests in the queue, for which there is no room.
+void tokens(int32_t waiting) {
+  Cluster cluster(kSequences / static_cast<int32_t>(kWorkers));
+  for (int32_t i = 0; i < kSequences + waiting; ++i) {
     cluster.batcher.submit({1}, submit_of(static_cast<uint64_t>(i), 100, 60'000), cluster.now);
   }
   cluster.admit_all();
@@ -98,8 +101,8 @@ void tokens() {
     }
   }
   if (events != count) std::abort();
-  std::printf("report+tick: %.0f ns/token, %d sequences on %u workers, %llu tokens\n",
-              spent * 1e9 / static_cast<double>(count), kSequences, kWorkers,
+  std::printf("report+tick: %.0f ns/token, %d sequences on %u workers, %d waiting, %llu tokens\n",
+              spent * 1e9 / static_cast<double>(count), kSequences, kWorkers, waiting,
               static_cast<unsigned long long>(count));
 }
 
@@ -108,7 +111,7 @@ void admissions(size_t prompt) {
   double spent = 0;
   size_t admitted = 0;
   for (int round = 0; round < 50; ++round) {
-    Cluster cluster;
+    Cluster cluster(256);
     std::vector<Submit> submits;
     for (int32_t i = 0; i < 1500; ++i) {
       submits.push_back(submit_of(static_cast<uint64_t>(i), prompt, 500));
@@ -127,7 +130,8 @@ void admissions(size_t prompt) {
 }  // namespace fathom
 
 int main() {
-  fathom::tokens();
+  fathom::tokens(0);
+  fathom::tokens(20'000);
   fathom::admissions(100);
   fathom::admissions(4000);
   return 0;

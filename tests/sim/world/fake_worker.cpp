@@ -41,6 +41,7 @@ void FakeWorker::forget_everything() {
   sequences_.clear();
   plan_.clear();
   new_receives_.clear();
+  complaints_.clear();
   held_ = 0;
 }
 
@@ -74,7 +75,10 @@ void FakeWorker::apply_one(const Receive& edit) {
 
 void FakeWorker::apply_one(const Decode& edit) {
   const auto it = sequences_.find(edit.seq);
-  if (it == sequences_.end()) return;  // its transfer failed; the router will hear of it
+  if (it == sequences_.end()) {  // its transfer failed, which the router will hear before this
+    complaints_.push_back({edit.seq, invalid("no such sequence was received", "seq")});
+    return;
+  }
   Sequence& sequence = it->second;
   require(!sequence.decodes, "a sequence was told to decode twice");
   require(static_cast<int32_t>(edit.tokens.size()) == sequence.receive_tokens + 1,

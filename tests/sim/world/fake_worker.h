@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "contract/drive.h"
@@ -49,6 +50,8 @@ class FakeWorker {
 
   // Receives that wait for blocks, and their progress.
   std::vector<SeqId> take_new_receives() { return std::exchange(new_receives_, {}); }
+  // About edits that could not be obeyed.
+  std::vector<SeqFailure> take_complaints() { return std::exchange(complaints_, {}); }
   bool receiving(SeqId seq) const;
   const Ticket& ticket(SeqId seq) const { return sequences_.at(seq).ticket; }
   int32_t wanted(SeqId seq) const { return sequences_.at(seq).receive_tokens; }
@@ -104,6 +107,7 @@ class FakeWorker {
   std::map<SeqId, Sequence> sequences_;
   std::vector<PlannedRow> plan_;
   std::vector<SeqId> new_receives_;
+  std::vector<SeqFailure> complaints_;
   uint64_t steps_ = 0;
 };
 

@@ -93,6 +93,9 @@ void World::send_report(Node& node, Report report) {
 void World::kick(Node& node) {
   if (node.stepping || !node.alive || node.stream.value == 0) return;
   node.worker.apply(std::exchange(node.pending, {}));
+  if (auto failed = node.worker.take_complaints(); !failed.empty()) {
+    send_report(node, {.failed = std::move(failed), .free_blocks = node.worker.free_blocks()});
+  }
   start_transfers(node);
   const int32_t tokens = node.worker.begin_step();
   if (tokens == 0) return leave_when_drained(node);
