@@ -24,6 +24,17 @@ const std::map<std::string, int> kFloors = {
 // Files over the ceiling, and why each is better in one piece.
 const std::map<std::string, std::string> kLongFiles = {};
 
+// Files that may ask the preprocessor although they are not in kernels/.
+const std::map<std::string, std::string> kAsksPreprocessor = {
+    {"services/comm/group.cpp",
+     "the hint to the processor in a spin wait has no portable spelling"}};
+
+// Headers without #pragma once.
+const std::map<std::string, std::string> kIncludedAgain = {
+    {"kernels/cpu/inner_vector.h",
+     "the text of a kernel, included once by each file that defines the primitives it is written "
+     "in"}};
+
 std::vector<SourceFile> product() { return sources({"kernels", "services"}); }
 std::vector<SourceFile> everything() { return sources({"kernels", "services", "tests", "bench"}); }
 
@@ -109,7 +120,8 @@ TEST(Tidy, every_file_opens_with_the_question_it_answers) {
 
 TEST(Tidy, headers_are_guarded_once) {
   for (const auto& file : everything())
-    EXPECT_EQ(std::ranges::count(file.lines, "#pragma once"), file.is_header() ? 1 : 0)
+    EXPECT_EQ(std::ranges::count(file.lines, "#pragma once"),
+              file.is_header() && !kIncludedAgain.contains(file.path) ? 1 : 0)
         << file.path;
 }
 
@@ -131,8 +143,10 @@ TEST(Tidy, logic_never_sleeps) {
 }
 
 TEST(Tidy, backends_are_tables_not_preprocessor_branches) {
-  forbid(sources({"services"}), R"(^\s*#\s*(if|ifdef|ifndef|elif)\b)",
-         "only kernels/ may ask the preprocessor");
+  auto files = sources({"services"});
+  std::erase_if(files,
+                [](const SourceFile& file) { return kAsksPreprocessor.contains(file.path); });
+  forbid(files, R"(^\s*#\s*(if|ifdef|ifndef|elif)\b)", "only kernels/ may ask the preprocessor");
 }
 
 TEST(Tidy, every_source_is_in_the_build) {
