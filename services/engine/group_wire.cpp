@@ -55,7 +55,7 @@ Status decode_step(std::span<const std::byte> bytes, StepBatch& out) {
   out.sequences.clear();
   Words words(bytes);
   std::span<const int32_t> head, row, part;
-  if (!words.take(2, head)) return torn();
+  if (bytes.size() % 4 != 0 || !words.take(2, head) || head[0] < 0) return torn();
   for (int32_t i = 0; i < head[0]; ++i) {
     BatchSequence s;
     if (!words.take(4, row)) return torn();
