@@ -140,10 +140,12 @@ void experts(const Inner& inner, const OpContext& ctx, const ExpertsParams& p) {
       inner, ctx, p, groups, lanes, hidden, width, panel, workspace.take<float>(panel * lanes)};
 
   float* x = workspace.take<float>(int64_t{groups.count} * hidden);
-  for (int32_t i = 0; i < groups.count; ++i)
+  share_rows(ctx, groups.count, int64_t{groups.count} * hidden, [&](int32_t i) {
     std::copy_n(p.x + groups.pair[i] / p.chosen * p.x_stride, hidden, x + int64_t{i} * hidden);
+  });
   float* buffer = workspace.take<float>(groups.count * padded_width(std::max(hidden, width)));
-  const Rows x_rows = prepare_rows(inner, ctx.compute, x, hidden, groups.count, hidden, buffer);
+  const Rows x_rows =
+      prepare_rows(inner, ctx, ctx.compute, x, hidden, groups.count, hidden, buffer);
 
   const int32_t step = 4 * kPanelRows;
   auto* pieces =
@@ -153,7 +155,7 @@ void experts(const Inner& inner, const OpContext& ctx, const ExpertsParams& p) {
   gate_and_up(pass, x_rows, pieces, cut(groups, experts, width, step, pieces), middle, other);
 
   const Rows middle_rows =
-      prepare_rows(inner, ctx.compute, middle, width, groups.count, width, buffer);
+      prepare_rows(inner, ctx, ctx.compute, middle, width, groups.count, width, buffer);
   float* y = workspace.take<float>(int64_t{groups.count} * hidden);
   down(pass, middle_rows, pieces, cut(groups, experts, hidden, step, pieces), y);
   add_in_slot_order(pass, y, workspace.take<float>(int64_t{lanes} * hidden));

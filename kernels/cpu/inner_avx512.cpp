@@ -202,8 +202,9 @@ void packed_dots_of(const DotsParams& p, const PackedOther<W>& w) {
   const int32_t n = p.w.cols;
   const int64_t stride = (n + 31) / 32 * 32;
   auto* panel = reinterpret_cast<uint16_t*>(p.panel);
-  for (int32_t o = 0; o < p.outs; o += kPanelRows) {
-    const int32_t rows = p.outs - o < kPanelRows ? p.outs - o : kPanelRows;
+  const int32_t step = panel_rows(p.x.count);
+  for (int32_t o = 0; o < p.outs; o += step) {
+    const int32_t rows = p.outs - o < step ? p.outs - o : step;
     for (int32_t i = 0; i < rows; ++i) pack_row(w, p.first + o + i, n, panel + i * stride);
     all_tiles(PackedBf16{panel, stride}, p.x, 0, rows, n, p.y + o, p.y_stride);
   }

@@ -228,15 +228,17 @@ void tiles_of_rows(const P& p, const typename P::X* x, int64_t x_stride, int32_t
   }
 }
 
-// All rows of x times w[first .. first + outs).
+// All rows of x times w[first .. first + outs), in tiles of nearly equal numbers of rows.
 template <class P>
 void all_tiles(const P& p, const Rows& x, int32_t first, int32_t outs, int32_t n, float* y,
                int64_t y_stride) {
   const auto* data = static_cast<const typename P::X*>(x.data);
-  for (int32_t r = 0; r < x.count; r += kTileRows) {
+  const int32_t tiles = (x.count + kTileRows - 1) / kTileRows;
+  for (int32_t t = 0, r = 0; t < tiles; ++t) {
+    const int32_t rows = (x.count - r + tiles - t - 1) / (tiles - t);
     const auto* from = data + r * x.stride;
     float* to = y + r * y_stride;
-    switch (x.count - r < kTileRows ? x.count - r : kTileRows) {
+    switch (rows) {
       case 1:
         tiles_of_rows<1>(p, from, x.stride, first, outs, n, to, y_stride);
         break;
@@ -256,8 +258,13 @@ void all_tiles(const P& p, const Rows& x, int32_t first, int32_t outs, int32_t n
         tiles_of_rows<kTileRows>(p, from, x.stride, first, outs, n, to, y_stride);
         break;
     }
+    r += rows;
   }
 }
+
+// How many weight rows are widened at a time: few rows of x do not repay the way of a large panel
+// through L2.
+int32_t panel_rows(int32_t x_rows) { return x_rows <= 4 * kTileRows ? kTileOuts : kPanelRows; }
 
 template <class W>
 void widen_row(const W& w, int32_t row, int32_t n, bool round, float* out) {
@@ -285,26 +292,29 @@ void by_panels(const P& weights, const DotsParams& p) {
               p.y_stride);
 }
 
-void float_dots(const DotsParams& p) {
-  const int32_t n = p.w.cols;
-  if (p.w.dtype == DType::f32 && !p.round)
-    return by_panels(FloatProducts<F32Weights, false>{f32_weights(p.w)}, p);
-  if (p.x.count <= kTileRows) {
-    with_streamed_weights(p, [&]<class W>(const W& w) {
-      if (p.round)
-        all_tiles(FloatProducts<W, true>{w}, p.x, p.first, p.outs, n, p.y, p.y_stride);
-      else
-        all_tiles(FloatProducts<W, false>{w}, p.x, p.first, p.outs, n, p.y, p.y_stride);
-    });
-    return;
-  }
-  const int64_t stride = (n + 31) / 32 * 32;
+template <bool Round>
+void float_dots_of(const DotsParams& p) {
+  // Widening bf16 or f16 again for each tile of rows is cheaper than a panel for up to three tiles,
+  // e4m3 never.
+  const bool narrow = p.w.dtype == DType::bf16 || p.w.dtype == DType::f16;
+  if (p.x.count <= (narrow ? 3 * kTileRows : kTileRows))
+    return with_streamed_weights(
+        p, [&]<class W>(const W& w) { by_panels(FloatProducts<W, Round>{w}, p); });
+  const int64_t stride = (p.w.cols + 31) / 32 * 32;
   const FloatProducts<F32Weights, false> panel{{p.panel, stride}};
-  for (int32_t o = 0; o < p.outs; o += kPanelRows) {
-    const int32_t rows = p.outs - o < kPanelRows ? p.outs - o : kPanelRows;
-    for (int32_t i = 0; i < rows; ++i) widen(p.w, p.first + o + i, p.round, p.panel + i * stride);
-    all_tiles(panel, p.x, 0, rows, n, p.y + o, p.y_stride);
+  const int32_t step = panel_rows(p.x.count);
+  for (int32_t o = 0; o < p.outs; o += step) {
+    const int32_t rows = p.outs - o < step ? p.outs - o : step;
+    for (int32_t i = 0; i < rows; ++i) widen(p.w, p.first + o + i, Round, p.panel + i * stride);
+    all_tiles(panel, p.x, 0, rows, p.w.cols, p.y + o, p.y_stride);
   }
+}
+
+void float_dots(const DotsParams& p) {
+  if (p.round && p.w.dtype != DType::bf16) return float_dots_of<true>(p);
+  if (p.w.dtype == DType::f32)
+    return by_panels(FloatProducts<F32Weights, false>{f32_weights(p.w)}, p);
+  float_dots_of<false>(p);
 }
 
 // R rows times J vectors of columns.

@@ -9,12 +9,12 @@
 
 namespace fathom::cpu {
 
-Rows prepare_rows(const Inner& inner, Compute compute, const float* x, int64_t stride, int32_t rows,
-                  int32_t width, float* buffer) {
+Rows prepare_rows(const Inner& inner, const OpContext& ctx, Compute compute, const float* x,
+                  int64_t stride, int32_t rows, int32_t width, float* buffer) {
   if (compute == Compute::float32)
     return {.data = x, .stride = stride, .count = rows, .packed = false};
   const int64_t padded = padded_width(width);
-  for (int32_t r = 0; r < rows; ++r) {
+  share_rows(ctx, rows, rows * padded, [&](int32_t r) {
     const float* from = x + r * stride;
     if (inner.packs_bf16) {
       inner.pack(from, width, static_cast<int32_t>(padded),
@@ -23,7 +23,7 @@ Rows prepare_rows(const Inner& inner, Compute compute, const float* x, int64_t s
       float* to = buffer + r * padded;
       for (int32_t i = 0; i < width; ++i) to[i] = widen_bf16(narrow_bf16(from[i]));
     }
-  }
+  });
   return {.data = buffer, .stride = padded, .count = rows, .packed = inner.packs_bf16};
 }
 
@@ -34,7 +34,7 @@ void linear(const Inner& inner, const OpContext& ctx, const LinearParams& p) {
   float* buffer = compute == Compute::float32
                       ? nullptr
                       : workspace.take<float>(p.rows * padded_width(p.weight.cols));
-  const Rows x = prepare_rows(inner, compute, p.x, p.x_stride, p.rows, p.weight.cols, buffer);
+  const Rows x = prepare_rows(inner, ctx, compute, p.x, p.x_stride, p.rows, p.weight.cols, buffer);
   // Chunks of whole panels; about 8 per lane even out the ends.
   const int64_t work = int64_t{p.rows} * p.weight.rows * p.weight.cols;
   const int32_t panels = (p.weight.rows + kPanelRows - 1) / kPanelRows;

@@ -60,8 +60,8 @@ void into_latent_space(const Absorbed& a, Workspace& workspace) {
     // Rounded values in float32, whatever the instruction set packs: this product is no dot
     // product.
     for (const Run& run : a.runs)
-      prepare_rows(kInnerPortable, Compute::bfloat16, p.q + run.first * p.q_stride, p.q_stride,
-                   run.count, q_width, rounded + run.first * padded_width(q_width));
+      prepare_rows(kInnerPortable, a.ctx, Compute::bfloat16, p.q + run.first * p.q_stride,
+                   p.q_stride, run.count, q_width, rounded + run.first * padded_width(q_width));
     q = rounded;
     q_stride = padded_width(q_width);
   }
@@ -148,8 +148,8 @@ void out_of_latent_space(const Absorbed& a, Workspace& workspace) {
   float* panels = workspace.take<float>(panel * a.lanes);
   for (const Run& run : a.runs) {
     const Rows z =
-        prepare_rows(a.inner, a.ctx.compute, a.sums + int64_t{run.first} * p.heads * rank, rank,
-                     run.count * p.heads, rank, buffer);
+        prepare_rows(a.inner, a.ctx, a.ctx.compute, a.sums + int64_t{run.first} * p.heads * rank,
+                     rank, run.count * p.heads, rank, buffer);
     share(a.ctx, a.lanes, p.heads, [&](int lane, int h) {
       const auto* head = static_cast<const char*>(z.data) + h * z.stride * (z.packed ? 2 : 4);
       a.inner.dots({.x = {head, z.stride * p.heads, run.count, z.packed},

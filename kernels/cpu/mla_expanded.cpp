@@ -33,8 +33,8 @@ void expand(const Expanded& e, const AttentionSequence& s, int32_t h, int32_t fi
   const int32_t rank = p.cache.rank, rope = p.cache.rope, width = rank + rope,
                 pair = p.nope + p.value;
   gather_tile(e.inner, p.cache, s.blocks, first, count, tile.latents);
-  const Rows rows =
-      prepare_rows(e.inner, e.ctx.compute, tile.latents, width, count, rank, tile.prepared);
+  const Rows rows = prepare_rows(e.inner, OpContext{}, e.ctx.compute, tile.latents, width, count,
+                                 rank, tile.prepared);
   e.inner.dots({.x = rows,
                 .w = p.kv_b,
                 .first = h * pair,

@@ -23,7 +23,7 @@ void add(const Inner&, const OpContext&, const AddParams&);
 // Rows as the inner loops want them under `compute`: float32 rows as they are; for bfloat16 a
 // rounded copy in `buffer`, which holds rows * padded_width(width) floats.
 constexpr int64_t padded_width(int64_t width) { return (width + 31) / 32 * 32; }
-Rows prepare_rows(const Inner&, Compute compute, const float* x, int64_t stride, int32_t rows,
-                  int32_t width, float* buffer);
+Rows prepare_rows(const Inner&, const OpContext&, Compute compute, const float* x, int64_t stride,
+                  int32_t rows, int32_t width, float* buffer);
 
 }  // namespace fathom::cpu

@@ -8,21 +8,6 @@
 #include "kernels/cpu/operations.h"
 
 namespace fathom::cpu {
-namespace {
-
-// Runs fn(row) for all rows; `work` estimates all of them in multiply-adds.
-template <class F>
-void share_rows(const OpContext& ctx, int32_t rows, int64_t work, F&& fn) {
-  const int lanes = lanes_for(ctx, rows, work);
-  const int chunks = std::min(rows, lanes * 4);
-  share(ctx, lanes, chunks, [&](int, int chunk) {
-    const auto begin = static_cast<int32_t>(int64_t{rows} * chunk / chunks);
-    const auto end = static_cast<int32_t>(int64_t{rows} * (chunk + 1) / chunks);
-    for (int32_t row = begin; row < end; ++row) fn(row);
-  });
-}
-
-}  // namespace
 
 void embed(const Inner& inner, const OpContext& ctx, const EmbedParams& p) {
   const auto rows = static_cast<int32_t>(p.tokens.size());

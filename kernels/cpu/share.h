@@ -33,6 +33,18 @@ void share(const OpContext& ctx, int lanes, int chunks, F&& fn) {
   });
 }
 
+// Runs fn(row) for all rows; `work` estimates all of them in multiply-adds.
+template <class F>
+void share_rows(const OpContext& ctx, int32_t rows, int64_t work, F&& fn) {
+  const int lanes = lanes_for(ctx, rows, work);
+  const int chunks = std::min(rows, lanes * 4);
+  share(ctx, lanes, chunks, [&](int, int chunk) {
+    const auto begin = static_cast<int32_t>(int64_t{rows} * chunk / chunks);
+    const auto end = static_cast<int32_t>(int64_t{rows} * (chunk + 1) / chunks);
+    for (int32_t row = begin; row < end; ++row) fn(row);
+  });
+}
+
 // Gives the workspace of one operation back when it ends.
 class Workspace {
  public:
