@@ -50,8 +50,7 @@ Result<Welcome> Loop::on_hello(const Hello& hello) {
       return Error{Code::failed_precondition, "a newer router drives this worker", "epoch"};
     epoch_ = hello.epoch;
   }
-  ++resets_asked_;
-  inbox_.put(RouterReset{.step_token_budget = hello.step_token_budget});
+  reset(hello.step_token_budget);
   const EngineInfo& info = engine_.info();
   return Welcome{.instance = config_.instance,
                  .role = config_.role,
@@ -66,11 +65,20 @@ Result<Welcome> Loop::on_hello(const Hello& hello) {
                  .fetch_address = config_.fetch_address};
 }
 
-void Loop::on_edits(Edits edits) { inbox_.put(std::move(edits)); }
-void Loop::on_router_gone() {
+// Here and not at the next boundary: a ticket of the new router may come before that.
+void Loop::reset(int32_t step_token_budget) {
+  exports_.refuse_waiting(dropped());
   ++resets_asked_;
-  inbox_.put(RouterReset{});
+  inbox_.put(RouterReset{.step_token_budget = step_token_budget});
 }
+
+Error Loop::dropped() {
+  return {Code::unavailable,
+          "the worker dropped everything: its router is gone, or the worker is ending", "seq"};
+}
+
+void Loop::on_edits(Edits edits) { inbox_.put(std::move(edits)); }
+void Loop::on_router_gone() { reset(0); }
 void Loop::drain() { inbox_.put(DrainRequest{}); }
 void Loop::stop() { inbox_.put(StopRequest{}); }
 
@@ -119,6 +127,7 @@ Status Loop::run() {
     if (stopped_ || drained_) break;
     inbox_.wait(exports_.next_deadline() - clock_.now());
   }
+  exports_.refuse_waiting(dropped());
   drop_everything();  // what still runs ends here; peers that fetch from us hear it
   return engine_status_;
 }

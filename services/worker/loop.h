@@ -84,6 +84,8 @@ class Loop final : public DriveHandler {
   // fetch it.
   void forget(SeqId seq, const Error& why);
 
+  void reset(int32_t step_token_budget);  // from any thread
+  static Error dropped();
   void drop_everything();
 
   bool make_plan();

@@ -10,11 +10,7 @@
 namespace fathom {
 
 void Loop::drop_everything() {
-  const Error gone{Code::unavailable,
-                   "the worker dropped everything: its router or the worker itself is ending",
-                   "seq"};
-  while (!sequences_.empty()) forget(sequences_.back()->id(), gone);
-  exports_.refuse_waiting(gone);
+  while (!sequences_.empty()) forget(sequences_.back()->id(), dropped());
 }
 
 void Loop::apply(const RouterReset& reset) {

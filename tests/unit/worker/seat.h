@@ -63,8 +63,9 @@ class Seat final : public WorkerEvents {
     links_->send(id, std::move(edits));
   }
   std::vector<TokenId> tokens(const std::string& address, SeqId seq, size_t count) {
-    await([&] { return tokens_[{address, seq}].size() >= count; });
+    await([&] { return tokens_[{address, seq}].size() >= count || failed_.contains(seq); });
     const std::lock_guard lock(mutex_);
+    EXPECT_FALSE(failed_.contains(seq)) << failed_[seq].text();
     return tokens_[{address, seq}];
   }
   Error failure(SeqId seq) {

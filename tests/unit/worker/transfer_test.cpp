@@ -272,6 +272,24 @@ TEST_F(SplitStory, a_ticket_waits_for_its_sequence_but_not_for_ever) {
   EXPECT_EQ(peer.gone[0].field, "seq");
 }
 
+TEST_F(SplitStory, a_new_router_refuses_old_tickets_at_once_and_keeps_its_own) {
+  Peer older, newer;
+  auto& source = computes.loop.source();
+  const auto one = source.watch({.instance = 5, .seq = kA, .key = kKey}, 9, older.watcher());
+  ASSERT_TRUE(computes.loop.on_hello({.epoch = 3}).ok());
+  ASSERT_EQ(older.gone.size(), 1u);
+  EXPECT_EQ(older.gone[0].code, Code::unavailable);
+  // The ticket of the new router may overtake the boundary at which the old one's sequences are
+  // dropped.
+  const auto two = source.watch({.instance = 5, .seq = kB, .key = kKey}, 9, newer.watcher());
+  computes.settle();
+  computes.say({handoff(kB, prompt_of(9))});
+  computes.settle();
+  EXPECT_TRUE(newer.gone.empty());
+  ASSERT_FALSE(newer.ready.empty());
+  EXPECT_EQ(newer.ready.back(), std::make_pair(3, true));
+}
+
 TEST_F(SplitStory, a_watch_that_was_let_go_hears_nothing_more) {
   Peer peer;
   auto watch =
