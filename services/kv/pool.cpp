@@ -1,6 +1,7 @@
 #include "kv/pool.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <string>
 #include <utility>
@@ -25,14 +26,18 @@ KvLayout mla_layout(DType dtype, int32_t layers, int32_t width, int32_t block_to
 Result<KvPool> KvPool::make(const KvLayout& layout, int32_t blocks) {
   CHECK(blocks > 0 && layout.block_bytes > 0);
   const int64_t stride = (layout.block_bytes + 63) / 64 * 64;
+  // The kernel would promise more than there is and kill us when we write it.
+  const int64_t machine = int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
+  const Error refused{Code::resource_exhausted,
+                      std::to_string(blocks) + " KV blocks of " + std::to_string(stride) +
+                          " bytes do not fit into the memory of this machine, " +
+                          std::to_string(machine) + " bytes",
+                      "kv_blocks"};
+  if (stride > machine / blocks) return refused;
   const auto bytes = static_cast<size_t>(stride) * static_cast<size_t>(blocks);
   void* base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (base == MAP_FAILED)
-    return Error{Code::resource_exhausted,
-                 "no memory for " + std::to_string(blocks) + " KV blocks of " +
-                     std::to_string(stride) + " bytes",
-                 "kv_blocks"};
+  if (base == MAP_FAILED) return refused;
   return KvPool(layout, blocks, static_cast<std::byte*>(base), stride);
 }
 

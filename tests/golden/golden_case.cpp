@@ -67,6 +67,20 @@ GoldenCase load_golden_case(const std::string& name) {
   return out;
 }
 
+std::vector<GoldenPrompt> load_golden_chats(const std::string& name) {
+  const std::string file = FATHOM_SOURCE_DIR "/tests/golden/data/" + name + "/e2e.json";
+  const json::value root = json::parse(read_text_file(file).value());
+  std::vector<GoldenPrompt> out;
+  for (const auto& chat : root.at("cases").as_array()) {
+    GoldenPrompt prompt;
+    prompt.tokens = json::value_to<std::vector<TokenId>>(chat.at("prompt_ids"));
+    prompt.greedy = json::value_to<std::vector<TokenId>>(chat.at("greedy_ids"));
+    out.push_back(std::move(prompt));
+  }
+  CHECK(!out.empty());
+  return out;
+}
+
 void LogitError::add(const std::vector<float>& got, const std::vector<float>& want) {
   CHECK(got.size() == want.size());
   for (size_t i = 0; i < got.size(); ++i) {

@@ -26,6 +26,9 @@ struct GoldenCase {
 
 GoldenCase load_golden_case(const std::string& name);
 
+// The chats of a case's e2e.json: prompt ids and the greedy ids that follow.
+std::vector<GoldenPrompt> load_golden_chats(const std::string& name);
+
 // Largest difference, and root-mean-square difference over that of the reference.
 struct LogitError {
   double max_abs = 0;

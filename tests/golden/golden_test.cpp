@@ -254,6 +254,24 @@ TEST_P(Golden, bfloat16_stays_close_in_distribution) {
   EXPECT_GE(agreement, want);
 }
 
+TEST(GoldenChats, every_greedy_token_is_the_references) {
+  for (const char* name : {"v3-tiny-bf16", "v3-tiny-mtp"}) {
+    const auto chats = load_golden_chats(name);
+    std::vector<Request> requests;
+    for (const auto& chat : chats)
+      requests.push_back({.tokens = chat.tokens,
+                          .positions = {},
+                          .count = static_cast<int32_t>(chat.greedy.size())});
+    EngineUnderTest engine(
+        config_for({.name = name,
+                    .dir = FATHOM_SOURCE_DIR "/tests/golden/data/" + std::string(name),
+                    .prompts = {}}));
+    const auto got = generate(engine, requests, {.chunk = 20, .together = true});
+    for (size_t i = 0; i < chats.size(); ++i)
+      EXPECT_EQ(got[i].tokens, chats[i].greedy) << name << " chat " << i;
+  }
+}
+
 const auto kTestName = [](const auto& instance) {
   std::string name = instance.param;
   std::replace(name.begin(), name.end(), '-', '_');

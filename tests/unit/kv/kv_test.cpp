@@ -76,6 +76,13 @@ TEST(KvPool, layers_of_a_block_follow_each_other_and_blocks_do_not_touch) {
     for (const std::byte b : pool->block(other)) ASSERT_EQ(b, std::byte{0});
 }
 
+TEST(KvPool, more_than_the_machine_has_is_refused_naming_the_setting) {
+  const auto pool = KvPool::make(mla_layout(DType::f32, 61, 576, 64), 2'000'000'000);
+  ASSERT_FALSE(pool.ok());
+  EXPECT_EQ(pool.error().code, Code::resource_exhausted);
+  EXPECT_EQ(pool.error().field, "kv_blocks");
+}
+
 TEST(KvPoolDeathTest, a_block_outside_the_pool_stops_the_process) {
   auto pool = KvPool::make(mla_layout(DType::f32, 1, 4, 4), 2);
   ASSERT_TRUE(pool.ok());
