@@ -17,7 +17,7 @@ class Damage(unittest.TestCase):
     def test_damaged_blocks_cost_time_but_no_token(self):
         with Cluster(("prefill", "decode")) as cluster:
             expected = [undisturbed(cluster, prompt, TOKENS) for prompt in PROMPTS]
-        with Cluster(("prefill", "decode"), worker={"fake": {"damage_every": 11}}) as cluster:
+        with Cluster(("prefill", "decode"), worker={"fake": {"damage_every": 29}}) as cluster:
             answers = [cluster.complete(prompt, TOKENS) for prompt in PROMPTS]
             for answer, tokens in zip(answers, expected, strict=True):
                 answer.read_all()
