@@ -3,6 +3,7 @@
 // scores and sums (per row and head group, tile by tile in ascending order), and out through W_UV
 // (per head). Scores, softmax and sums of latents are float32 under either compute; the two
 // products with kv_b follow it.
+#include <cmath>
 #include <limits>
 
 #include "kernels/cpu/attention_tiles.h"
@@ -10,7 +11,7 @@
 namespace fathom::cpu {
 namespace {
 
-constexpr int32_t kHeadGroup = 8;
+constexpr int32_t kHeadGroup = 16;
 
 struct Absorbed {
   const Inner& inner;
@@ -71,71 +72,149 @@ void into_latent_space(const Absorbed& a, Workspace& workspace) {
         [&](int lane, int h) { queries_of_head(a, h, q, q_stride, panels + lane * panel); });
 }
 
+// Positions are attended in spans of kSpan that begin at multiples of it, and spans are merged in
+// ascending order: so one long context can be shared out to all lanes, and whether it was does not
+// show in the bits.
+constexpr int32_t kSpan = 256;
+
 struct Tile {      // workspace of one lane
   float* latents;  // [kTile, width]
   float* scores;   // [kHeadGroup, kTile]
   float* panel;
+  float* sums;  // [kHeadGroup, rank]
 };
 
-// Heads [h, h + heads) of one row over all positions below limit.
-void attend(const Absorbed& a, const AttentionSequence& s, int32_t row, int32_t h, int32_t heads,
-            const Tile& tile) {
-  const int32_t limit = s.position + row + 1, rank = a.p.cache.rank;
-  const int64_t at = int64_t{s.first_row + row} * a.p.heads + h;
-  float* z = a.sums + at * rank;
-  std::fill_n(z, int64_t{heads} * rank, 0.0f);
-  SoftmaxState state[kHeadGroup];
-  std::fill_n(state, heads, SoftmaxState{-std::numeric_limits<float>::infinity(), 0.0f});
-  for (int32_t first = 0; first < limit; first += kTile) {
-    const int32_t count = std::min(kTile, limit - first);
+// Some heads of one row, over one span or all of them.
+struct Job {
+  int32_t sequence, row, head, heads;
+  int32_t span;
+};
+
+int32_t limit_of(const Absorbed& a, const Job& job) {
+  return a.p.sequences[static_cast<size_t>(job.sequence)].position + job.row + 1;
+}
+int64_t place_of(const Absorbed& a, const Job& job) {
+  return int64_t{a.p.sequences[static_cast<size_t>(job.sequence)].first_row + job.row} * a.p.heads +
+         job.head;
+}
+
+// sums [heads, rank] and states of one span; the sums are not yet divided by the states' sums.
+void attend_span(const Absorbed& a, const Job& job, int32_t span, const Tile& tile, float* sums,
+                 SoftmaxState* states) {
+  const int32_t end = std::min(limit_of(a, job), (span + 1) * kSpan), rank = a.p.cache.rank;
+  const AttentionSequence& s = a.p.sequences[static_cast<size_t>(job.sequence)];
+  std::fill_n(sums, int64_t{job.heads} * rank, 0.0f);
+  std::fill_n(states, job.heads, SoftmaxState{-std::numeric_limits<float>::infinity(), 0.0f});
+  for (int32_t first = span * kSpan; first < end; first += kTile) {
+    const int32_t count = std::min(kTile, end - first);
     gather_tile(a.inner, a.p.cache, s.blocks, first, count, tile.latents);
-    a.inner.dots({.x = {a.queries + at * a.width, a.width, heads, false},
+    a.inner.dots({.x = {a.queries + place_of(a, job) * a.width, a.width, job.heads, false},
                   .w = panel_weight(tile.latents, count, a.width),
                   .outs = count,
                   .y = tile.scores,
                   .y_stride = kTile,
                   .panel = tile.panel});
-    for (int32_t i = 0; i < heads; ++i) {
+    for (int32_t i = 0; i < job.heads; ++i) {
       const float shrink =
-          a.inner.softmax_tile(tile.scores + i * kTile, count, a.p.scale, &state[i]);
-      if (shrink != 1.0f) a.inner.multiply(z + int64_t{i} * rank, shrink, rank);
+          a.inner.softmax_tile(tile.scores + i * kTile, count, a.p.scale, &states[i]);
+      if (shrink != 1.0f) a.inner.multiply(sums + int64_t{i} * rank, shrink, rank);
     }
     a.inner.combine({.p = tile.scores,
                      .p_stride = kTile,
-                     .rows = heads,
+                     .rows = job.heads,
                      .c = tile.latents,
                      .c_stride = a.width,
                      .depth = count,
                      .width = rank,
-                     .z = z,
+                     .z = sums,
                      .z_stride = rank});
   }
-  for (int32_t i = 0; i < heads; ++i)
-    a.inner.multiply(z + int64_t{i} * rank, 1.0f / state[i].sum, rank);
 }
 
-struct Job {
-  int32_t sequence, row, head;
-};
+// Adds a span to what the spans before it gave.
+void merge(const Absorbed& a, int32_t heads, float* sums, SoftmaxState* states, const float* more,
+           const SoftmaxState* more_states) {
+  const int32_t rank = a.p.cache.rank;
+  for (int32_t i = 0; i < heads; ++i) {
+    const float largest = std::max(states[i].largest, more_states[i].largest);
+    const float keep = std::exp(states[i].largest - largest),
+                take = std::exp(more_states[i].largest - largest);
+    a.inner.multiply(sums + int64_t{i} * rank, keep, rank);
+    a.inner.axpy(sums + int64_t{i} * rank, take, more + int64_t{i} * rank, rank);
+    states[i] = {largest, states[i].sum * keep + more_states[i].sum * take};
+  }
+}
+
+void divide(const Absorbed& a, int32_t heads, float* sums, const SoftmaxState* states) {
+  const int32_t rank = a.p.cache.rank;
+  for (int32_t i = 0; i < heads; ++i)
+    a.inner.multiply(sums + int64_t{i} * rank, 1.0f / states[i].sum, rank);
+}
+
+void attend_all(const Absorbed& a, const Job& job, const Tile& tile) {
+  float* sums = a.sums + place_of(a, job) * a.p.cache.rank;
+  SoftmaxState states[kHeadGroup], more[kHeadGroup];
+  attend_span(a, job, 0, tile, sums, states);
+  for (int32_t span = 1; span * kSpan < limit_of(a, job); ++span) {
+    attend_span(a, job, span, tile, tile.sums, more);
+    merge(a, job.heads, sums, states, tile.sums, more);
+  }
+  divide(a, job.heads, sums, states);
+}
+
+// Every (row, head group); when those are too few for the lanes, every span of them is a job of its
+// own.
+std::span<Job> jobs_of(const Absorbed& a, bool by_span, Workspace& workspace) {
+  int64_t most = 0;
+  for (const AttentionSequence& s : a.p.sequences)
+    most += int64_t{s.rows} * a.p.heads * (by_span ? (s.position + s.rows + kSpan - 1) / kSpan : 1);
+  auto* jobs = workspace.take<Job>(most);
+  size_t n = 0;
+  for (size_t i = 0; i < a.p.sequences.size(); ++i)
+    for (int32_t row = 0; row < a.p.sequences[i].rows; ++row)
+      for (int32_t head = 0; head < a.p.heads; head += kHeadGroup) {
+        Job job{static_cast<int32_t>(i), row, head, std::min(kHeadGroup, a.p.heads - head), 0};
+        const int32_t spans = by_span ? (limit_of(a, job) + kSpan - 1) / kSpan : 1;
+        for (; job.span < spans; ++job.span) jobs[n++] = job;
+      }
+  return {jobs, n};
+}
+
+void attend_by_span(const Absorbed& a, std::span<const Job> jobs, const Tile* tiles,
+                    Workspace& workspace) {
+  const int64_t size = int64_t{kHeadGroup} * a.p.cache.rank;
+  float* sums = workspace.take<float>(size * static_cast<int64_t>(jobs.size()));
+  auto* states = workspace.take<SoftmaxState>(kHeadGroup * static_cast<int64_t>(jobs.size()));
+  share(a.ctx, a.lanes, static_cast<int>(jobs.size()), [&](int lane, int i) {
+    const Job& job = jobs[static_cast<size_t>(i)];
+    attend_span(a, job, job.span, tiles[lane], sums + i * size, states + i * kHeadGroup);
+  });
+  for (size_t i = 0; i < jobs.size();) {
+    const size_t first = i;
+    const Job& job = jobs[first];
+    SoftmaxState* state = states + first * kHeadGroup;
+    float* sum = sums + static_cast<int64_t>(first) * size;
+    for (++i; i < jobs.size() && jobs[i].span > 0; ++i)
+      merge(a, job.heads, sum, state, sums + static_cast<int64_t>(i) * size,
+            states + i * kHeadGroup);
+    divide(a, job.heads, sum, state);
+    std::copy_n(sum, int64_t{job.heads} * a.p.cache.rank,
+                a.sums + place_of(a, job) * a.p.cache.rank);
+  }
+}
 
 void over_the_context(const Absorbed& a, Workspace& workspace) {
-  const int32_t groups = (a.p.heads + kHeadGroup - 1) / kHeadGroup;
-  auto* jobs = workspace.take<Job>(int64_t{a.rows} * groups);
-  int32_t count = 0;
-  for (size_t s = 0; s < a.p.sequences.size(); ++s)
-    for (int32_t row = 0; row < a.p.sequences[s].rows; ++row)
-      for (int32_t g = 0; g < groups; ++g)
-        jobs[count++] = {static_cast<int32_t>(s), row, g * kHeadGroup};
-  const int64_t latents = int64_t{kTile} * a.width, scores = kHeadGroup * kTile,
-                panel = panel_floats(a.width);
-  float* space = workspace.take<float>((latents + scores + panel) * a.lanes);
-  share(a.ctx, a.lanes, count, [&](int lane, int i) {
-    float* mine = space + lane * (latents + scores + panel);
-    const Job& job = jobs[i];
-    attend(a, a.p.sequences[static_cast<size_t>(job.sequence)], job.row, job.head,
-           std::min(kHeadGroup, a.p.heads - job.head),
-           {mine, mine + latents, mine + latents + scores});
-  });
+  const std::span<const Job> rows = jobs_of(a, false, workspace);
+  auto* tiles = workspace.take<Tile>(a.lanes);
+  for (int lane = 0; lane < a.lanes; ++lane)
+    tiles[lane] = {.latents = workspace.take<float>(int64_t{kTile} * a.width),
+                   .scores = workspace.take<float>(kHeadGroup * kTile),
+                   .panel = workspace.take<float>(panel_floats(a.width)),
+                   .sums = workspace.take<float>(int64_t{kHeadGroup} * a.p.cache.rank)};
+  if (a.lanes > 1 && rows.size() < 4 * static_cast<size_t>(a.lanes))
+    return attend_by_span(a, jobs_of(a, true, workspace), tiles, workspace);
+  share(a.ctx, a.lanes, static_cast<int>(rows.size()),
+        [&](int lane, int i) { attend_all(a, rows[static_cast<size_t>(i)], tiles[lane]); });
 }
 
 void out_of_latent_space(const Absorbed& a, Workspace& workspace) {

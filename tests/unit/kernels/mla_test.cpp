@@ -148,11 +148,11 @@ TEST_P(Mla, equals_softmax_attention_over_expanded_keys) {
   for (const Shape& s : {kTiny, kOdd})
     for (const DType cache : {DType::f32, DType::bf16})
       for (const DType weight : {DType::bf16, DType::f8_e4m3}) {
-        Context c(s, cache, weight, {1, 70, 1300});
+        Context c(s, cache, weight, {1, 70, 600});
         const size_t q_width = static_cast<size_t>(s.heads * (s.nope + s.rope));
         // Row 1 belongs to nobody.
         const std::vector<AttentionSequence> sequences = {
-            c.sequence(0, 0, 1, 0), c.sequence(1, 2, 6, 64), c.sequence(2, 8, 1, 1299)};
+            c.sequence(0, 0, 1, 0), c.sequence(1, 2, 6, 64), c.sequence(2, 8, 1, 599)};
         const auto q = naive::random_floats(9 * q_width, 8);
         const auto out = attend(machine(), absorbed_, c, q, sequences);
         for (size_t i = 0; i < sequences.size(); ++i)
@@ -205,6 +205,21 @@ TEST_P(Mla, row_has_the_same_bits_however_the_prompt_is_cut_and_whoever_shares_t
       }
       ASSERT_EQ(begin, 150);
     }
+}
+
+TEST_P(Mla, long_context_has_the_same_bits_shared_out_to_lanes_or_in_a_batch) {
+  Context c(kTiny, DType::bf16, DType::bf16, {1400, 1400});
+  const size_t q_width = 4 * 48, out_width = 4 * 24;
+  const auto q = naive::random_floats(20 * q_width, 8);
+  const std::vector<float> last(q.end() - static_cast<std::ptrdiff_t>(q_width), q.end());
+  const auto alone = attend(machine(), absorbed_, c, last, {c.sequence(0, 0, 1, 1399)});
+  for (const int threads : {2, 3})
+    ASSERT_EQ(alone, attend(machine(threads), absorbed_, c, last, {c.sequence(0, 0, 1, 1399)}))
+        << threads;
+  const auto batch =
+      attend(machine(2), absorbed_, c, q, {c.sequence(1, 0, 19, 1300), c.sequence(0, 19, 1, 1399)});
+  ASSERT_TRUE(
+      std::equal(alone.begin(), alone.end(), batch.end() - static_cast<std::ptrdiff_t>(out_width)));
 }
 
 TEST_P(Mla, bfloat16_products_stay_near_float32) {
