@@ -14,13 +14,7 @@
 namespace fathom {
 namespace {
 
-constexpr int kSpins = 100;  // pauses of 40..140 cycles: 2..5 us
-
-void pause_briefly() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
+constexpr int kSpins = 2000;  // loads of one cached word: about 2 us
 
 class Group {
  public:
@@ -86,10 +80,8 @@ class Group {
     round_.notify_all();
   }
   void await(uint32_t round) {
-    for (int i = 0; i < kSpins; ++i) {
+    for (int i = 0; i < kSpins; ++i)
       if (round_.load(std::memory_order_acquire) != round) return;
-      pause_briefly();
-    }
     round_.wait(round, std::memory_order_acquire);
   }
 
