@@ -107,7 +107,7 @@ class HttpServer {
   virtual ~HttpServer() = default;          // stops
   virtual std::string address() const = 0;  // host:port as bound
   virtual int connections() const = 0;
-  // From now on every answer closes its connection, and silent connections are closed.
+  // From now on every answer closes its connection, and connections silent after one are closed.
   virtual void drain() = 0;
   // Closes everything; handlers hear by_server first. Returns once no call into the handler can
   // come any more.

@@ -58,7 +58,7 @@ HttpSession::~HttpSession() {
 }
 
 asio::awaitable<void> HttpSession::run() {
-  while (open_ && keep_alive_ && !shared_->draining && !shared_->stopped) {
+  while (open_ && keep_alive_ && !(served_ && shared_->draining) && !shared_->stopped) {
     ServerRequest request;
     const bool got = co_await read_request(request);
     if (!got || shared_->stopped) break;
@@ -80,6 +80,7 @@ asio::awaitable<void> HttpSession::refuse_connection() {
 
 asio::awaitable<void> HttpSession::serve(ServerRequest request) {
   enter(Phase::handling, 0);
+  served_ = true;
   answered_ = false;
   idle_.reset();
   answer_ = std::make_shared<ServerAnswer>(shared_from_this(), std::move(request));
@@ -137,7 +138,7 @@ void HttpSession::enter(Phase phase, double seconds_max) {
 
 void HttpSession::tick() {
   const Instant now = clock_.now();
-  const bool must_go = phase_ == Phase::idle && shared_->draining;
+  const bool must_go = phase_ == Phase::idle && served_ && shared_->draining;
   if (now >= deadline_ || must_go) {
     timed_out_ = true;
     deadline_ = kNever;

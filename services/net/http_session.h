@@ -96,6 +96,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   bool timed_out_ = false;
   bool open_ = true;        // writes may still arrive
   bool keep_alive_ = true;  // after the current answer
+  bool served_ = false;     // at least one request
   bool http10_ = false;
   bool head_only_ = false;
 

@@ -1,0 +1,59 @@
+// What does every test of the gateway need? A running gateway on a free port, a fake router behind
+// it, and short words for asking it things.
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/json/value.hpp>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "gateway/gateway.h"
+#include "tests/unit/gateway/fake_router.h"
+#include "tests/unit/net_http/raw_client.h"
+#include "text/tokenizer.h"
+
+namespace fathom {
+
+enum class Kind { v3, r1, no_tokenizer };
+
+class GatewayTest : public testing::Test {
+ protected:
+  void start(Kind kind = Kind::v3, GatewayConfig config = {});  // and connects the router
+  void start_unconnected(Kind kind, GatewayConfig config);
+  void TearDown() override;
+
+  std::string address() const { return gateway_->address(); }
+  RawResponse post(std::string_view target, std::string_view body) {
+    return ask(address(), "POST", target, body);
+  }
+  RawResponse chat(std::string_view extra = "");  // one user message "hi"
+  static std::string chat_body(std::string_view extra = "");
+
+  std::vector<TokenId> ids(std::string_view text) const;  // of text that becomes no special tokens
+  // A script that says `text` to everybody, some tokens per message, ending with EOS.
+  FakeRouter::Script says(std::string text, size_t per_message = 1);
+
+  SystemClock clock_;
+  Metrics metrics_;
+  FakeRouter router_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::unique_ptr<Gateway> gateway_;
+  std::filesystem::path directory_;
+};
+
+boost::json::value parsed(std::string_view text);  // null where it is not JSON
+std::string at(const boost::json::value& value,
+               std::string_view pointer);  // "" where there is nothing
+// The JSON documents of the data: lines, without [DONE].
+std::vector<boost::json::value> events_of(std::string_view sse);
+// What a client makes of a stream: all of `choices[index].delta.<key>` or `.text` joined.
+std::string joined(const std::vector<boost::json::value>& events, int index,
+                   std::string_view pointer);
+
+Tokens tokens_of(const Submit& submit, int first, std::vector<TokenId> ids,
+                 Finish finish = Finish::none);
+
+}  // namespace fathom
