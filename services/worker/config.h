@@ -63,7 +63,9 @@ struct WorkerConfig {
   int32_t rows_max = 256;
   int32_t step_token_budget = 512;
   double ticket_patience_seconds = 10;
-  double fetch_patience_seconds = 30;
+  // The sender may first compute other prompts for minutes; a lost one is noticed by its
+  // connection.
+  double fetch_patience_seconds = 600;
   double group_connect_seconds = 600;
   WorkerGroupConfig group;
   FakeEngineSettings fake;

@@ -41,6 +41,9 @@ struct Imports::Import {
   Status outcome(Status transport) {
     const std::lock_guard lock(mutex);
     if (!status.ok()) return status;
+    // To the router a silent peer is a lost one: the request is computed again.
+    if (!transport.ok() && transport.error().code == Code::deadline_exceeded)
+      return Error{Code::unavailable, transport.error().message, transport.error().field};
     if (transport.ok() && static_cast<size_t>(count) != came.size())
       return Error{Code::data_loss,
                    std::to_string(count) + " of " + std::to_string(came.size()) + " blocks came",

@@ -161,6 +161,16 @@ TEST_F(SplitStory, a_damaged_block_is_a_failure_with_data_loss) {
   EXPECT_TRUE(home.tokens_of(kA).empty()) << "a Decode that crossed the failure starts nothing";
 }
 
+TEST_F(SplitStory, a_silent_sender_counts_as_a_lost_one) {
+  const auto prompt = prompt_of(9);
+  wire.damage = {Code::deadline_exceeded, "no block came in time", ""};
+  computes.say({handoff(kA, prompt)});
+  computes.settle();
+  home.say({receive(kA, prompt)});
+  home.settle();
+  EXPECT_EQ(home.failure_of(kA).code, Code::unavailable);
+}
+
 TEST_F(SplitStory, a_drop_at_the_home_cancels_the_fetch) {
   const auto prompt = prompt_of(9);
   wire.hold = true;
