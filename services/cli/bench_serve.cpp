@@ -124,7 +124,7 @@ class LoadTest {
     client_->send(std::move(request),
                   {.head = [flight](int status) { flight->status = status; },
                    .body = [this, flight](std::string_view piece) { on_piece(*flight, piece); },
-                   .done = [this, flight](Status end) { on_done(*flight, std::move(end)); }});
+                   .done = [this, flight](const Status& end) { on_done(*flight, end); }});
   }
 
   void on_piece(Flight& flight, std::string_view piece) {
@@ -159,7 +159,7 @@ class LoadTest {
       flight.error = "usage does not equal the streamed tokens";
   }
 
-  void on_done(Flight& flight, Status end) {
+  void on_done(Flight& flight, const Status& end) {
     --in_flight_;
     std::string error = flight.error;
     if (!end.ok()) {
