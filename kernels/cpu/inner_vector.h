@@ -221,10 +221,12 @@ void tiles_of_rows(const P& p, const typename P::X* x, int64_t x_stride, int32_t
     int32_t o = 0;
     for (; o + kTileOuts <= outs; o += kTileOuts)
       tile<R, kTileOuts>(p, x, x_stride, first + o,
-                         {begin, end, begin == 0, end == n, lanes + o * R * 16}, y + o, y_stride);
+                         {begin, end, begin == 0, end == n, lanes + o % kPanelRows * R * 16}, y + o,
+                         y_stride);
     for (; o < outs; ++o)
-      tile<R, 1>(p, x, x_stride, first + o, {begin, end, begin == 0, end == n, lanes + o * R * 16},
-                 y + o, y_stride);
+      tile<R, 1>(p, x, x_stride, first + o,
+                 {begin, end, begin == 0, end == n, lanes + o % kPanelRows * R * 16}, y + o,
+                 y_stride);
   }
 }
 
