@@ -45,6 +45,7 @@ class RunningGateway final : public Gateway {
     log_info("gateway draining", {{"pending", dispatch_.pending()}});
     served_.drain();
     server_->drain();
+    if (inference_) inference_->drain();
   }
   bool wait_idle(Duration patience) override { return served_.wait_idle(patience); }
 

@@ -69,6 +69,7 @@ class RpcFront final : public InferenceFront, private InferenceHandler {
     return {};
   }
   std::string address() const override { return server_->address(); }
+  void drain() override { server_->set_serving(false); }
   void stop() override {
     if (server_) server_->stop(Duration::ms(0));
     server_.reset();

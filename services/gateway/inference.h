@@ -14,7 +14,8 @@ class InferenceFront {
  public:
   virtual ~InferenceFront() = default;
   virtual std::string address() const = 0;
-  virtual void stop() = 0;  // ends what runs; afterwards no call reaches `served`
+  virtual void drain() = 0;  // the health service says NOT_SERVING
+  virtual void stop() = 0;   // ends what runs; afterwards no call reaches `served`
 };
 
 Result<std::unique_ptr<InferenceFront>> serve_inference(const std::string& listen, Served& served,
