@@ -258,14 +258,14 @@ TEST(Fetch, many_at_once_each_get_their_blocks) {
   Sender sender;
   sender.sequence.complete(8, true);
   const auto fetcher = make_fetcher(kBlockBytes, kBlockTokens, Duration::seconds(60));
-  Mailbox<bool> ends;
+  Mailbox<std::string> ends;
   std::atomic<int> blocks = 0;
   std::vector<std::unique_ptr<FetchCall>> calls;
   for (int i = 0; i < 32; ++i)
     calls.push_back(fetcher->fetch(
         sender.ticket(), 8 * kBlockTokens, [&](int32_t, std::span<const std::byte>) { ++blocks; },
-        [&](const Status& status) { ends.put(status.ok()); }));
-  for (int i = 0; i < 32; ++i) EXPECT_TRUE(ends.take());
+        [&](const Status& status) { ends.put(status.ok() ? "ok" : status.error().text()); }));
+  for (int i = 0; i < 32; ++i) EXPECT_EQ(ends.take(), "ok");
   EXPECT_EQ(blocks, 32 * 8);
 }
 
