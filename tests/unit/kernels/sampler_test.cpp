@@ -41,8 +41,8 @@ TokenId draw(const std::vector<float>& logits, const Sampling& s, int32_t positi
 double excess(const std::vector<float>& logits, Sampling s, int draws) {
   Sampler sampler;
   std::map<TokenId, double> expected;
-  for (const Candidate& c : sampler.candidates({.logits = logits, .sampling = &s}).value())
-    expected[c.token] = c.probability * draws;
+  const auto kept = sampler.candidates({.logits = logits, .sampling = &s}).value();
+  for (const Candidate& c : kept) expected[c.token] = c.probability * draws;
   std::map<TokenId, double> seen;
   for (int i = 0; i < draws; ++i) {
     s.seed = static_cast<uint64_t>(i);
