@@ -170,9 +170,14 @@ class Up(unittest.TestCase):
             self.assertIn("model-00002-of-000003.safetensors", run.stderr)
 
     def test_a_worker_that_never_comes_is_given_up(self):
-        run = self.run_up("--engine", "fake", "--ready-timeout", "0")
+        """Its config.json is a pipe that nobody writes to, so it reads for ever."""
+        model = self.folder / "model"
+        model.mkdir()
+        os.mkfifo(model / "config.json")
+        run = self.run_up("--model", str(model), "--ready-timeout", "1")
         self.assertEqual(run.returncode, 1)
-        self.assertIn("not ready after 0 s", run.stderr)
+        self.assertIn("not ready after 1 s (--ready-timeout)", run.stderr)
+        self.assertIn("prefill-0", run.stderr)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,6 @@ const std::map<std::string, int> kFloors = {
 // Files over the ceiling, and why each is better in one piece.
 const std::map<std::string, std::string> kLongFiles = {};
 
-// Files that may ask the preprocessor although they are not in kernels/.
-const std::map<std::string, std::string> kAsksPreprocessor = {
-    {"services/comm/group.cpp",
-     "the hint to the processor in a spin wait has no portable spelling"}};
-
 // Headers without #pragma once.
 const std::map<std::string, std::string> kIncludedAgain = {
     {"kernels/cpu/inner_vector.h",
@@ -143,10 +138,8 @@ TEST(Tidy, logic_never_sleeps) {
 }
 
 TEST(Tidy, backends_are_tables_not_preprocessor_branches) {
-  auto files = sources({"services"});
-  std::erase_if(files,
-                [](const SourceFile& file) { return kAsksPreprocessor.contains(file.path); });
-  forbid(files, R"(^\s*#\s*(if|ifdef|ifndef|elif)\b)", "only kernels/ may ask the preprocessor");
+  forbid(sources({"services"}), R"(^\s*#\s*(if|ifdef|ifndef|elif)\b)",
+         "only kernels/ may ask the preprocessor");
 }
 
 TEST(Tidy, every_source_is_in_the_build) {
