@@ -6,6 +6,7 @@ namespace fathom {
 namespace {
 
 constexpr size_t kStopStringsMax = 16;
+constexpr size_t kStopBytesMax = 4096;
 constexpr size_t kStopTokensMax = 128;
 
 // The first bound that is broken is remembered.
@@ -55,8 +56,10 @@ std::optional<ApiError> read_sampling(const rpc::SamplingOptions& in, const Pars
     s.logit_bias.emplace_back(id, bias);
   }
   if (in.stop.size() > kStopStringsMax) bounds.fail("stop", "must be at most 16 strings");
-  for (const std::string& stop : in.stop)
+  for (const std::string& stop : in.stop) {
+    if (stop.size() > kStopBytesMax) bounds.fail("stop", "must be at most 4096 bytes long");
     if (!stop.empty()) out.stop.push_back(stop);
+  }
   if (in.stop_token_ids.size() > kStopTokensMax)
     bounds.fail("stop_token_ids", "must be at most 128 ids");
   for (const TokenId id : in.stop_token_ids)

@@ -112,7 +112,7 @@ TEST_F(InferenceTest, a_deadline_travels_to_the_router) {
   const auto reader = stub_->Chat(&context, hello());
   const auto submit = router_.next_submit();
   ASSERT_TRUE(submit);
-  EXPECT_LE(submit->time_left, Duration::seconds(100));
+  EXPECT_LE(submit->time_left, Duration::seconds(102));  // gRPC rounds its deadlines up
   context.TryCancel();
 }
 
