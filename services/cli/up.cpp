@@ -148,7 +148,7 @@ class Cluster {
     if (end.ok()) {
       screen_.line("\n(" + std::to_string(end->tokens) + " tokens, " + end->finish_reason + ")");
     } else {
-      screen_.line("no answer: " + end.error().text());
+      screen_.line("no answer: " + end.error().message);
     }
   }
 

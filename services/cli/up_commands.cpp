@@ -18,8 +18,10 @@ int run(const UpWords& words) {
   if (words.options.detach) return run_up_detached(words.options, *make_terminal_screen());
   const SignalInbox inbox(true);
   if (words.screen_fd < 0) return run_up(words.options, *make_terminal_screen(), inbox, clock);
-  const auto screen = make_pipe_screen(words.screen_fd, words.options.run_dir + "/up.log");
-  return run_up(words.options, *screen, inbox, clock);
+  UpOptions options = words.options;
+  options.detach = true;  // we are what the process in front left behind
+  const auto screen = make_pipe_screen(words.screen_fd, options.run_dir + "/up.log");
+  return run_up(options, *screen, inbox, clock);
 }
 
 void add_up(CLI::App& app, int& exit_code) {

@@ -91,6 +91,7 @@ class Up(unittest.TestCase):
         self.addCleanup(subprocess.run, self.command(up="down"), capture_output=True)
         self.assertEqual(self.get("/health/ready")[0], 200)
         self.assertNotIn("question", run.stdout)
+        self.assertIn("stop it with: fathom down", run.stdout)
         second = self.run_up("--detach")
         self.assertNotEqual(second.returncode, 0)
         self.assertIn("--port", second.stderr)
