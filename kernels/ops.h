@@ -1,7 +1,8 @@
-// What can a backend compute? One table of operations; kernels/cpu fills it three times (AVX-512, AVX2,
-// portable, chosen at run time), kernels/cuda once more. Every operation takes one plain struct. All of them
-// are batch-invariant: a row's bits depend on that row (and, for attention, its cached context) only, not on the
-// other rows, the number of threads or where a prompt was cut. Sums run over fixed lanes in a fixed order.
+// What can a backend compute? One table of operations; kernels/cpu fills it three times (AVX-512,
+// AVX2, portable, chosen at run time), kernels/cuda once more. Every operation takes one plain
+// struct. All of them are batch-invariant: a row's bits depend on that row (and, for attention, its
+// cached context) only, not on the other rows, the number of threads or where a prompt was cut.
+// Sums run over fixed lanes in a fixed order.
 #pragma once
 
 #include <cstddef>
@@ -14,12 +15,13 @@
 
 namespace fathom {
 
-// How products are taken. float32: weights widened exactly, float32 multiply-add. bfloat16: activations rounded
-// to bf16 first, products of bf16 (FP8 weights are dequantised and rounded to bf16), float32 sums.
+// How products are taken. float32: weights widened exactly, float32 multiply-add. bfloat16:
+// activations rounded to bf16 first, products of bf16 (FP8 weights are dequantised and rounded to
+// bf16), float32 sums.
 enum class Compute : uint8_t { float32, bfloat16 };
 
-// Runs fn(index) for index in [0, count) on the caller and its lanes; returns when all are done. A backend may
-// ignore it. Implementations: kernels/cpu/lanes.h (a pool), and inline on the caller.
+// Runs fn(index) for index in [0, count) on the caller and its lanes; returns when all are done. A
+// backend may ignore it. Implementations: kernels/cpu/lanes.h (a pool), and inline on the caller.
 class Lanes {
  public:
   virtual ~Lanes() = default;
@@ -28,7 +30,8 @@ class Lanes {
   template <class F>
   void each(int count, F&& fn) {
     run(
-        count, [](void* state, int index) { (*static_cast<std::remove_reference_t<F>*>(state))(index); },
+        count,
+        [](void* state, int index) { (*static_cast<std::remove_reference_t<F>*>(state))(index); },
         &fn);
   }
 };
@@ -39,8 +42,8 @@ class Scratch {
   virtual ~Scratch() = default;
   virtual void* take(size_t bytes) = 0;  // 64-byte aligned, uninitialised
   virtual void reset() = 0;
-  // What was taken since `mark` is free again after `rewind(mark)`: an operation gives its workspace back, so
-  // the next one finds it warm in cache.
+  // What was taken since `mark` is free again after `rewind(mark)`: an operation gives its
+  // workspace back, so the next one finds it warm in cache.
   virtual size_t mark() const = 0;
   virtual void rewind(size_t mark) = 0;
   template <class T>
@@ -55,14 +58,15 @@ struct OpContext {
   Compute compute = Compute::float32;
 };
 
-struct EmbedParams {  // out[t] = table[tokens[t] - first_row]; rows outside the view give zeros (vocab shards)
+struct EmbedParams {  // out[t] = table[tokens[t] - first_row]; rows outside the view give zeros
+                      // (vocab shards)
   std::span<const TokenId> tokens;
   Weight table;  // [rows, hidden]
   int32_t first_row = 0;
   float* out = nullptr;  // [tokens, hidden]
 };
 
-struct RmsNormParams {  // out = weight * x / sqrt(mean(x^2) + eps)
+struct RmsNormParams {       // out = weight * x / sqrt(mean(x^2) + eps)
   const float* x = nullptr;  // [rows, width], row stride x_stride
   int64_t x_stride = 0;
   Weight weight;  // [1, width], any dtype
@@ -72,7 +76,7 @@ struct RmsNormParams {  // out = weight * x / sqrt(mean(x^2) + eps)
   int64_t out_stride = 0;
 };
 
-struct LinearParams {  // y = x W^T
+struct LinearParams {        // y = x W^T
   const float* x = nullptr;  // [rows, weight.cols]
   int64_t x_stride = 0;
   int32_t rows = 0;
@@ -83,12 +87,14 @@ struct LinearParams {  // y = x W^T
 };
 
 struct RopeParams {  // rotates adjacent pairs (interleaved) in place: math.md 2.3
-  float* x = nullptr;  // [rows, heads, width]; element (t, h, i) at x[t*row_stride + h*head_stride + i]
+  float* x =
+      nullptr;  // [rows, heads, width]; element (t, h, i) at x[t*row_stride + h*head_stride + i]
   int64_t row_stride = 0, head_stride = 0;
   int32_t rows = 0, heads = 0, width = 0;
   const int32_t* positions = nullptr;  // [rows]
-  const float* frequencies = nullptr;  // [width / 2]; angle = float(position) * frequency, in float32
-  float magnitude = 1.0f;              // multiplies cos and sin
+  const float* frequencies =
+      nullptr;             // [width / 2]; angle = float(position) * frequency, in float32
+  float magnitude = 1.0f;  // multiplies cos and sin
 };
 
 // A paged cache of latents, one layer: token slot s of block b holds `width` values at
@@ -101,7 +107,7 @@ struct LatentCache {
   int32_t rank = 0, rope = 0;  // width = rank + rope
 };
 
-struct CacheWriteParams {  // stores row t at slots[t] = block * block_tokens + offset
+struct CacheWriteParams {         // stores row t at slots[t] = block * block_tokens + offset
   const float* latent = nullptr;  // [rows, rank], stride latent_stride
   int64_t latent_stride = 0;
   const float* rope_key = nullptr;  // [rows, rope], stride rope_stride
@@ -111,8 +117,9 @@ struct CacheWriteParams {  // stores row t at slots[t] = block * block_tokens + 
   LatentCache cache;
 };
 
-// Queries of one sequence: `rows` consecutive positions starting at `position`, over its cached context, which
-// already holds these rows' own latents. Row t attends to positions 0 .. position + t.
+// Queries of one sequence: `rows` consecutive positions starting at `position`, over its cached
+// context, which already holds these rows' own latents. Row t attends to positions 0 .. position +
+// t.
 struct AttentionSequence {
   int32_t first_row = 0;  // into q and out
   int32_t rows = 0;
@@ -122,11 +129,11 @@ struct AttentionSequence {
 
 struct MlaParams {
   std::span<const AttentionSequence> sequences;
-  const float* q = nullptr;  // [rows, heads, nope + rope], rope part already rotated
-  int64_t q_stride = 0;      // of a row
-  int32_t heads = 0;         // of this rank
+  const float* q = nullptr;     // [rows, heads, nope + rope], rope part already rotated
+  int64_t q_stride = 0;         // of a row
+  int32_t heads = 0;            // of this rank
   int32_t nope = 0, value = 0;  // dn, dv; rank and rope stand in cache
-  Weight kv_b;               // this rank's [heads * (nope + value), rank]
+  Weight kv_b;                  // this rank's [heads * (nope + value), rank]
   LatentCache cache;
   float scale = 1.0f;
   float* out = nullptr;  // [rows, heads, value]
@@ -154,7 +161,7 @@ struct RouteParams {
   Scoring scoring = Scoring::sigmoid;
   int32_t chosen = 0;  // experts per token
   bool normalise = true;
-  float factor = 1.0f;  // multiplies the final weights
+  float factor = 1.0f;       // multiplies the final weights
   int32_t* ids = nullptr;    // [rows, chosen], by falling score, ties to the lower id
   float* weights = nullptr;  // [rows, chosen]
 };
@@ -164,7 +171,8 @@ struct ExpertWeights {
 };
 
 // out[t] += sum over slots j in order of weights[t, j] * expert(ids[t, j])(x[t]), for experts in
-// [first_expert, first_expert + experts.size()); others belong to other ranks. Each expert is read once per call.
+// [first_expert, first_expert + experts.size()); others belong to other ranks. Each expert is read
+// once per call.
 struct ExpertsParams {
   const float* x = nullptr;  // [rows, hidden]
   int64_t x_stride = 0;
@@ -192,7 +200,8 @@ struct Ops {
   void (*rope)(const OpContext&, const RopeParams&);
   void (*cache_write)(const OpContext&, const CacheWriteParams&);
   void (*mla_absorbed)(const OpContext&, const MlaParams&);  // attends in latent space: math.md 2.2
-  void (*mla_expanded)(const OpContext&, const MlaParams&);  // expands keys and values in tiles: math.md 2.1
+  void (*mla_expanded)(const OpContext&,
+                       const MlaParams&);  // expands keys and values in tiles: math.md 2.1
   void (*swiglu)(const OpContext&, const SwigluParams&);
   void (*route)(const OpContext&, const RouteParams&);
   void (*experts)(const OpContext&, const ExpertsParams&);

@@ -1,6 +1,7 @@
-// How does a row of logits become a token? Order of operations: logit bias; repetition, frequency and presence
-// penalties; min_tokens mask; log-probabilities are read here; then temperature, top-k, top-p, min-p and one
-// draw from philox(seed, position). Pure, so the CPU version is the specification of the GPU one.
+// How does a row of logits become a token? Order of operations: logit bias; repetition, frequency
+// and presence penalties; min_tokens mask; log-probabilities are read here; then temperature,
+// top-k, top-p, min-p and one draw from philox(seed, position). Pure, so the CPU version is the
+// specification of the GPU one.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +24,8 @@ struct TokenCount {
 struct SampleInput {
   std::span<const float> logits;  // [vocab]
   const Sampling* sampling = nullptr;
-  int32_t position = 0;  // of the token being drawn: prompt + emitted so far
-  int32_t emitted = 0;   // so far; below min_tokens the stop tokens are masked
+  int32_t position = 0;                // of the token being drawn: prompt + emitted so far
+  int32_t emitted = 0;                 // so far; below min_tokens the stop tokens are masked
   std::span<const TokenCount> counts;  // needed only when a penalty is on
 };
 
@@ -33,7 +34,8 @@ struct Sampled {
   TokenLogprob logprob;  // filled when sampling->logprobs >= 0
 };
 
-// The candidates that survive truncation with their final probabilities, likeliest first; ties to the lower id.
+// The candidates that survive truncation with their final probabilities, likeliest first; ties to
+// the lower id.
 struct Candidate {
   TokenId token;
   float probability;

@@ -1,5 +1,6 @@
 // What happens when we broke our own invariant? The process says where and stops; the router and
-// Kubernetes recover it. Checks stay on in release builds. For what the world can do to us, use Result.
+// Kubernetes recover it. Checks stay on in release builds. For what the world can do to us, use
+// Result.
 #pragma once
 
 #include <string>
@@ -18,9 +19,9 @@ inline std::string check_message(std::string_view text) { return std::string(tex
 }  // namespace fathom
 
 // CHECK(used <= capacity); CHECK(ok, "why"): the message is only built on failure.
-#define CHECK(condition, ...)                                      \
-  do {                                                             \
-    if (!(condition)) [[unlikely]]                                 \
-      ::fathom::check_failed(__FILE__, __LINE__, #condition,       \
+#define CHECK(condition, ...)                                               \
+  do {                                                                      \
+    if (!(condition)) [[unlikely]]                                          \
+      ::fathom::check_failed(__FILE__, __LINE__, #condition,                \
                              ::fathom::detail::check_message(__VA_ARGS__)); \
   } while (false)

@@ -1,5 +1,6 @@
-// What time is it? Logic never asks the system: it is handed an Instant, or a Clock that tests replace.
-// Instants are monotonic nanoseconds; wall time exists only where a protocol shows it to people.
+// What time is it? Logic never asks the system: it is handed an Instant, or a Clock that tests
+// replace. Instants are monotonic nanoseconds; wall time exists only where a protocol shows it to
+// people.
 #pragma once
 
 #include <compare>

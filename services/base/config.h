@@ -1,11 +1,12 @@
-// How does a process learn its settings? From one YAML (or JSON) file, strictly: an unknown key, a wrong type
-// or a value out of range is an error naming the key. A config is a plain struct with defaults inline and one
-// `fields` visitor:
+// How does a process learn its settings? From one YAML (or JSON) file, strictly: an unknown key, a
+// wrong type or a value out of range is an error naming the key. A config is a plain struct with
+// defaults inline and one `fields` visitor:
 //   struct RouterConfig {
 //     std::string listen = "0.0.0.0:7000";
 //     template <class V> void fields(V& v) { v("listen", listen, "address of the gRPC service"); }
 //   };
-// Nested structs with their own `fields`, std::vector of either, integers, doubles, bools and strings work.
+// Nested structs with their own `fields`, std::vector of either, integers, doubles, bools and
+// strings work.
 #pragma once
 
 #include <yaml-cpp/yaml.h>
@@ -46,7 +47,8 @@ class Reader {
     if (!status_.ok()) return;
     const YAML::Node child = node_[std::string(key)];
     if (!child || child.IsNull()) return;
-    status_ = read_value(child, out, path_.empty() ? std::string(key) : path_ + "." + std::string(key));
+    status_ =
+        read_value(child, out, path_.empty() ? std::string(key) : path_ + "." + std::string(key));
   }
   Status finish() const {
     FATHOM_CHECKED(status_);
@@ -82,10 +84,10 @@ Status read_value(const YAML::Node& node, T& out, const std::string& path) {
     }
     return {};
   } else {
-    const char* want = std::is_same_v<T, bool>           ? "must be true or false"
-                       : std::is_integral_v<T>           ? "must be a whole number in range"
-                       : std::is_floating_point_v<T>     ? "must be a number"
-                                                         : "must be a string";
+    const char* want = std::is_same_v<T, bool>       ? "must be true or false"
+                       : std::is_integral_v<T>       ? "must be a whole number in range"
+                       : std::is_floating_point_v<T> ? "must be a number"
+                                                     : "must be a string";
     if (!node.IsScalar()) return invalid(want, path);
     try {
       out = node.as<T>();

@@ -17,8 +17,9 @@ struct Id {
   constexpr auto operator<=>(const Id&) const = default;
 };
 
-// One placement of a request on the workers. A request that gives way or is recovered gets a new one, so
-// a late report about the old placement can never be taken for the new one. Unique for a router's epoch.
+// One placement of a request on the workers. A request that gives way or is recovered gets a new
+// one, so a late report about the old placement can never be taken for the new one. Unique for a
+// router's epoch.
 using SeqId = Id<struct SeqTag>;
 // A worker group as its router sees it: one connection, never reused after it is lost.
 using WorkerId = Id<struct WorkerTag, uint32_t>;

@@ -1,5 +1,5 @@
-// What does a human need to act on? One line per event, key=value, through spdlog to stderr. Never prompt
-// or generated text. Counting is for metrics.
+// What does a human need to act on? One line per event, key=value, through spdlog to stderr. Never
+// prompt or generated text. Counting is for metrics.
 //   log_info("worker joined", {{"worker", id}, {"blocks", n}});
 #pragma once
 
@@ -24,7 +24,8 @@ struct LogField {
 };
 using LogFields = std::initializer_list<LogField>;
 
-// Sets the least level that is written and the process name shown on each line. Called once by main.
+// Sets the least level that is written and the process name shown on each line. Called once by
+// main.
 void log_start(std::string_view process, LogLevel least);
 
 void log(LogLevel level, std::string_view event, LogFields fields = {});
@@ -33,7 +34,8 @@ inline void log_info(std::string_view e, LogFields f = {}) { log(LogLevel::info,
 inline void log_warning(std::string_view e, LogFields f = {}) { log(LogLevel::warning, e, f); }
 inline void log_error(std::string_view e, LogFields f = {}) { log(LogLevel::error, e, f); }
 
-// A line as it is written, without time stamp: `event key=value key="two words"`. For tests and sinks.
+// A line as it is written, without time stamp: `event key=value key="two words"`. For tests and
+// sinks.
 std::string log_line(std::string_view event, LogFields fields);
 
 }  // namespace fathom

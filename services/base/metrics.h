@@ -1,6 +1,6 @@
-// Where are things counted? In one prometheus-cpp registry per process, made by main and passed by reference;
-// a process keeps one struct of named instruments (see router/metrics.h and its kind) and observes where the
-// event happens. docs/metrics.md lists every name.
+// Where are things counted? In one prometheus-cpp registry per process, made by main and passed by
+// reference; a process keeps one struct of named instruments (see router/metrics.h and its kind)
+// and observes where the event happens. docs/metrics.md lists every name.
 #pragma once
 
 #include <prometheus/counter.h>
@@ -16,7 +16,8 @@ namespace fathom {
 
 using MetricLabels = std::map<std::string, std::string>;
 
-// From 100 us (a tiny CPU step) to 10 minutes (a long prompt in a queue), about 2.2 buckets a doubling.
+// From 100 us (a tiny CPU step) to 10 minutes (a long prompt in a queue), about 2.2 buckets a
+// doubling.
 prometheus::Histogram::BucketBoundaries latency_buckets();
 // 1 to 262144, powers of two: tokens, rows, batch sizes.
 prometheus::Histogram::BucketBoundaries size_buckets();

@@ -1,6 +1,7 @@
-// Where does randomness come from? From a pure function of (key, counter): Philox-4x32-10 (Salmon et al.,
-// "Parallel Random Numbers: As Easy as 1, 2, 3", SC'11). The token at position p of a request with seed s
-// draws from (s, p) alone, so it is the same in any batch, on any worker, after any move.
+// Where does randomness come from? From a pure function of (key, counter): Philox-4x32-10 (Salmon
+// et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC'11). The token at position p of a
+// request with seed s draws from (s, p) alone, so it is the same in any batch, on any worker, after
+// any move.
 #pragma once
 
 #include <array>
@@ -9,9 +10,8 @@
 namespace fathom {
 
 constexpr std::array<uint32_t, 4> philox(uint64_t key, uint64_t counter, uint64_t stream = 0) {
-  std::array<uint32_t, 4> c = {
-      static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32),
-      static_cast<uint32_t>(stream), static_cast<uint32_t>(stream >> 32)};
+  std::array<uint32_t, 4> c = {static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32),
+                               static_cast<uint32_t>(stream), static_cast<uint32_t>(stream >> 32)};
   uint32_t k0 = static_cast<uint32_t>(key);
   uint32_t k1 = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {

@@ -1,6 +1,6 @@
 // How does a function say that the world refused? Result<T> holds a value or an Error. Errors carry
-// gRPC's canonical codes, so they cross every wire unchanged, and the name of the offending field or
-// file, so a person knows what to fix. What *we* did wrong is not a Result: see base/check.h.
+// gRPC's canonical codes, so they cross every wire unchanged, and the name of the offending field
+// or file, so a person knows what to fix. What *we* did wrong is not a Result: see base/check.h.
 #pragma once
 
 #include <cstdint>
@@ -122,8 +122,7 @@ using Status = Result<void>;
   if (!name.ok()) return name.error();             \
   binding = std::move(name).value()
 // The same for a Status.
-#define FATHOM_CHECKED(expression)                                           \
-  do {                                                                       \
-    if (auto fathom_status = (expression); !fathom_status.ok())              \
-      return fathom_status.error();                                          \
+#define FATHOM_CHECKED(expression)                                                            \
+  do {                                                                                        \
+    if (auto fathom_status = (expression); !fathom_status.ok()) return fathom_status.error(); \
   } while (false)

@@ -1,6 +1,7 @@
-// What can one tensor-parallel group do? Run one ragged step over a paged KV pool, and move blocks in and
-// out of that pool. The worker above owns sequences, leases and block tables; the engine knows only rows.
-// Implementations: TpEngine (a real model), FakeEngine (a hash chain through the KV blocks, for tests).
+// What can one tensor-parallel group do? Run one ragged step over a paged KV pool, and move blocks
+// in and out of that pool. The worker above owns sequences, leases and block tables; the engine
+// knows only rows. Implementations: TpEngine (a real model), FakeEngine (a hash chain through the
+// KV blocks, for tests).
 #pragma once
 
 #include <cstddef>
@@ -16,40 +17,42 @@
 
 namespace fathom {
 
-// What a sampler must know about a sequence beyond its logits. Owned by the worker, updated by it after each
-// emitted token; the engine only reads it during a step.
+// What a sampler must know about a sequence beyond its logits. Owned by the worker, updated by it
+// after each emitted token; the engine only reads it during a step.
 struct SamplingState {
   const Sampling* sampling = nullptr;
-  int32_t emitted = 0;  // tokens emitted so far in the request's whole life
+  int32_t emitted = 0;                 // tokens emitted so far in the request's whole life
   std::span<const TokenCount> counts;  // present only when a penalty is on
 };
 
 // One sequence's share of a step.
 struct StepRow {
-  std::span<const TokenId> tokens;      // a prompt chunk, or the one token emitted last; never empty
-  int32_t position = 0;                 // of tokens[0]; KV of all earlier positions is in the blocks
-  int32_t prompt_tokens = 0;            // of the request. Positions below it are computed in the form (expanded or
-                                        // absorbed attention) that this length chooses, later ones always absorbed,
-                                        // so recomputing a sequence after a move gives the same bits.
-  std::span<const BlockIndex> blocks;   // block table, covers position + tokens.size() positions
-  bool sample = false;                  // draw a token from the logits after tokens.back()
-  SamplingState state;                  // when sample
-  // For prompt log-probabilities: the token that follows each of `tokens` in the prompt. Empty, or as long as
-  // `tokens`; a negative id skips that position (the last prompt token has no successor).
+  std::span<const TokenId> tokens;  // a prompt chunk, or the one token emitted last; never empty
+  int32_t position = 0;             // of tokens[0]; KV of all earlier positions is in the blocks
+  int32_t prompt_tokens =
+      0;  // of the request. Positions below it are computed in the form (expanded or
+          // absorbed attention) that this length chooses, later ones always absorbed,
+          // so recomputing a sequence after a move gives the same bits.
+  std::span<const BlockIndex> blocks;  // block table, covers position + tokens.size() positions
+  bool sample = false;                 // draw a token from the logits after tokens.back()
+  SamplingState state;                 // when sample
+  // For prompt log-probabilities: the token that follows each of `tokens` in the prompt. Empty, or
+  // as long as `tokens`; a negative id skips that position (the last prompt token has no
+  // successor).
   std::span<const TokenId> targets;
-  int32_t target_alternatives = 0;      // 0..20 beside each target
+  int32_t target_alternatives = 0;  // 0..20 beside each target
 };
 
-// Rows are independent: a row's result does not depend on the others, on its place, nor on how its prompt was
-// cut into chunks.
+// Rows are independent: a row's result does not depend on the others, on its place, nor on how its
+// prompt was cut into chunks.
 struct Plan {
   std::vector<StepRow> rows;
 };
 
 struct StepRowResult {
-  TokenId token = -1;                        // when sample was asked
-  TokenLogprob logprob;                      // when state.sampling->logprobs >= 0
-  std::vector<TokenLogprob> target_logprobs; // one per non-negative target
+  TokenId token = -1;                         // when sample was asked
+  TokenLogprob logprob;                       // when state.sampling->logprobs >= 0
+  std::vector<TokenLogprob> target_logprobs;  // one per non-negative target
   // Not-a-number or infinity in the logits: the row has no token; INTERNAL.
   Status status;
 };
@@ -59,28 +62,28 @@ struct StepResult {
 };
 
 struct EngineInfo {
-  std::string model;         // architecture and directory name, for people
+  std::string model;  // architecture and directory name, for people
   std::string model_digest;
   KvLayout kv;
   int32_t blocks = 0;
   int32_t context_max = 0;
   int32_t vocab = 0;
   int32_t tensor_parallel = 1;
-  std::string compute;       // "float32" | "bfloat16"
+  std::string compute;  // "float32" | "bfloat16"
 };
 
 class Engine {
  public:
   virtual ~Engine() = default;
   virtual const EngineInfo& info() const = 0;
-  // Runs the step to its end. An error means the group is broken (a peer process died): every sequence on it
-  // is lost and the worker must stop. Called by one thread.
+  // Runs the step to its end. An error means the group is broken (a peer process died): every
+  // sequence on it is lost and the worker must stop. Called by one thread.
   virtual Result<StepResult> step(const Plan& plan) = 0;
-  // Copies a whole block out, info().kv.block_bytes long. Callable from any thread for a block that no step
-  // writes meanwhile.
+  // Copies a whole block out, info().kv.block_bytes long. Callable from any thread for a block that
+  // no step writes meanwhile.
   virtual void export_block(BlockIndex block, std::span<std::byte> out) const = 0;
-  // Copies a whole block in, on every process of the group. Callable from any thread for a block that no step
-  // reads or writes meanwhile.
+  // Copies a whole block in, on every process of the group. Callable from any thread for a block
+  // that no step reads or writes meanwhile.
   virtual Status import_block(BlockIndex block, std::span<const std::byte> in) = 0;
 };
 

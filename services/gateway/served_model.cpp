@@ -5,6 +5,8 @@
 #include <fstream>
 #include <iterator>
 
+#include "base/log.h"
+
 namespace fathom {
 namespace {
 
@@ -57,11 +59,21 @@ Status load_text(const fs::path& directory, const json::object& config, ServedMo
   const auto bos = ids_of(config, "bos_token_id");
   if (!bos.empty() && (add_bos == nullptr || (add_bos->is_bool() && add_bos->get_bool())))
     out.bos = bos.front();
-  if (!tokenizer_config.contains("chat_template")) {
+  if (!tokenizer_config.contains("chat_template") &&
+      !fs::exists(directory / "chat_template.jinja")) {
     out.chat_missing = "this model's checkpoint has no chat template";
     return {};
   }
-  FATHOM_TRY(out.chat, ChatFormat::load(settings.string(), out.tokenizer));
+  auto chat = ChatFormat::load(settings.string(), out.tokenizer);
+  if (!chat.ok() && chat.error().code != Code::unimplemented) return chat.error();
+  if (chat.ok()) {
+    out.chat = std::move(chat).value();
+    return {};
+  }
+  // Completions and token ids need no chat format, so the model is served without one.
+  out.chat_missing = "this model's chat template is not one of the supported formats";
+  log_warning("chat is not served",
+              {{"reason", chat.error().message}, {"file", chat.error().field}});
   return {};
 }
 
