@@ -39,6 +39,10 @@ endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # False positives of GCC 12 at -O2/-O3 (PR 105329, 105562).
   target_compile_options(fathom_flags INTERFACE -Wno-restrict -Wno-maybe-uninitialized)
+  if(FATHOM_PCH)
+    # Behind a precompiled header it takes <string> for ours and warns about it too.
+    target_compile_options(fathom_flags INTERFACE -Wno-stringop-overflow -Wno-stringop-overread -Wno-array-bounds)
+  endif()
 endif()
 
 # fathom_library(name LINKS ... [PCH headers ...]): fathom_<name> from the *.cpp of this folder and of `DIRS`.
