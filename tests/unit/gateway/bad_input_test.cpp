@@ -271,6 +271,14 @@ TEST_F(GatewayTest, a_model_without_a_tokenizer_takes_token_ids_only) {
                  "stop", "stop");
 }
 
+TEST_F(GatewayTest, a_model_whose_chat_template_is_unknown_still_completes_text) {
+  start(Kind::strange_template);
+  router_.answer_by(says("yes"));
+  const auto body = parsed(post("/v1/completions", R"({"model":"tiny","prompt":"no or"})").body);
+  EXPECT_EQ(at(body, "/choices/0/text"), "yes");
+  expect_refusal(chat(), 400, "messages", "chat template");
+}
+
 TEST(GatewayStart, mistakes_are_named) {
   SystemClock clock;
   FakeRouter router;

@@ -22,6 +22,10 @@ fs::path make_checkpoint(Kind kind) {
       << R"({"vocab_size":512,"bos_token_id":0,"eos_token_id":1,"max_position_embeddings":4096})";
   if (kind == Kind::no_tokenizer) return directory;
   fs::copy_file(kData / "mini-deepseek/tokenizer.json", directory / "tokenizer.json");
+  if (kind == Kind::strange_template) {
+    std::ofstream(directory / "tokenizer_config.json") << R"({"chat_template":"{{ messages }}"})";
+    return directory;
+  }
   fs::copy_file(
       kData / (kind == Kind::v3 ? "deepseek-v3" : "deepseek-r1") / "tokenizer_config.json",
       directory / "tokenizer_config.json");

@@ -17,7 +17,7 @@
 
 namespace fathom {
 
-enum class Kind { v3, r1, no_tokenizer };
+enum class Kind { v3, r1, no_tokenizer, strange_template };
 
 class GatewayTest : public testing::Test {
  protected:
