@@ -95,7 +95,9 @@ class Departures(unittest.TestCase):
             wait_for("the router runs nothing", lambda: cluster.router.metric("fathom_router_requests_running") == 0)
 
     def test_a_hundred_clients_that_leave_during_prefill_leak_nothing(self):
-        with Cluster(("prefill", "decode"), worker={"fake": {"step_ms": 2, "step_token_us": 100}}) as cluster:
+        # A prompt takes most of a second, in steps of an eighth, so every look finds it being read.
+        slow = {"fake": {"step_ms": 2, "step_token_us": 2000}}
+        with Cluster(("prefill", "decode"), worker=slow, router={"step_token_budget": 64}) as cluster:
             for i in range(100):
                 connection, _ = Deaths.start_without_reading(cluster, [3 + (i + k) % 400 for k in range(300 + i)])
                 if i % 10 == 0:
