@@ -26,7 +26,7 @@ Status agree_on_rank(const GroupHello& mine, GroupHello& leader, Comm& comm) {
   const Status same = compare(mine, leader);
   float against = same.ok() ? 0.0f : 1.0f;
   FATHOM_CHECKED(comm.all_reduce(std::span(&against, 1)));
-  FATHOM_CHECKED(same);
+  if (!same.ok()) return same;
   if (against > 0)
     return Error{Code::failed_precondition,
                  "a follower has another model or other settings; it says which", "group"};
@@ -57,7 +57,7 @@ Result<GroupHello> agree(const GroupHello& mine, ModelRanks& ranks, bool leads) 
     if (!status.ok() && result.ok()) result = status;
     if (local == 0 && !leads) agreed = leader;
   });
-  FATHOM_CHECKED(result);
+  if (!result.ok()) return result.error();
   return agreed;
 }
 

@@ -117,7 +117,7 @@ class TpEngine final : public Engine {
     const LogitsSink sink = [&](int32_t first, std::span<const float> logits, int32_t rows) {
       const auto vocab = static_cast<size_t>(info_.vocab);
       for (int32_t t = 0; t < rows; ++t)
-        use(plan, uses_[static_cast<size_t>(first + t)],
+        use(plan, uses_[static_cast<size_t>(first) + static_cast<size_t>(t)],
             logits.subspan(static_cast<size_t>(t) * vocab, vocab), result);
     };
     std::mutex mutex;

@@ -104,7 +104,8 @@ Status check(const GatewayConfig& c) {
 
 }  // namespace
 
-Result<std::unique_ptr<Gateway>> start_gateway(const GatewayConfig& config, GatewayParts parts) {
+Result<std::unique_ptr<Gateway>> start_gateway(const GatewayConfig& config,
+                                               const GatewayParts& parts) {
   FATHOM_CHECKED(check(config));
   FATHOM_TRY(ServedModel model, ServedModel::load(config.checkpoint, config.eos_token_ids));
   auto gateway = std::make_unique<RunningGateway>(config, parts, std::move(model));

@@ -37,6 +37,7 @@ class Gateway {
 };
 
 // Errors name the setting, file or address at fault. What `parts` refers to outlives the gateway.
-Result<std::unique_ptr<Gateway>> start_gateway(const GatewayConfig& config, GatewayParts parts);
+Result<std::unique_ptr<Gateway>> start_gateway(const GatewayConfig& config,
+                                               const GatewayParts& parts);
 
 }  // namespace fathom

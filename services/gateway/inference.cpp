@@ -92,7 +92,7 @@ class RpcFront final : public InferenceFront, private InferenceHandler {
   void generate(rpc::Caller caller, const Request& request,
                 std::shared_ptr<rpc::EventStream<Event>> stream, const char* route);
   template <class Event>
-  void run(Run where, Generate request, std::shared_ptr<rpc::EventStream<Event>> stream,
+  void run(Run&& where, Generate&& request, std::shared_ptr<rpc::EventStream<Event>> stream,
            const char* route);
 
   Served& served_;
@@ -123,7 +123,7 @@ void RpcFront::generate(rpc::Caller caller, const Request& request,
 }
 
 template <class Event>
-void RpcFront::run(Run where, Generate request, std::shared_ptr<rpc::EventStream<Event>> stream,
+void RpcFront::run(Run&& where, Generate&& request, std::shared_ptr<rpc::EventStream<Event>> stream,
                    const char* route) {
   const auto count = [this, route](int status) { served_.metrics().request(route, status); };
   const int thread = where.thread;

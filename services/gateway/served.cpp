@@ -106,7 +106,7 @@ std::optional<ApiError> Served::check_ready() const {
   return refusal({Code::unavailable, "not ready", ""});
 }
 
-ApiError Served::refusal(Error error) const {
+ApiError Served::refusal(const Error& error) const {
   return api_error(error, {}, config_.retry_after_seconds);
 }
 

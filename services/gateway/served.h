@@ -50,7 +50,7 @@ class Served {
   // No model or one of ours; otherwise the refusal.
   std::optional<ApiError> check_model(const std::string& name, bool required) const;
   std::optional<ApiError> check_ready() const;
-  ApiError refusal(Error error) const;
+  ApiError refusal(const Error& error) const;
 
   // Encodes and runs a request; on loop `where.thread`. A refusal before anything was submitted is
   // returned and `make_answer` was not called.

@@ -19,6 +19,18 @@ Error broken(const std::string& file, std::string message) {
   return {Code::data_loss, std::move(message), file};
 }
 
+// Does the tensor lie where the index says?
+Status check_place(const Checkpoint& checkpoint, const std::string& tensor,
+                   const std::string& shard, const std::string& index) {
+  const StoredTensor* found = checkpoint.find(tensor);
+  if (found == nullptr)
+    return broken(shard, "tensor " + tensor + " is missing, though the index names it here");
+  if (checkpoint.file_of(*found) != shard)
+    return broken(
+        index, "tensor " + tensor + " lies in " + checkpoint.file_of(*found) + ", not in " + shard);
+  return {};
+}
+
 // weight_map of an index: tensor -> file name. A name that leaves the folder is refused.
 Result<std::map<std::string, std::string>> read_weight_map(const std::string& text,
                                                            const std::string& file) {
@@ -62,17 +74,11 @@ Result<Checkpoint> Checkpoint::open(const std::string& dir) {
   FATHOM_TRY(const auto map, read_weight_map(text, index));
   std::set<std::string> shards;
   for (const auto& [tensor, shard] : map) shards.insert(shard);
-  for (const auto& shard : shards) FATHOM_CHECKED(out.add_file(dir + "/" + shard));
+  const auto in_dir = [&dir](const std::string& shard) { return dir + "/" + shard; };
+  for (const auto& shard : shards) FATHOM_CHECKED(out.add_file(in_dir(shard)));
   FATHOM_CHECKED(out.sort_tensors());
-  for (const auto& [tensor, shard] : map) {
-    const StoredTensor* found = out.find(tensor);
-    if (found == nullptr)
-      return broken(dir + "/" + shard,
-                    "tensor " + tensor + " is missing, though the index names it here");
-    if (out.file_of(*found) != dir + "/" + shard)
-      return broken(index,
-                    "tensor " + tensor + " lies in " + out.file_of(*found) + ", not in " + shard);
-  }
+  for (const auto& [tensor, shard] : map)
+    FATHOM_CHECKED(check_place(out, tensor, in_dir(shard), index));
   for (const auto& tensor : out.tensors_)
     if (!map.contains(tensor.name))
       return broken(index, "weight_map does not name tensor " + tensor.name);

@@ -210,8 +210,10 @@ Status DeepseekRank::logits(const Batch& batch, const LogitsSink& sink) {
   for (int32_t first = 0; first < static_cast<int32_t>(wanted.size()); first += kLogitTile) {
     rows_ = std::min(kLogitTile, static_cast<int32_t>(wanted.size()) - first);
     for (int32_t t = 0; t < rows_; ++t)
-      std::copy_n(residual_.begin() + int64_t{wanted[static_cast<size_t>(first + t)]} * c.hidden,
-                  c.hidden, tile_.begin() + int64_t{t} * c.hidden);
+      std::copy_n(
+          residual_.begin() +
+              int64_t{wanted[static_cast<size_t>(first) + static_cast<size_t>(t)]} * c.hidden,
+          c.hidden, tile_.begin() + int64_t{t} * c.hidden);
     norm(tile_, c.hidden, p_.weights->final_norm, c.norm_eps, tile_, c.hidden);
     linear(tile_, c.hidden, p_.weights->lm_head, logits_);
     if (shard_.size > 1) {  // rank-major to row-major

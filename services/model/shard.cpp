@@ -39,7 +39,8 @@ bool matches(std::string_view pattern, std::string_view name) {
   size_t at = 0;
   for (const char p : pattern) {
     if (p != '*') {
-      if (at == name.size() || name[at++] != p) return false;
+      if (at == name.size() || name[at] != p) return false;
+      ++at;
       continue;
     }
     const size_t start = at;
