@@ -86,7 +86,7 @@ struct LinearParams {        // y = x W^T
   bool exact = false;  // float32 products whatever the context says (router logits)
 };
 
-struct RopeParams {  // rotates adjacent pairs (interleaved) in place: math.md 2.3
+struct RopeParams {  // rotates pairs in place: adjacent ones (2i, 2i + 1), or (i, i + width / 2)
   float* x =
       nullptr;  // [rows, heads, width]; element (t, h, i) at x[t*row_stride + h*head_stride + i]
   int64_t row_stride = 0, head_stride = 0;
@@ -95,6 +95,7 @@ struct RopeParams {  // rotates adjacent pairs (interleaved) in place: math.md 2
   const float* frequencies =
       nullptr;             // [width / 2]; angle = float(position) * frequency, in float32
   float magnitude = 1.0f;  // multiplies cos and sin
+  bool halves = false;     // pairs (i, i + width / 2), as Llama and Qwen have them
 };
 
 // A paged cache of latents, one layer: token slot s of block b holds `width` values at
@@ -117,6 +118,28 @@ struct CacheWriteParams {         // stores row t at slots[t] = block * block_to
   LatentCache cache;
 };
 
+// A paged cache of keys and values, one layer: token slot s of block b holds `width` values at
+// base + b*block_stride + s*width (elements of dtype): [keys (heads, dim) | values (heads, dim)].
+// `heads` are all key-value heads of the layer; a rank writes and reads its own run of them.
+struct KvCache {
+  void* base = nullptr;
+  DType dtype = DType::f32;  // f32 | bf16
+  int64_t block_stride = 0;
+  int32_t block_tokens = 0;
+  int32_t heads = 0, dim = 0;  // width = 2 * heads * dim
+};
+
+struct KvWriteParams {       // stores row t at slots[t] = block * block_tokens + offset
+  const float* k = nullptr;  // [rows, heads, dim], stride k_stride
+  int64_t k_stride = 0;
+  const float* v = nullptr;  // the same for values
+  int64_t v_stride = 0;
+  int32_t rows = 0;
+  int32_t first_head = 0, heads = 0;  // the cache's heads [first_head, first_head + heads)
+  const int64_t* slots = nullptr;     // [rows]
+  KvCache cache;
+};
+
 // Queries of one sequence: `rows` consecutive positions starting at `position`, over its cached
 // context, which already holds these rows' own latents. Row t attends to positions 0 .. position +
 // t.
@@ -137,6 +160,20 @@ struct MlaParams {
   LatentCache cache;
   float scale = 1.0f;
   float* out = nullptr;  // [rows, heads, value]
+  int64_t out_stride = 0;
+};
+
+// Attention in groups of heads: query head h attends with the cache's key-value head first_kv_head
+// + h / (heads / kv_heads). dim is at most 256.
+struct GqaParams {
+  std::span<const AttentionSequence> sequences;
+  const float* q = nullptr;                 // [rows, heads, cache.dim], already rotated
+  int64_t q_stride = 0;                     // of a row
+  int32_t heads = 0;                        // of this rank, a multiple of kv_heads
+  int32_t first_kv_head = 0, kv_heads = 0;  // this rank's run
+  KvCache cache;
+  float scale = 1.0f;
+  float* out = nullptr;  // [rows, heads, cache.dim]
   int64_t out_stride = 0;
 };
 
@@ -202,6 +239,8 @@ struct Ops {
   void (*mla_absorbed)(const OpContext&, const MlaParams&);  // attends in latent space: math.md 2.2
   void (*mla_expanded)(const OpContext&,
                        const MlaParams&);  // expands keys and values in tiles: math.md 2.1
+  void (*kv_write)(const OpContext&, const KvWriteParams&);
+  void (*gqa)(const OpContext&, const GqaParams&);
   void (*swiglu)(const OpContext&, const SwigluParams&);
   void (*route)(const OpContext&, const RouteParams&);
   void (*experts)(const OpContext&, const ExpertsParams&);

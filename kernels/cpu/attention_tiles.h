@@ -1,9 +1,10 @@
-// What do both forms of attention share? Tiles of kTile cached positions that begin at multiples of
-// kTile, so where a prompt was cut or who else is in the batch never moves a tile's edge; and rows
-// of queries that stand together.
+// What do all forms of attention share? Tiles of kTile cached positions that begin at multiples of
+// kTile, so where a prompt was cut or who else is in the batch never moves a tile's edge; spans of
+// tiles, merged in ascending order; and rows of queries that stand together.
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 
 #include "kernels/cpu/operations.h"
 
@@ -29,6 +30,31 @@ inline void gather_tile(const Inner& inner, const LatentCache& cache,
 // A float32 matrix as a weight: the keys of a tile are multiplied like any other rows.
 inline Weight panel_weight(const float* data, int32_t rows, int32_t cols) {
   return {.data = data, .dtype = DType::f32, .rows = rows, .cols = cols, .row_stride = cols};
+}
+
+// Positions are attended in spans of kSpan that begin at multiples of it, and spans are merged in
+// ascending order: so one long context can be shared out to all lanes, and whether it was does not
+// show in the bits.
+inline constexpr int32_t kSpan = 256;
+
+// Adds a span to what the spans before it gave: `rows` rows of `width` sums, not yet divided by the
+// states' sums. A span in which a row saw nothing (largest -inf) changes no bit of it.
+inline void merge_span(const Inner& inner, int32_t rows, int32_t width, float* sums,
+                       SoftmaxState* states, const float* more, const SoftmaxState* more_states) {
+  for (int32_t i = 0; i < rows; ++i) {
+    const float largest = std::max(states[i].largest, more_states[i].largest);
+    const float keep = std::exp(states[i].largest - largest),
+                take = std::exp(more_states[i].largest - largest);
+    inner.multiply(sums + int64_t{i} * width, keep, width);
+    inner.axpy(sums + int64_t{i} * width, take, more + int64_t{i} * width, width);
+    states[i] = {largest, states[i].sum * keep + more_states[i].sum * take};
+  }
+}
+
+inline void divide_sums(const Inner& inner, int32_t rows, int32_t width, float* sums,
+                        const SoftmaxState* states) {
+  for (int32_t i = 0; i < rows; ++i)
+    inner.multiply(sums + int64_t{i} * width, 1.0f / states[i].sum, width);
 }
 
 // Neighbouring rows of q that belong to some sequence; decode rows of a batch usually form one run.

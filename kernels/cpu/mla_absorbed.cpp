@@ -3,7 +3,6 @@
 // scores and sums (per row and head group, tile by tile in ascending order), and out through W_UV
 // (per head). Scores, softmax and sums of latents are float32 under either compute; the two
 // products with kv_b follow it.
-#include <cmath>
 #include <limits>
 
 #include "kernels/cpu/attention_tiles.h"
@@ -72,11 +71,6 @@ void into_latent_space(const Absorbed& a, Workspace& workspace) {
         [&](int lane, int h) { queries_of_head(a, h, q, q_stride, panels + lane * panel); });
 }
 
-// Positions are attended in spans of kSpan that begin at multiples of it, and spans are merged in
-// ascending order: so one long context can be shared out to all lanes, and whether it was does not
-// show in the bits.
-constexpr int32_t kSpan = 256;
-
 struct Tile {      // workspace of one lane
   float* latents;  // [kTile, width]
   float* scores;   // [kHeadGroup, kTile]
@@ -131,35 +125,15 @@ void attend_span(const Absorbed& a, const Job& job, int32_t span, const Tile& ti
   }
 }
 
-// Adds a span to what the spans before it gave.
-void merge(const Absorbed& a, int32_t heads, float* sums, SoftmaxState* states, const float* more,
-           const SoftmaxState* more_states) {
-  const int32_t rank = a.p.cache.rank;
-  for (int32_t i = 0; i < heads; ++i) {
-    const float largest = std::max(states[i].largest, more_states[i].largest);
-    const float keep = std::exp(states[i].largest - largest),
-                take = std::exp(more_states[i].largest - largest);
-    a.inner.multiply(sums + int64_t{i} * rank, keep, rank);
-    a.inner.axpy(sums + int64_t{i} * rank, take, more + int64_t{i} * rank, rank);
-    states[i] = {largest, states[i].sum * keep + more_states[i].sum * take};
-  }
-}
-
-void divide(const Absorbed& a, int32_t heads, float* sums, const SoftmaxState* states) {
-  const int32_t rank = a.p.cache.rank;
-  for (int32_t i = 0; i < heads; ++i)
-    a.inner.multiply(sums + int64_t{i} * rank, 1.0f / states[i].sum, rank);
-}
-
 void attend_all(const Absorbed& a, const Job& job, const Tile& tile) {
   float* sums = a.sums + place_of(a, job) * a.p.cache.rank;
   SoftmaxState states[kHeadGroup], more[kHeadGroup];
   attend_span(a, job, 0, tile, sums, states);
   for (int32_t span = 1; span * kSpan < limit_of(a, job); ++span) {
     attend_span(a, job, span, tile, tile.sums, more);
-    merge(a, job.heads, sums, states, tile.sums, more);
+    merge_span(a.inner, job.heads, a.p.cache.rank, sums, states, tile.sums, more);
   }
-  divide(a, job.heads, sums, states);
+  divide_sums(a.inner, job.heads, a.p.cache.rank, sums, states);
 }
 
 // Every (row, head group); when those are too few for the lanes, every span of them is a job of its
@@ -195,9 +169,9 @@ void attend_by_span(const Absorbed& a, std::span<const Job> jobs, const Tile* ti
     SoftmaxState* state = states + first * kHeadGroup;
     float* sum = sums + static_cast<int64_t>(first) * size;
     for (++i; i < jobs.size() && jobs[i].span > 0; ++i)
-      merge(a, job.heads, sum, state, sums + static_cast<int64_t>(i) * size,
-            states + i * kHeadGroup);
-    divide(a, job.heads, sum, state);
+      merge_span(a.inner, job.heads, a.p.cache.rank, sum, state,
+                 sums + static_cast<int64_t>(i) * size, states + i * kHeadGroup);
+    divide_sums(a.inner, job.heads, a.p.cache.rank, sum, state);
     std::copy_n(sum, int64_t{job.heads} * a.p.cache.rank,
                 a.sums + place_of(a, job) * a.p.cache.rank);
   }

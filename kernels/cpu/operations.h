@@ -15,6 +15,8 @@ void rope(const Inner&, const OpContext&, const RopeParams&);
 void cache_write(const Inner&, const OpContext&, const CacheWriteParams&);
 void mla_absorbed(const Inner&, const OpContext&, const MlaParams&);
 void mla_expanded(const Inner&, const OpContext&, const MlaParams&);
+void kv_write(const Inner&, const OpContext&, const KvWriteParams&);
+void gqa(const Inner&, const OpContext&, const GqaParams&);
 void swiglu(const Inner&, const OpContext&, const SwigluParams&);
 void route(const Inner&, const OpContext&, const RouteParams&);
 void experts(const Inner&, const OpContext&, const ExpertsParams&);

@@ -36,6 +36,7 @@ void rms_norm(const Inner& inner, const OpContext& ctx, const RmsNormParams& p) 
 void rope(const Inner&, const OpContext& ctx, const RopeParams& p) {
   Workspace workspace(ctx);
   const int32_t pairs = p.width / 2;
+  const int32_t step = p.halves ? 1 : 2, apart = p.halves ? pairs : 1;
   auto* turns = workspace.take<float>(int64_t{p.rows} * pairs * 2);
   share_rows(ctx, p.rows, int64_t{p.rows} * pairs * (40 + 4 * p.heads), [&](int32_t t) {
     float* turn = turns + int64_t{t} * pairs * 2;
@@ -47,9 +48,11 @@ void rope(const Inner&, const OpContext& ctx, const RopeParams& p) {
     for (int32_t h = 0; h < p.heads; ++h) {
       float* x = p.x + t * p.row_stride + h * p.head_stride;
       for (int32_t i = 0; i < pairs; ++i) {
-        const float a = x[2 * i], b = x[2 * i + 1], c = turn[2 * i], s = turn[2 * i + 1];
-        x[2 * i] = a * c - b * s;
-        x[2 * i + 1] = a * s + b * c;
+        float& first = x[step * i];
+        float& second = x[step * i + apart];
+        const float a = first, b = second, c = turn[2 * i], s = turn[2 * i + 1];
+        first = a * c - b * s;
+        second = a * s + b * c;
       }
     }
   });
@@ -70,6 +73,25 @@ void cache_write(const Inner& inner, const OpContext& ctx, const CacheWriteParam
       auto* to = static_cast<uint16_t*>(p.cache.base) + at;
       inner.pack(latent, p.cache.rank, p.cache.rank, to);
       inner.pack(key, p.cache.rope, p.cache.rope, to + p.cache.rank);
+    }
+  });
+}
+
+void kv_write(const Inner& inner, const OpContext& ctx, const KvWriteParams& p) {
+  const int64_t all = int64_t{p.cache.heads} * p.cache.dim;
+  const int32_t width = p.heads * p.cache.dim;
+  share_rows(ctx, p.rows, int64_t{p.rows} * width * 2, [&](int32_t t) {
+    const int64_t block = p.slots[t] / p.cache.block_tokens;
+    const int64_t at = block * p.cache.block_stride + p.slots[t] % p.cache.block_tokens * 2 * all +
+                       int64_t{p.first_head} * p.cache.dim;
+    const float* k = p.k + t * p.k_stride;
+    const float* v = p.v + t * p.v_stride;
+    if (p.cache.dtype == DType::f32) {
+      std::copy_n(k, width, static_cast<float*>(p.cache.base) + at);
+      std::copy_n(v, width, static_cast<float*>(p.cache.base) + at + all);
+    } else {
+      inner.pack(k, width, width, static_cast<uint16_t*>(p.cache.base) + at);
+      inner.pack(v, width, width, static_cast<uint16_t*>(p.cache.base) + at + all);
     }
   });
 }

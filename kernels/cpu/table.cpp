@@ -42,6 +42,8 @@ const Ops* ops_of() {
       .cache_write = bound<set, CacheWriteParams, cpu::cache_write>,
       .mla_absorbed = bound<set, MlaParams, cpu::mla_absorbed>,
       .mla_expanded = bound<set, MlaParams, cpu::mla_expanded>,
+      .kv_write = bound<set, KvWriteParams, cpu::kv_write>,
+      .gqa = bound<set, GqaParams, cpu::gqa>,
       .swiglu = bound<set, SwigluParams, cpu::swiglu>,
       .route = bound<set, RouteParams, cpu::route>,
       .experts = bound<set, ExpertsParams, cpu::experts>,

@@ -11,16 +11,25 @@ namespace {
 
 DType dtype_of(const KvLayout& layout) { return layout.dtype == "bf16" ? DType::bf16 : DType::f32; }
 
-}  // namespace
-
-KvLayout mla_layout(DType dtype, int32_t layers, int32_t width, int32_t block_tokens) {
+KvLayout layout_of(const char* kind, DType dtype, int32_t layers, int32_t width,
+                   int32_t block_tokens) {
   CHECK(dtype == DType::f32 || dtype == DType::bf16);
-  return {.kind = "mla",
+  return {.kind = kind,
           .dtype = dtype == DType::f32 ? "f32" : "bf16",
           .layers = layers,
           .width = width,
           .block_tokens = block_tokens,
           .block_bytes = int64_t{layers} * block_tokens * width * dtype_bytes(dtype)};
+}
+
+}  // namespace
+
+KvLayout mla_layout(DType dtype, int32_t layers, int32_t width, int32_t block_tokens) {
+  return layout_of("mla", dtype, layers, width, block_tokens);
+}
+
+KvLayout gqa_layout(DType dtype, int32_t layers, int32_t heads, int32_t dim, int32_t block_tokens) {
+  return layout_of("gqa", dtype, layers, 2 * heads * dim, block_tokens);
 }
 
 Result<KvPool> KvPool::make(const KvLayout& layout, int32_t blocks) {
@@ -70,6 +79,16 @@ LatentCache KvPool::layer(int32_t index, int32_t rank, int32_t rope) const {
           .block_tokens = layout_.block_tokens,
           .rank = rank,
           .rope = rope};
+}
+
+KvCache KvPool::kv_layer(int32_t index, int32_t heads, int32_t dim) const {
+  const LatentCache whole = layer(index, heads * dim, heads * dim);
+  return {.base = whole.base,
+          .dtype = whole.dtype,
+          .block_stride = whole.block_stride,
+          .block_tokens = whole.block_tokens,
+          .heads = heads,
+          .dim = dim};
 }
 
 std::byte* KvPool::at(BlockIndex index) const {

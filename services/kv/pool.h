@@ -27,6 +27,8 @@ class KvPool {
   const KvLayout& layout() const { return layout_; }
   // One layer of every block, as kernels see it; rank + rope is the layout's width.
   LatentCache layer(int32_t index, int32_t rank, int32_t rope) const;
+  // The same for a pool of keys and values: 2 * heads * dim is the layout's width.
+  KvCache kv_layer(int32_t index, int32_t heads, int32_t dim) const;
   // layout().block_bytes bytes.
   std::span<std::byte> block(BlockIndex index);
   std::span<const std::byte> block(BlockIndex index) const;
@@ -42,7 +44,8 @@ class KvPool {
   int64_t stride_ = 0;  // bytes; a multiple of 64
 };
 
-// f32 or bf16; fills block_bytes.
+// f32 or bf16; fill block_bytes.
 KvLayout mla_layout(DType dtype, int32_t layers, int32_t width, int32_t block_tokens);
+KvLayout gqa_layout(DType dtype, int32_t layers, int32_t heads, int32_t dim, int32_t block_tokens);
 
 }  // namespace fathom

@@ -137,6 +137,36 @@ TEST_P(Rows, rope_turns_neighbouring_pairs_by_position_times_frequency) {
   for (size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(x[i], want[i], 1e-5) << i;
 }
 
+TEST_P(Rows, rope_by_halves_is_rope_of_neighbours_with_the_values_dealt_out) {
+  const int32_t rows = 5, heads = 2, width = 12;
+  const auto paired = naive::random_floats(rows * heads * width, 9);
+  const std::vector<int32_t> positions = {0, 1, 77, 4095, 100000};
+  const std::vector<float> frequencies = {1.0f, 0.3f, 0.1f, 0.03f, 0.01f, 0.001f};
+  const auto turned = [&](std::vector<float> x, bool halves) {
+    m_.ops.rope(m_.ctx, {.x = x.data(),
+                         .row_stride = heads * width,
+                         .head_stride = width,
+                         .rows = rows,
+                         .heads = heads,
+                         .width = width,
+                         .positions = positions.data(),
+                         .frequencies = frequencies.data(),
+                         .magnitude = 1.25f,
+                         .halves = halves});
+    return x;
+  };
+  // Pair i stands at (2i, 2i + 1) on one side and at (i, i + width / 2) on the other.
+  const auto dealt = [&](const std::vector<float>& x) {
+    std::vector<float> out(x.size());
+    for (size_t i = 0; i < x.size(); ++i) {
+      const size_t at = i % width;
+      out[i - at + at / 2 + at % 2 * (width / 2)] = x[i];
+    }
+    return out;
+  };
+  EXPECT_EQ(turned(dealt(paired), true), dealt(turned(paired, false)));
+}
+
 TEST_P(Rows, cache_holds_the_latent_then_the_rope_key) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const int32_t rank = 20, rope = 6, tokens = 4, rows = 5;

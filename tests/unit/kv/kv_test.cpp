@@ -76,6 +76,17 @@ TEST(KvPool, layers_of_a_block_follow_each_other_and_blocks_do_not_touch) {
     for (const std::byte b : pool->block(other)) ASSERT_EQ(b, std::byte{0});
 }
 
+TEST(KvPool, keys_and_values_of_all_heads_are_one_layer_wide) {
+  const KvLayout layout = gqa_layout(DType::f32, 2, 3, 4, 8);
+  EXPECT_EQ(layout.block_bytes, 2 * 8 * (2 * 3 * 4) * 4);
+  auto pool = KvPool::make(layout, 2);
+  ASSERT_TRUE(pool.ok());
+  const KvCache layer = pool->kv_layer(1, 3, 4);
+  EXPECT_EQ(static_cast<std::byte*>(layer.base) - pool->block(0).data(), 8 * 24 * 4);
+  EXPECT_EQ(layer.heads, 3);
+  EXPECT_EQ(layer.dim, 4);
+}
+
 TEST(KvPool, more_than_the_machine_has_is_refused_naming_the_setting) {
   const auto pool = KvPool::make(mla_layout(DType::f32, 61, 576, 64), 2'000'000'000);
   ASSERT_FALSE(pool.ok());
