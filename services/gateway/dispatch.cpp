@@ -115,6 +115,7 @@ ClusterState Dispatch::cluster() const {
 
 void Dispatch::on_events(std::vector<FromRouter> events) {
   const auto count = static_cast<size_t>(threads_.count());
+  const Instant arrived = clock_.now();
   bool recovered = false;
   std::vector<std::vector<FromRouter>> by_thread(count);
   for (FromRouter& event : events) {
@@ -130,10 +131,11 @@ void Dispatch::on_events(std::vector<FromRouter> events) {
   for (size_t i = 0; i < count; ++i) {
     const int thread = static_cast<int>(i);
     if (by_thread[i].empty() && !recovered) continue;
-    threads_.post(thread, [this, thread, recovered, batch = std::move(by_thread[i])]() mutable {
-      deliver(thread, batch);
-      if (recovered) resubmit(thread);
-    });
+    threads_.post(thread,
+                  [this, thread, recovered, arrived, batch = std::move(by_thread[i])]() mutable {
+                    deliver(thread, batch, arrived);
+                    if (recovered) resubmit(thread);
+                  });
   }
 }
 
@@ -159,14 +161,15 @@ void Dispatch::on_router_connected() {
   metrics_.router_connected.Set(1);
 }
 
-void Dispatch::deliver(int thread, std::vector<FromRouter>& events) {
+void Dispatch::deliver(int thread, std::vector<FromRouter>& events, Instant arrived) {
   for (FromRouter& event : events) {
-    if (auto* tokens = std::get_if<Tokens>(&event)) deliver_tokens(thread, std::move(*tokens));
+    if (auto* tokens = std::get_if<Tokens>(&event))
+      deliver_tokens(thread, std::move(*tokens), arrived);
     if (auto* finished = std::get_if<Finished>(&event)) deliver_finished(thread, *finished);
   }
 }
 
-void Dispatch::deliver_tokens(int thread, Tokens tokens) {
+void Dispatch::deliver_tokens(int thread, Tokens tokens, Instant arrived) {
   const auto found = shard(thread).entries.find(tokens.id);
   if (found == shard(thread).entries.end()) return;  // cancelled meanwhile
   DispatchEntry& entry = *found->second;
@@ -193,7 +196,7 @@ void Dispatch::deliver_tokens(int thread, Tokens tokens) {
     shard(thread).entries.erase(found);
     metrics_.pending.Set(--pending_);
   }
-  sink->on_tokens(std::move(tokens));
+  sink->on_tokens(std::move(tokens), arrived);
 }
 
 void Dispatch::deliver_finished(int thread, const Finished& finished) {

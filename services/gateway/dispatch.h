@@ -21,7 +21,8 @@ namespace fathom {
 class TokenSink {
  public:
   virtual ~TokenSink() = default;
-  virtual void on_tokens(Tokens tokens) = 0;          // a finish in it is the last call
+  // `arrived`: when the process got them from the router. A finish in it is the last call.
+  virtual void on_tokens(Tokens tokens, Instant arrived) = 0;
   virtual void on_finished(const Finished& end) = 0;  // the last call
 };
 
@@ -64,8 +65,8 @@ class Dispatch final : public RouterEvents {
 
   Shard& shard(int thread) { return *shards_[static_cast<size_t>(thread)]; }
   RequestId next_id(int thread);
-  void deliver(int thread, std::vector<FromRouter>& events);
-  void deliver_tokens(int thread, Tokens tokens);
+  void deliver(int thread, std::vector<FromRouter>& events, Instant arrived);
+  void deliver_tokens(int thread, Tokens tokens, Instant arrived);
   void deliver_finished(int thread, const Finished& finished);
   void end(int thread, RequestId id, const Finished& finished);
   void lose(int thread, uint64_t epoch);

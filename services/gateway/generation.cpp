@@ -11,9 +11,9 @@ class Generation::Choice final : public TokenSink {
  public:
   Choice(Generation& owner, int choice_index, const ChoiceTextOptions& options)
       : index(choice_index), text(options), owner_(owner) {}
-  void on_tokens(Tokens tokens) override {
+  void on_tokens(Tokens tokens, Instant arrived) override {
     const auto alive = owner_.self_;
-    owner_.on_tokens(*this, std::move(tokens));
+    owner_.on_tokens(*this, std::move(tokens), arrived);
   }
   void on_finished(const Finished& finished) override {
     const auto alive = owner_.self_;
@@ -27,6 +27,7 @@ class Generation::Choice final : public TokenSink {
   bool ended = false;
   int32_t completion = 0;
   int32_t cached = 0;
+  Instant submitted;
   Instant last_tokens = kNever;
   std::vector<TokenLogprob> prompt_scores;
   bool scores_told = false;
@@ -88,21 +89,28 @@ void Generation::submit_all() {
       return fail(api_error(entry.error(), {}, times_.retry_after_seconds),
                   parts_.metrics.ended_refused);
     choice->entry = *entry;
+    choice->submitted = parts_.clock.now();
   }
   arm();
 }
 
-void Generation::on_tokens(Choice& choice, Tokens tokens) {
+void Generation::on_tokens(Choice& choice, Tokens tokens, Instant arrived) {
   if (tokens.finish != Finish::none) choice.entry = nullptr;
   if (choice.ended) return;
   take_scores(choice, std::move(tokens.prompt_logprobs));
   const bool any = !tokens.tokens.empty();
+  const bool first = any && choice.last_tokens == kNever;
   if (any) observe(choice, tokens);
   if (any && !begun_) {
     begun_ = true;
     answer_->begin();
   }
   const bool stopped = any && take_tokens(choice, tokens);
+  if (first) {
+    const Duration there = choice.submitted - received_;
+    const Duration back = parts_.clock.now() - arrived;
+    parts_.metrics.added.Observe((there + back).to_seconds());
+  }
   if (stopped) return end_choice(choice, Ending::stop);
   if (tokens.finish == Finish::stop || tokens.finish == Finish::length)
     end_choice(choice, tokens.finish == Finish::stop ? Ending::stop : Ending::length);

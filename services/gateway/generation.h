@@ -51,7 +51,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   Generation(const GenerationParts& parts, const GenerationTimes& times, int thread,
              Generate request, std::string trace, Instant received, std::function<void(int)> ended);
   void submit_all();
-  void on_tokens(Choice& choice, Tokens tokens);
+  void on_tokens(Choice& choice, Tokens tokens, Instant arrived);
   void on_finished(Choice& choice, const Finished& finished);
   bool take_tokens(Choice& choice, const Tokens& tokens);
   void take_scores(Choice& choice, std::vector<TokenLogprob> scores);

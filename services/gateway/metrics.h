@@ -21,6 +21,7 @@ class GatewayMetrics {
   void cluster(const ClusterState& state);
 
   prometheus::Histogram& time_to_first_token;
+  prometheus::Histogram& added;  // the gateway's own part of a time to first token
   prometheus::Histogram& inter_token;
   prometheus::Histogram& end_to_end;
   prometheus::Counter& prompt_tokens;
