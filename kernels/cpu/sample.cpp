@@ -259,8 +259,10 @@ Result<Sampled> Sampler::sample(const SampleInput& input) {
     double mass = 0;
     size_t i = 0;
     // Rounding may leave the point above the whole mass: then the last token is meant.
-    for (; cut ? i < candidates_.size() : falling.reach(i); ++i)
-      if ((mass += candidates_[i].probability) > point) break;
+    for (; cut ? i < candidates_.size() : falling.reach(i); ++i) {
+      mass += candidates_[i].probability;
+      if (mass > point) break;
+    }
     result.token = candidates_[std::min(i, candidates_.size() - 1)].token;
   }
   if (s.logprobs >= 0)

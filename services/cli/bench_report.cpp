@@ -54,7 +54,7 @@ std::string report_table(const BenchReport& report) {
                 "generated tokens     %10lld  %10.1f/s\n\n"
                 "%-20s %10s %10s %10s %10s %10s\n",
                 report.model.c_str(), report.load.c_str(),
-                static_cast<long long>(report.requests_ok + report.requests_failed), report.seconds,
+                static_cast<long long>(report.requests_ok) + report.requests_failed, report.seconds,
                 static_cast<long long>(report.requests_failed),
                 static_cast<long long>(report.in_flight_max),
                 static_cast<long long>(report.prompt_tokens),

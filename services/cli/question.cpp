@@ -80,7 +80,7 @@ Result<AnswerEnd> ask_question(const HttpAddress& gateway, const Question& quest
                     },
                 .done = [&](Status how) { done = std::move(how); }});
   client->run();
-  FATHOM_CHECKED(done);
+  if (!done.ok()) return done.error();
   if (status != 200) error = text_at(parsed(body), "/error/message");
   if (status != 200 || !error.empty()) return Error{Code::unknown, error, std::to_string(status)};
   return end;

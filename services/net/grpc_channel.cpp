@@ -23,8 +23,8 @@ struct CallbackThreads final : grpc::ClientBidiReactor<v1::EditBatch, v1::Report
 }  // namespace
 
 std::shared_ptr<grpc::Channel> open_channel(const std::string& target) {
-  static const CallbackThreads* const kKept = new CallbackThreads;  // for the life of the process
-  (void)kKept;
+  static const CallbackThreads* const kept = new CallbackThreads;  // for the life of the process
+  (void)kept;
   grpc::ChannelArguments args;
   set_keepalive(args);
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);

@@ -3,8 +3,8 @@
 namespace fathom::wire {
 namespace {
 
-constexpr int kPingAfter_ms = 5000;
-constexpr int kPingTimeout_ms = 3000;
+constexpr int kPingAfterMs = 5000;
+constexpr int kPingTimeoutMs = 3000;
 constexpr const char kFieldKey[] = "fathom-field";
 
 // Metadata holds printable ASCII only; a field may quote what a client wrote.
@@ -43,8 +43,8 @@ Error from_grpc(const grpc::Status& status, const grpc::ClientContext& context) 
 }
 
 void set_keepalive(grpc::ServerBuilder& builder) {
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kPingAfter_ms);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeout_ms);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kPingAfterMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   // Our clients ping every 5 s; the default would call that abuse and close the connection.
@@ -53,8 +53,8 @@ void set_keepalive(grpc::ServerBuilder& builder) {
 }
 
 void set_keepalive(grpc::ChannelArguments& args) {
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kPingAfter_ms);
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeout_ms);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kPingAfterMs);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeoutMs);
   args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
 }

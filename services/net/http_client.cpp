@@ -173,7 +173,7 @@ Result<HttpAnswer> http_call(const HttpAddress& address, HttpRequest request) {
                                    .body = [&](std::string_view piece) { answer.body += piece; },
                                    .done = [&](Status end) { status = std::move(end); }});
   client.run();
-  FATHOM_CHECKED(status);
+  if (!status.ok()) return status.error();
   return answer;
 }
 

@@ -24,7 +24,7 @@ using boost::system::error_code;
 constexpr int kRefusedConnectionsMax =
     64;  // beyond the limit, that many are told why; more are just closed
 
-void log_failure(std::exception_ptr failure) {
+void log_failure(const std::exception_ptr& failure) {
   if (!failure) return;
   try {
     std::rethrow_exception(failure);
@@ -39,7 +39,8 @@ std::string show(const tcp::endpoint& endpoint) {
   return endpoint.address().is_v6() ? "[" + address + "]:" + port : address + ":" + port;
 }
 
-void admit(tcp::socket socket, int thread, HttpLoops& loops, std::shared_ptr<HttpShared> shared) {
+void admit(tcp::socket socket, int thread, HttpLoops& loops,
+           const std::shared_ptr<HttpShared>& shared) {
   const int over = ++shared->connections - shared->limits.connections_max;
   if (over > kRefusedConnectionsMax) {
     --shared->connections;
@@ -49,7 +50,7 @@ void admit(tcp::socket socket, int thread, HttpLoops& loops, std::shared_ptr<Htt
   auto& context = loops.context(thread);
   asio::post(context, [moved, thread, over, shared, &context] {
     const auto session = std::make_shared<HttpSession>(std::move(*moved), thread, shared);
-    const auto ended = [session](std::exception_ptr failure) { log_failure(failure); };
+    const auto ended = [session](const std::exception_ptr& failure) { log_failure(failure); };
     if (over > 0) {
       asio::co_spawn(context, session->refuse_connection(), ended);
     } else {

@@ -180,14 +180,14 @@ class Service final : public InferenceService, private v1::Inference::CallbackSe
   grpc::ServerWriteReactor<v1::ChatEvent>* Chat(grpc::CallbackServerContext* context,
                                                 const v1::ChatRequest* in) override {
     return start<rpc::ChatEvent, v1::ChatEvent>(
-        context, *in, [&](rpc::Caller caller, rpc::ChatRequest request, auto stream) {
+        context, *in, [&](rpc::Caller&& caller, rpc::ChatRequest&& request, auto stream) {
           handler_.chat(std::move(caller), std::move(request), std::move(stream));
         });
   }
   grpc::ServerWriteReactor<v1::CompleteEvent>* Complete(grpc::CallbackServerContext* context,
                                                         const v1::CompleteRequest* in) override {
     return start<rpc::CompleteEvent, v1::CompleteEvent>(
-        context, *in, [&](rpc::Caller caller, rpc::CompleteRequest request, auto stream) {
+        context, *in, [&](rpc::Caller&& caller, rpc::CompleteRequest&& request, auto stream) {
           handler_.complete(std::move(caller), std::move(request), std::move(stream));
         });
   }

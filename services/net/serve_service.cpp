@@ -21,8 +21,8 @@ class GatewayStream;
 // Who is connected, and who hears of it.
 class Gateways {
  public:
-  Gateways(GatewayEvents& events, int64_t tokens_queued_max_)
-      : tokens_queued_max(tokens_queued_max_), events_(&events) {}
+  Gateways(GatewayEvents& events, int64_t most_tokens_queued)
+      : tokens_queued_max(most_tokens_queued), events_(&events) {}
 
   Result<GatewayId> up(const std::shared_ptr<GatewayStream>& stream, const std::string& name);
   void messages(GatewayId gateway, std::vector<ToRouter> messages) {

@@ -6,7 +6,7 @@ namespace fathom::wire {
 namespace {
 
 // A deadline a century away is none; adding more to an Instant would overflow.
-constexpr int64_t kTimeLeftMax_ns = int64_t{3'155'760'000} * 1'000'000'000;
+constexpr int64_t kTimeLeftMaxNs = int64_t{3'155'760'000} * 1'000'000'000;
 
 void fill(const Submit& from, v1::GatewayMessage& message) {
   v1::Submit& to = *message.mutable_submit();
@@ -67,7 +67,7 @@ Submit read(const v1::Submit& from, Fields& fields) {
   to.tenant = from.tenant();
   to.trace = from.trace();
   const int64_t left_ns = fields.not_negative(from.time_left_ns(), "time_left_ns");
-  to.time_left = {left_ns > kTimeLeftMax_ns ? INT64_MAX : left_ns};
+  to.time_left = {left_ns > kTimeLeftMaxNs ? INT64_MAX : left_ns};
   return to;
 }
 
