@@ -89,7 +89,7 @@ Status ModelRanks::read_weights(const TpEngineConfig& config, const LoadProgress
     Rank& rank = ranks_[static_cast<size_t>(i)];
     const Shard shard{config.group.process * local + i, config.tensor_parallel};
     rank.reader = std::make_unique<WeightReader>(*checkpoint_, shard);
-    FATHOM_TRY(rank.weights, read_deepseek_weights(model_, shard, *rank.reader));
+    FATHOM_TRY(rank.weights, read_model_weights(model_, shard, *rank.reader));
     rank.lanes = make_lanes(config.threads_per_rank);
     rank.scratch = make_scratch();
     total += rank.reader->bytes();
@@ -113,16 +113,15 @@ Status ModelRanks::start(int32_t blocks) {
   for (size_t i = 0; i < ranks_.size(); ++i) {
     Rank& rank = ranks_[i];
     CHECK(rank.comm != nullptr);
-    DeepseekRankParts parts{.config = &model_,
-                            .weights = &rank.weights,
-                            .ops = ops_,
-                            .context = {rank.lanes.get(), rank.scratch.get(), compute_},
-                            .comm = rank.comm.get(),
-                            .barrier = ranks_.size() > 1 ? barrier_.get() : nullptr,
-                            .writes_cache = i == 0};
+    RankParts parts{.config = &model_,
+                    .ops = ops_,
+                    .context = {rank.lanes.get(), rank.scratch.get(), compute_},
+                    .comm = rank.comm.get(),
+                    .barrier = ranks_.size() > 1 ? barrier_.get() : nullptr,
+                    .writes_cache = i == 0};
     for (int32_t layer = 0; layer < model_.layers; ++layer)
       parts.caches.push_back(pool_->layer(layer, model_.kv_rank, model_.rope));
-    rank.forward = std::make_unique<DeepseekRank>(std::move(parts));
+    rank.forward = make_model_rank(std::move(parts), rank.weights);
   }
   return {};
 }

@@ -12,7 +12,7 @@
 #include "engine/tp_engine.h"
 #include "kv/pool.h"
 #include "model/config.h"
-#include "model/deepseek.h"
+#include "model/forward.h"
 #include "model/safetensors.h"
 #include "model/weights.h"
 
@@ -42,11 +42,11 @@ class ModelRanks {
  private:
   struct Rank {
     std::unique_ptr<WeightReader> reader;
-    DeepseekWeights weights;
+    ModelWeights weights;
     std::unique_ptr<Lanes> lanes;
     std::unique_ptr<Scratch> scratch;
     std::unique_ptr<Comm> comm;
-    std::unique_ptr<DeepseekRank> forward;
+    std::unique_ptr<ModelRank> forward;
   };
 
   ModelRanks() = default;

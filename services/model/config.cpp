@@ -167,8 +167,9 @@ void read_experts(Keys& keys, ModelConfig& c) {
   c.experts = keys.size("n_routed_experts", 1, 1 << 16);
   c.shared_experts = keys.size_or("n_shared_experts", 0, 0);
   c.experts_chosen = keys.size("num_experts_per_tok", 1, 1 << 10);
-  c.groups = keys.size_or("n_group", 1);
-  c.groups_kept = keys.size_or("topk_group", c.groups == 1 ? 1 : 0);
+  const bool grouped = c.group_score != GroupScore::none;
+  c.groups = grouped ? keys.size_or("n_group", 1) : 1;
+  c.groups_kept = grouped ? keys.size_or("topk_group", c.groups == 1 ? 1 : 0) : 1;
   c.dense_layers = keys.size_or("first_k_dense_replace", 0, 0);
   c.moe_layer_freq = keys.size_or("moe_layer_freq", 1);
   c.normalise_weights = keys.flag_or("norm_topk_prob", true);
@@ -192,7 +193,7 @@ void read_experts(Keys& keys, ModelConfig& c) {
     keys.fail("n_shared_experts", "times moe_intermediate_size is absurd");
 }
 
-Result<ModelConfig> read_deepseek_v3(Keys& keys, ModelConfig c) {
+void read_sizes(Keys& keys, ModelConfig& c) {
   c.vocab = keys.size("vocab_size");
   c.hidden = keys.size("hidden_size");
   c.layers = keys.size("num_hidden_layers", 1, 1 << 12);
@@ -200,6 +201,10 @@ Result<ModelConfig> read_deepseek_v3(Keys& keys, ModelConfig c) {
   c.norm_eps = static_cast<float>(keys.number("rms_norm_eps", 1e-12, 1));
   c.tied_embeddings = keys.flag_or("tie_word_embeddings", false);
   keys.want_text("hidden_act", "silu");
+}
+
+Result<ModelConfig> read_deepseek_v3(Keys& keys, ModelConfig c) {
+  read_sizes(keys, c);
   keys.want_text("scoring_func", "sigmoid");
   keys.want_text("topk_method", "noaux_tc");
   read_attention(keys, c);
@@ -210,11 +215,36 @@ Result<ModelConfig> read_deepseek_v3(Keys& keys, ModelConfig c) {
   return c;
 }
 
+// Softmax scores, no bias; experts by groups or plainly the best. Weights that are divided by their
+// sum are not multiplied by routed_scaling_factor, and a single expert's is not divided: so
+// DeepSeek's published code.
+Result<ModelConfig> read_deepseek_v2(Keys& keys, ModelConfig c) {
+  c.router_bias = false;
+  c.scoring = Scoring::softmax;
+  read_sizes(keys, c);
+  keys.want_text("scoring_func", "softmax");
+  const std::string method = keys.text_or("topk_method", "greedy");
+  if (method != "greedy" && method != "group_limited_greedy")
+    keys.fail("topk_method",
+              "is \"" + method + "\"; served are \"greedy\" and \"group_limited_greedy\"",
+              Code::unimplemented);
+  c.group_score = method == "greedy" ? GroupScore::none : GroupScore::max;
+  read_attention(keys, c);
+  read_experts(keys, c);
+  c.normalise_weights = keys.flag_or("norm_topk_prob", false) && c.experts_chosen > 1;
+  if (c.normalise_weights) c.routed_factor = 1;
+  read_rope(keys, c);
+  check_quantization(keys);
+  FATHOM_CHECKED(keys.status());
+  return c;
+}
+
 struct Family {
   std::string_view model_type;
   Result<ModelConfig> (*read)(Keys&, ModelConfig);
 };
-constexpr std::array kFamilies = {Family{"deepseek_v3", read_deepseek_v3}};
+constexpr std::array kFamilies = {Family{"deepseek_v2", read_deepseek_v2},
+                                  Family{"deepseek_v3", read_deepseek_v3}};
 
 Error unknown_family(const std::string& type, const std::string& file) {
   std::string served;

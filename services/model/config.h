@@ -21,10 +21,10 @@ struct RopeScaling {
   double mscale = 1, mscale_all_dim = 0;
 };
 
-// DeepSeek V3 and R1. Sizes as in math.md of the design: dn, dr, dv are nope, rope, value; r is
+// DeepSeek V2, V3 and R1. Sizes as in math.md of the design: dn, dr, dv are nope, rope, value; r is
 // kv_rank.
 struct ModelConfig {
-  std::string model_type;    // "deepseek_v3"
+  std::string model_type;    // "deepseek_v3", ...
   std::string architecture;  // "DeepseekV3ForCausalLM", for people
   int32_t vocab = 0;
   int32_t hidden = 0;
@@ -46,6 +46,7 @@ struct ModelConfig {
   GroupScore group_score = GroupScore::top2_sum;
   bool normalise_weights = true;
   float routed_factor = 1;
+  bool router_bias = true;  // e_score_correction_bias selects experts
   float norm_eps = 1e-6f;
   double rope_theta = 10000;
   RopeScaling scaling;

@@ -1,21 +1,12 @@
-// Which tensors does a DeepSeek V3 checkpoint hold, and of what shape? Names and sizes, layer by
-// layer.
+// Which tensors does a DeepSeek V2 or V3 checkpoint hold, and of what shape? Names and sizes, layer
+// by layer.
 #include "model/weights.h"
 
 namespace fathom {
 namespace {
 
-Result<DenseWeights> read_dense(WeightReader& reader, const std::string& prefix, int32_t hidden,
-                                int32_t width) {
-  DenseWeights out;
-  FATHOM_TRY(out.gate, reader.matrix(prefix + "gate_proj.weight", width, hidden));
-  FATHOM_TRY(out.up, reader.matrix(prefix + "up_proj.weight", width, hidden));
-  FATHOM_TRY(out.down, reader.matrix(prefix + "down_proj.weight", hidden, width));
-  return out;
-}
-
 Status read_attention(const ModelConfig& c, WeightReader& reader, const std::string& prefix,
-                      DeepseekLayer& out) {
+                      MlaWeights& out) {
   const int32_t q_rows = c.heads * (c.nope + c.rope);
   if (c.q_rank == 0) {
     FATHOM_TRY(out.q_b, reader.matrix(prefix + "q_proj.weight", q_rows, c.hidden));
@@ -34,18 +25,20 @@ Status read_attention(const ModelConfig& c, WeightReader& reader, const std::str
 }
 
 Status read_experts(const ModelConfig& c, Shard shard, WeightReader& reader,
-                    const std::string& prefix, DeepseekLayer& out) {
+                    const std::string& prefix, FeedForwardWeights& out) {
   FATHOM_TRY(out.router, reader.matrix(prefix + "gate.weight", c.experts, c.hidden));
-  FATHOM_TRY(out.router_bias,
-             reader.wide_vector(prefix + "gate.e_score_correction_bias", c.experts));
+  if (c.router_bias) {
+    FATHOM_TRY(out.router_bias,
+               reader.wide_vector(prefix + "gate.e_score_correction_bias", c.experts));
+  }
   if (c.shared_experts > 0) {
     FATHOM_TRY(out.dense,
-               read_dense(reader, prefix + "shared_experts.", c.hidden, c.shared_intermediate()));
+               read_mlp(reader, prefix + "shared_experts.", c.hidden, c.shared_intermediate()));
   }
   const int32_t first = shard.begin(c.experts);
   for (int32_t e = first; e < first + shard.part(c.experts); ++e) {
     const std::string expert = prefix + "experts." + std::to_string(e) + ".";
-    FATHOM_TRY(const DenseWeights w, read_dense(reader, expert, c.hidden, c.expert_intermediate));
+    FATHOM_TRY(const DenseWeights w, read_mlp(reader, expert, c.hidden, c.expert_intermediate));
     out.experts.push_back({w.gate, w.up, w.down});
   }
   return {};
@@ -56,24 +49,19 @@ Status read_experts(const ModelConfig& c, Shard shard, WeightReader& reader,
 Result<DeepseekWeights> read_deepseek_weights(const ModelConfig& c, Shard shard,
                                               WeightReader& reader) {
   DeepseekWeights out;
-  FATHOM_TRY(out.embed, reader.matrix("model.embed_tokens.weight", c.vocab, c.hidden));
-  FATHOM_TRY(out.final_norm, reader.vector("model.norm.weight", c.hidden));
-  if (c.tied_embeddings) {
-    out.lm_head = out.embed.slice_rows(shard.begin(c.vocab), shard.part(c.vocab));
-  } else {
-    FATHOM_TRY(out.lm_head, reader.matrix("lm_head.weight", c.vocab, c.hidden));
-  }
+  FATHOM_TRY(out.ends, read_ends(c, shard, reader));
   for (int32_t i = 0; i < c.layers; ++i) {
     const std::string prefix = "model.layers." + std::to_string(i) + ".";
     DeepseekLayer& layer = out.layers.emplace_back();
     FATHOM_TRY(layer.input_norm, reader.vector(prefix + "input_layernorm.weight", c.hidden));
     FATHOM_TRY(layer.post_norm,
                reader.vector(prefix + "post_attention_layernorm.weight", c.hidden));
-    FATHOM_CHECKED(read_attention(c, reader, prefix + "self_attn.", layer));
+    FATHOM_CHECKED(read_attention(c, reader, prefix + "self_attn.", layer.attention));
     if (c.moe(i)) {
-      FATHOM_CHECKED(read_experts(c, shard, reader, prefix + "mlp.", layer));
+      FATHOM_CHECKED(read_experts(c, shard, reader, prefix + "mlp.", layer.feed_forward));
     } else {
-      FATHOM_TRY(layer.dense, read_dense(reader, prefix + "mlp.", c.hidden, c.intermediate));
+      FATHOM_TRY(layer.feed_forward.dense,
+                 read_mlp(reader, prefix + "mlp.", c.hidden, c.intermediate));
     }
   }
   return out;

@@ -8,6 +8,7 @@
 #include <deque>
 #include <functional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "base/result.h"
@@ -19,26 +20,42 @@
 namespace fathom {
 
 struct DenseWeights {
-  Weight gate, up, down;  // gate.data is null where a model has no shared experts
+  Weight gate, up, down;  // gate.data is null where a layer has no such MLP
+};
+
+struct FeedForwardWeights {
+  DenseWeights dense;                  // the dense MLP, or the shared experts of an expert layer
+  Weight router;                       // null data in a dense layer
+  Weight router_bias;                  // float32; null data in families without one
+  std::vector<ExpertWeights> experts;  // this rank's
+};
+
+struct MlaWeights {
+  Weight q_a, q_a_norm;  // null data when q_rank is 0
+  Weight q_b;            // or q_proj
+  Weight kv_a, kv_a_norm, kv_b, o;
 };
 
 struct DeepseekLayer {
   Weight input_norm, post_norm;
-  Weight q_a, q_a_norm;  // null data when q_rank is 0
-  Weight q_b;            // or q_proj
-  Weight kv_a, kv_a_norm, kv_b, o;
-  DenseWeights dense;                  // the dense MLP, or the shared experts of an expert layer
-  Weight router;                       // null data in a dense layer
-  Weight router_bias;                  // float32
-  std::vector<ExpertWeights> experts;  // this rank's
+  MlaWeights attention;
+  FeedForwardWeights feed_forward;
 };
 
-struct DeepseekWeights {
+// What stands before and after the layers of every family.
+struct EndWeights {
   Weight embed;  // [vocab, hidden]
   Weight final_norm;
   Weight lm_head;  // [vocab / ranks, hidden]
+};
+
+struct DeepseekWeights {
+  EndWeights ends;
   std::vector<DeepseekLayer> layers;
 };
+
+// One alternative an architecture.
+using ModelWeights = std::variant<DeepseekWeights>;
 
 // Bytes a rank reads while it loads; called now and then with done <= total.
 using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
@@ -76,9 +93,19 @@ class WeightReader {
   std::vector<Weight> parts_;
 };
 
-// All weights of one rank. Tensors the forward does not use (the multi-token-prediction layer) are
-// ignored.
+// All weights of one rank, by the family of the config. Tensors the forward does not use (the
+// multi-token-prediction layer) are ignored.
+Result<ModelWeights> read_model_weights(const ModelConfig& config, Shard shard,
+                                        WeightReader& reader);
+
+// The same for one architecture each.
 Result<DeepseekWeights> read_deepseek_weights(const ModelConfig& config, Shard shard,
                                               WeightReader& reader);
+
+// Parts that families share.
+Result<EndWeights> read_ends(const ModelConfig& config, Shard shard, WeightReader& reader);
+// prefix + "gate_proj.weight", up, down.
+Result<DenseWeights> read_mlp(WeightReader& reader, const std::string& prefix, int32_t hidden,
+                              int32_t width);
 
 }  // namespace fathom

@@ -18,8 +18,8 @@ namespace {
 
 constexpr double kMaxAbs = 2e-3, kRelRms = 1e-4;  // 20 times the noise between the references
 
-const char* const kCases[] = {"v3-tiny-bf16", "v3-tiny-fp8",     "v3-tiny-fp8-k128",
-                              "v3-tiny-mtp",  "v3-tiny-negbias", "v3-longctx"};
+const char* const kCases[] = {"v3-tiny-bf16",    "v3-tiny-fp8", "v3-tiny-fp8-k128", "v3-tiny-mtp",
+                              "v3-tiny-negbias", "v3-longctx",  "v2-like",          "v2-lite-like"};
 
 TpEngineConfig config_for(const GoldenCase& c, int32_t tensor_parallel = 1) {
   return {
@@ -229,7 +229,8 @@ TEST_P(Golden, bfloat16_stays_close_in_distribution) {
   };
   const std::vector<Measured> column = {{"v3-longctx", 0.938},       {"v3-tiny-bf16", 0.824},
                                         {"v3-tiny-fp8-k128", 0.920}, {"v3-tiny-fp8", 0.929},
-                                        {"v3-tiny-mtp", 0.989},      {"v3-tiny-negbias", 0.926}};
+                                        {"v3-tiny-mtp", 0.989},      {"v3-tiny-negbias", 0.926},
+                                        {"v2-like", 0.923},          {"v2-lite-like", 0.911}};
   TpEngineConfig config = config_for(c);
   config.compute = Compute::bfloat16;
   EngineUnderTest engine(config);

@@ -11,7 +11,7 @@
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/table.h"
-#include "model/deepseek.h"
+#include "model/forward.h"
 
 namespace {
 std::atomic<int64_t> allocations{0};
@@ -33,18 +33,17 @@ TEST(Forward, a_step_no_larger_than_an_earlier_one_allocates_nothing) {
   const ModelConfig config = read_model_config(dir).value();
   const Checkpoint checkpoint = Checkpoint::open(dir).value();
   WeightReader reader(checkpoint, {});
-  const DeepseekWeights weights = read_deepseek_weights(config, {}, reader).value();
+  const ModelWeights weights = read_model_weights(config, {}, reader).value();
   const auto lanes = make_lanes(2);
   const auto scratch = make_scratch();
   const auto comm = make_solo();
   constexpr int32_t kBlocks = 16, kBlockTokens = 16;
   const int32_t width = config.latent_width();
   std::vector<float> pool(static_cast<size_t>(config.layers * kBlocks * kBlockTokens * width));
-  DeepseekRankParts parts{.config = &config,
-                          .weights = &weights,
-                          .ops = &cpu_ops(),
-                          .context = {lanes.get(), scratch.get(), Compute::float32},
-                          .comm = comm.get()};
+  RankParts parts{.config = &config,
+                  .ops = &cpu_ops(),
+                  .context = {lanes.get(), scratch.get(), Compute::float32},
+                  .comm = comm.get()};
   for (int32_t i = 0; i < config.layers; ++i)
     parts.caches.push_back({.base = pool.data() + i * kBlocks * kBlockTokens * width,
                             .dtype = DType::f32,
@@ -52,7 +51,7 @@ TEST(Forward, a_step_no_larger_than_an_earlier_one_allocates_nothing) {
                             .block_tokens = kBlockTokens,
                             .rank = config.kv_rank,
                             .rope = config.rope});
-  DeepseekRank rank(std::move(parts));
+  const auto rank = make_model_rank(std::move(parts), weights);
 
   std::vector<TokenId> prompt(100);
   std::iota(prompt.begin(), prompt.end(), 5);
@@ -74,7 +73,7 @@ TEST(Forward, a_step_no_larger_than_an_earlier_one_allocates_nothing) {
                   {.block_tokens = kBlockTokens});
         batch.want_logits(99);
         batch.want_logits(100);
-        ASSERT_TRUE(rank.forward(batch, sink).ok());
+        ASSERT_TRUE(rank->forward(batch, sink).ok());
       };
   step();
   step();

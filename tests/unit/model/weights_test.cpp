@@ -52,14 +52,14 @@ TEST(Weights, ranks_together_hold_every_divided_byte_once) {
   for (int32_t rank = 0; rank < 4; ++rank) {
     WeightReader reader(checkpoint, {rank, 4});
     const DeepseekWeights part = read_deepseek_weights(c, {rank, 4}, reader).value();
-    EXPECT_EQ(part.lm_head.rows, c.vocab / 4);
-    EXPECT_EQ(part.layers[1].experts.size(), 4u);
-    EXPECT_EQ(part.layers[1].experts[0].up.data,
-              all.layers[1].experts[static_cast<size_t>(rank) * 4].up.data);
-    EXPECT_EQ(part.layers[0].kv_b.rows, all.layers[0].kv_b.rows / 4);
+    EXPECT_EQ(part.ends.lm_head.rows, c.vocab / 4);
+    EXPECT_EQ(part.layers[1].feed_forward.experts.size(), 4u);
+    EXPECT_EQ(part.layers[1].feed_forward.experts[0].up.data,
+              all.layers[1].feed_forward.experts[static_cast<size_t>(rank) * 4].up.data);
+    EXPECT_EQ(part.layers[0].attention.kv_b.rows, all.layers[0].attention.kv_b.rows / 4);
     // A slice of FP8 rows that starts inside a scale block keeps its place in it.
-    const int32_t first = rank * part.layers[0].kv_b.rows;
-    EXPECT_EQ(part.layers[0].kv_b.scale_row, first % kScaleBlock);
+    const int32_t first = rank * part.layers[0].attention.kv_b.rows;
+    EXPECT_EQ(part.layers[0].attention.kv_b.scale_row, first % kScaleBlock);
     uint64_t last = 0;
     reader.touch([&](uint64_t done, uint64_t total) {
       EXPECT_LE(done, total);
@@ -124,10 +124,10 @@ struct Small {
     WeightReader reader(checkpoint, {});
     const auto got = read_deepseek_weights(config, {}, reader);
     if (!got.ok()) return got.error().text();
-    const Weight& up = got->layers[0].dense.up;
+    const Weight& up = got->layers[0].feed_forward.dense.up;
     EXPECT_EQ(up.scale[0], 2.0f);  // 2^(128 - 127)
     EXPECT_EQ(up.scale[1], 0.5f);
-    EXPECT_EQ(reinterpret_cast<uintptr_t>(got->final_norm.data) % 2, 0u);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(got->ends.final_norm.data) % 2, 0u);
     return "read";
   }
 };

@@ -1,0 +1,27 @@
+// What does the second half of a layer compute? A dense SwiGLU MLP, or chosen experts beside a
+// shared one; each rank has its channels and its experts, so the result is a part to be summed over
+// the group. Which of them a layer has is what its weights say.
+#pragma once
+
+#include "model/rank_ops.h"
+
+namespace fathom {
+
+class FeedForward {
+ public:
+  void reserve(const ModelConfig& config, const Shard& shard, int32_t rows);
+  // out = this rank's part of the layer's MLP of x; both [rows, hidden].
+  void run(const RankOps& ops, const FeedForwardWeights& weights, std::span<const float> x,
+           std::span<float> out);
+
+ private:
+  void dense(const RankOps& ops, const DenseWeights& weights, std::span<const float> x,
+             std::span<float> out);
+  void routed(const RankOps& ops, const FeedForwardWeights& weights, std::span<const float> x,
+              std::span<float> out);
+
+  std::vector<float> gate_, up_, router_, expert_weights_;
+  std::vector<int32_t> expert_ids_;
+};
+
+}  // namespace fathom

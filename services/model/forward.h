@@ -1,0 +1,59 @@
+// What is one rank of a model to the engine? Something that runs a batch: every rank of a
+// tensor-parallel group is given the same batch and the same order of steps. One class per
+// architecture stands behind it (deepseek.h, ...), chosen by the weights it was given.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "comm/comm.h"
+#include "kernels/ops.h"
+#include "model/batch.h"
+#include "model/config.h"
+#include "model/weights.h"
+
+namespace fathom {
+
+// Ranks of one process share one KV pool: they write, and all wait here until all have. False when
+// a rank gave up; then nobody may go on.
+class LocalBarrier {
+ public:
+  virtual ~LocalBarrier() = default;
+  virtual bool arrive_and_wait() = 0;
+};
+
+// Receives logits of rank 0 while the forward runs: `first` counts within Batch::logit_rows(). A
+// tile of rows at a time, so that scoring a long prompt needs no memory for all its logits.
+using LogitsSink = std::function<void(int32_t first, std::span<const float> logits, int32_t rows)>;
+
+// For tests: sees values between the layers, [rows, hidden] each and complete (summed over the
+// ranks): "embed" (layer -1); "attention", "feed_forward" and "out" of each layer.
+using LayerTap =
+    std::function<void(int32_t layer, std::string_view what, std::span<const float> values)>;
+
+struct RankParts {
+  const ModelConfig* config = nullptr;
+  const Ops* ops = nullptr;
+  OpContext context;
+  Comm* comm = nullptr;
+  std::vector<LatentCache> caches;  // one a layer
+  LocalBarrier* barrier = nullptr;  // null: this rank has the pool for itself
+  bool writes_cache = true;         // the first rank of its process
+  LayerTap tap;                     // usually empty
+};
+
+class ModelRank {
+ public:
+  virtual ~ModelRank() = default;
+  // Runs the batch; every rank of the group calls it with the same batch. `sink` is used on rank 0
+  // only.
+  virtual Status forward(const Batch& batch, const LogitsSink& sink) = 0;
+};
+
+// `weights` must outlive the rank.
+std::unique_ptr<ModelRank> make_model_rank(RankParts parts, const ModelWeights& weights);
+
+}  // namespace fathom
