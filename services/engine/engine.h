@@ -25,22 +25,38 @@ struct SamplingState {
   std::span<const TokenCount> counts;  // present only when a penalty is on
 };
 
+inline constexpr int32_t kNoDrafting = -1;
+
 // One sequence's share of a step.
 struct StepRow {
-  std::span<const TokenId> tokens;  // a prompt chunk, or the one token emitted last; never empty
-  int32_t position = 0;             // of tokens[0]; KV of all earlier positions is in the blocks
+  // A prompt chunk, or the one token emitted last and then the drafts; never empty.
+  std::span<const TokenId> tokens;
+  int32_t position = 0;  // of tokens[0]; KV of all earlier positions is in the blocks
   int32_t prompt_tokens =
       0;  // of the request. Positions below it are computed in the form (expanded or
           // absorbed attention) that this length chooses, later ones always absorbed,
           // so recomputing a sequence after a move gives the same bits.
   std::span<const BlockIndex> blocks;  // block table, covers position + tokens.size() positions
-  bool sample = false;                 // draw a token from the logits after tokens.back()
+  bool sample = false;                 // draw from the logits after tokens.back(), or
+                                       // after the token before the drafts and each right draft
   SamplingState state;                 // when sample
   // For prompt log-probabilities: the token that follows each of `tokens` in the prompt. Empty, or
   // as long as `tokens`; a negative id skips that position (the last prompt token has no
   // successor).
   std::span<const TokenId> targets;
   int32_t target_alternatives = 0;  // 0..20 beside each target
+
+  // Speculation; see EngineInfo::drafts_max. The last `drafts` of `tokens` are guesses of what will
+  // be drawn after the token before them; only with `sample`, never with `targets`. A wrong guess
+  // costs its computation and changes nothing: what it left in the blocks lies beyond the positions
+  // that count and is written over when those are computed.
+  int32_t drafts = 0;
+  // For the steps to come: kNoDrafting leaves the drafter alone, 0 lets it follow this row, n asks
+  // for up to n guesses beside. A drafter that has missed rows guesses worse; nothing else changes.
+  int32_t draft_next = kNoDrafting;
+  // The token after tokens.back() where the prompt names it, -1 where it is drawn: the drafter
+  // looks one token ahead.
+  TokenId next_token = -1;
 };
 
 // Rows are independent: a row's result does not depend on the others, on its place, nor on how its
@@ -50,8 +66,11 @@ struct Plan {
 };
 
 struct StepRowResult {
-  TokenId token = -1;                         // when sample was asked
-  TokenLogprob logprob;                       // when state.sampling->logprobs >= 0
+  // When sample was asked: the token drawn, then one more for each draft that was right: they are
+  // the tokens that one step each would have drawn.
+  std::vector<TokenId> tokens;
+  std::vector<TokenLogprob> logprobs;         // one per token when state.sampling->logprobs >= 0
+  std::vector<TokenId> drafts;                // guesses of what follows tokens.back()
   std::vector<TokenLogprob> target_logprobs;  // one per non-negative target
   // Not-a-number or infinity in the logits: the row has no token; INTERNAL.
   Status status;
@@ -69,7 +88,8 @@ struct EngineInfo {
   int32_t context_max = 0;
   int32_t vocab = 0;
   int32_t tensor_parallel = 1;
-  std::string compute;  // "float32" | "bfloat16"
+  std::string compute;     // "float32" | "bfloat16"
+  int32_t drafts_max = 0;  // guesses a row may ask for; 0: the engine has no drafter
 };
 
 class Engine {

@@ -63,7 +63,8 @@ class FakeEngine final : public Engine {
              .context_max = config_.context_max,
              .vocab = config_.vocab,
              .tensor_parallel = 1,
-             .compute = "float32"};
+             .compute = "float32",
+             .drafts_max = config_.drafts_max};
   }
   const EngineInfo& info() const override { return info_; }
 
@@ -116,27 +117,68 @@ class FakeEngine final : public Engine {
 
   StepRowResult run(const StepRow& row) {
     CHECK(!row.tokens.empty() && row.position >= 0);
+    CHECK(row.drafts >= 0 && static_cast<size_t>(row.drafts) < row.tokens.size());
+    CHECK(row.drafts == 0 || (row.sample && row.targets.empty()), "drafts are for drawing rows");
     const int64_t end = row.position + static_cast<int64_t>(row.tokens.size());
     CHECK(blocks_for(end, config_.block_tokens) <= static_cast<int64_t>(row.blocks.size()),
           "the block table does not cover the row");
     StepRowResult out;
     uint64_t chain = read_chain(row);
-    for (size_t i = 0; i < row.tokens.size(); ++i) {
-      const int32_t p = row.position + static_cast<int32_t>(i);
-      chain = extend(chain, row.tokens[i], p);
-      const Slot s{row.tokens[i], p, chain};
-      std::memcpy(slot(row, p), &s, sizeof(s));
+    const size_t known = row.tokens.size() - static_cast<size_t>(row.drafts);
+    for (size_t i = 0; i < known; ++i) {
+      chain = write(row, i, chain);
       if (i < row.targets.size() && row.targets[i] >= 0)
         out.target_logprobs.push_back(
             invent_logprob(config_, chain, row.targets[i], row.target_alternatives));
     }
-    if (row.sample) {
-      const Sampling& sampling = *row.state.sampling;
-      out.token = draw(config_, chain, static_cast<int32_t>(end), sampling);
-      if (sampling.logprobs >= 0)
-        out.logprob = invent_logprob(config_, chain, out.token, sampling.logprobs);
-    }
+    if (!row.sample) return out;
+    chain = verify(row, known, chain, out);
+    guess(row, chain, out);
     return out;
+  }
+
+  // Puts tokens[i] into its slot; the chain with it.
+  uint64_t write(const StepRow& row, size_t i, uint64_t chain) {
+    const int32_t p = row.position + static_cast<int32_t>(i);
+    chain = extend(chain, row.tokens[i], p);
+    const Slot s{row.tokens[i], p, chain};
+    std::memcpy(slot(row, p), &s, sizeof(s));
+    return chain;
+  }
+
+  // Draws after the known tokens and after each right draft. Every draft leaves its slot, as in a
+  // model; only the chain of the right ones goes on.
+  uint64_t verify(const StepRow& row, size_t known, uint64_t chain, StepRowResult& out) {
+    const Sampling& sampling = *row.state.sampling;
+    uint64_t kept = chain;
+    for (size_t i = known;; ++i) {
+      const bool right =
+          i == known || (out.tokens.size() == i - known && out.tokens.back() == row.tokens[i - 1]);
+      if (right) {
+        kept = chain;
+        out.tokens.push_back(
+            draw(config_, chain, row.position + static_cast<int32_t>(i), sampling));
+        if (sampling.logprobs >= 0)
+          out.logprobs.push_back(
+              invent_logprob(config_, chain, out.tokens.back(), sampling.logprobs));
+      }
+      if (i == row.tokens.size()) return kept;
+      chain = write(row, i, chain);
+    }
+  }
+
+  // Guesses what will be drawn after out.tokens, of which `chain` lacks the last.
+  void guess(const StepRow& row, uint64_t chain, StepRowResult& out) const {
+    auto position = row.position + static_cast<int32_t>(row.tokens.size()) - row.drafts +
+                    static_cast<int32_t>(out.tokens.size()) - 1;
+    TokenId last = out.tokens.back();
+    for (int32_t i = 0; i < std::min(row.draft_next, config_.drafts_max); ++i) {
+      chain = extend(chain, last, position++);
+      last = draw(config_, chain, position, *row.state.sampling);
+      if (philox_uniform(chain, static_cast<uint64_t>(position), 3) >= config_.draft_acceptance)
+        last = last + 1 < config_.vocab ? last + 1 : config_.first_token;
+      out.drafts.push_back(last);
+    }
   }
 
   FakeEngineConfig config_;

@@ -27,6 +27,10 @@ struct FakeEngineConfig {
   // Every step reads the whole context back, so any damage shows in the very next token. Off, a
   // step costs O(1) a row and sees damage in the last position only.
   bool read_everything = true;
+  // A drafter that guesses up to so many tokens, each right with this chance when those before it
+  // were. The chance is drawn from the chain, so it is the same in every run.
+  int32_t drafts_max = 0;
+  double draft_acceptance = 0.7;
   Duration step_base{0};               // a step costs this,
   Duration step_per_token{0};          // and this for each of its tokens,
   std::function<void(Duration)> wait;  // spent here; none: no time passes

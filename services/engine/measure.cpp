@@ -62,7 +62,7 @@ class Sequences {
     FATHOM_TRY(const StepResult result, engine_.step(plan_));
     for (size_t i = 0; i < who.size(); ++i) {
       FATHOM_CHECKED(result.rows[i].status);
-      if (plan_.rows[i].sample) tokens_[who[i]] = result.rows[i].token;
+      if (plan_.rows[i].sample) tokens_[who[i]] = result.rows[i].tokens.back();
     }
     return {};
   }

@@ -148,8 +148,8 @@ class TpEngine final : public Engine {
                                     .emitted = row.state.emitted,
                                     .counts = row.state.counts});
     if (!sampled.ok()) return void(out.status = sampled.error());
-    out.token = sampled->token;
-    out.logprob = std::move(sampled->logprob);
+    out.tokens.push_back(sampled->token);
+    if (row.state.sampling->logprobs >= 0) out.logprobs.push_back(std::move(sampled->logprob));
   }
 
   TpEngineConfig config_;

@@ -25,6 +25,7 @@ Loop::Loop(Engine& engine, Fetcher& fetcher, const Clock& clock, const LoopConfi
                metrics, [this] { inbox_.wake(); }),
       imports_(engine, fetcher, metrics, clock,
                [this](FetchEnd end) { inbox_.put(std::move(end)); }),
+      speculation_(std::min(config.speculative_tokens, engine.info().drafts_max)),
       step_token_budget_(config.step_token_budget) {
   metrics_.kv_blocks.Set(pool_.total());
   observe_state();
@@ -134,14 +135,32 @@ Status Loop::run() {
 
 bool Loop::make_plan() {
   runnable_.clear();
-  for (const auto& sequence : sequences_)
-    runnable_.push_back(
-        {.tokens = sequence->pending(), .decode = sequence->phase() == Phase::decoding});
+  int32_t decode_rows = 0;
+  bool prompts = false;
+  for (const auto& sequence : sequences_) {
+    runnable_.push_back({.tokens = sequence->pending(),
+                         .decode = sequence->phase() == Phase::decoding,
+                         .drafts = sequence->drafts(limits())});
+    decode_rows += runnable_.back().decode ? 1 : 0;
+    prompts |= !runnable_.back().decode && runnable_.back().tokens > 0;
+  }
+  drafts_asked_ = speculation_.choose(decode_rows, !prompts);
+  for (Runnable& r : runnable_) r.drafts = std::min(r.drafts, drafts_asked_);
   plan(runnable_, {.tokens_max = step_token_budget_, .rows_max = config_.rows_max, .turn = steps_},
        shares_);
   plan_.rows.clear();
-  for (const Share& share : shares_)
-    plan_.rows.push_back(sequences_[static_cast<size_t>(share.index)]->row(share.tokens));
+  for (const Share& share : shares_) {
+    Sequence& sequence = *sequences_[static_cast<size_t>(share.index)];
+    plan_.rows.push_back(sequence.row(share.tokens, share.drafts));
+    // A prompt is always followed: drafts are only as good as what the drafter saw of it.
+    const int32_t wanted = speculation_.draft_next(drafts_asked_);
+    const bool prompt = sequence.phase() == Phase::prefilling;
+    const bool goes_on = plan_.rows.back().sample && !sequence.handoff();
+    plan_.rows.back().draft_next = !speculation_.on() ? kNoDrafting
+                                   : !goes_on         ? 0
+                                   : prompt           ? std::max(wanted, 0)
+                                                      : wanted;
+  }
   return !shares_.empty();
 }
 
@@ -152,8 +171,9 @@ void Loop::digest(Sequence& sequence, const Share& share, const StepRow& row,
     report_.prefill_tokens += share.tokens;
   else
     ++report_.decode_rows;
+  const auto outside = [&](TokenId t) { return t < 0 || t >= engine_.info().vocab; };
   if (result.status.ok() && row.sample &&
-      (result.token < 0 || result.token >= engine_.info().vocab))
+      (result.tokens.empty() || std::ranges::any_of(result.tokens, outside)))
     result.status = Error{Code::internal, "the engine drew no token", "token"};
   if (!result.status.ok()) {
     report_.failed.push_back({sequence.id(), result.status.error()});
@@ -162,17 +182,30 @@ void Loop::digest(Sequence& sequence, const Share& share, const StepRow& row,
     return;
   }
   Row out{.seq = sequence.id(), .first = sequence.emitted()};
-  if (row.sample) {
-    out.tokens.push_back(result.token);
-    if (row.state.sampling->logprobs >= 0) out.logprobs.push_back(std::move(result.logprob));
-  }
   out.prompt_logprobs = std::move(result.target_logprobs);
-  out.finish = sequence.advance(share.tokens, row.sample ? result.token : -1, limits());
+  out.finish = sequence.advance(share.tokens, result.tokens, limits());
+  // What lies behind the end was drawn for nothing.
+  const auto kept = static_cast<size_t>(sequence.emitted() - out.first);
+  out.tokens.assign(result.tokens.begin(),
+                    result.tokens.begin() + static_cast<std::ptrdiff_t>(kept));
+  out.logprobs = std::move(result.logprobs);
+  if (out.logprobs.size() > kept) out.logprobs.resize(kept);
   out.computed = sequence.computed();
+  take_drafts(sequence, row, result);
   if (sequence.handoff()) exports_.progress(sequence.id(), sequence.computed());
   if (out.finish != Finish::none)
     ended_.emplace_back(sequence.id(), Error{Code::not_found, kEnded, "seq"});
   report_.rows.push_back(std::move(out));
+}
+
+void Loop::take_drafts(Sequence& sequence, const StepRow& row, StepRowResult& result) {
+  if (row.drafts > 0) {
+    const auto right = static_cast<int32_t>(result.tokens.size()) - 1;
+    speculation_.observe_row(row.drafts, right);
+    metrics_.draft_tokens.Increment(row.drafts);
+    metrics_.accepted_draft_tokens.Increment(right);
+  }
+  sequence.guess(std::move(result.drafts));
 }
 
 void Loop::send_report() {
@@ -192,6 +225,13 @@ void Loop::observe_step(Duration took) {
                   : report_.decode_rows == 0  ? metrics_.step_seconds_prefill
                                               : metrics_.step_seconds_mixed;
   seconds.Observe(took.to_seconds());
+  int32_t verified = 0;
+  for (const Share& share : shares_) verified += share.drafts;
+  speculation_.observe_step({.rows = report_.decode_rows,
+                             .asked = drafts_asked_,
+                             .verified = verified,
+                             .pure = report_.prefill_tokens == 0,
+                             .took = took});
   metrics_.step_rows.Observe(static_cast<double>(shares_.size()));
   if (report_.prefill_tokens > 0) metrics_.step_prefill_tokens.Observe(report_.prefill_tokens);
   metrics_.prompt_tokens.Increment(report_.prefill_tokens);

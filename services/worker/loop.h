@@ -25,6 +25,7 @@
 #include "worker/metrics.h"
 #include "worker/plan.h"
 #include "worker/sequence.h"
+#include "worker/speculation.h"
 #include "worker/transfer.h"
 
 namespace fathom {
@@ -37,6 +38,7 @@ struct LoopConfig {
   int32_t rows_max = 256;     // sequences held at once
   int32_t step_token_budget = 512;
   Duration ticket_patience = Duration::seconds(10);
+  int32_t speculative_tokens = 0;  // drafts of a row at most; the engine must have a drafter
 };
 
 class Loop final : public DriveHandler {
@@ -91,6 +93,7 @@ class Loop final : public DriveHandler {
   bool make_plan();
   void digest(Sequence& sequence, const Share& share, const StepRow& row, StepRowResult& result);
   void send_report();
+  void take_drafts(Sequence& sequence, const StepRow& row, StepRowResult& result);
   void observe_step(Duration took);
   void observe_state();
   SequenceLimits limits() const;
@@ -116,6 +119,8 @@ class Loop final : public DriveHandler {
   std::vector<LoopMessage> messages_;
   std::vector<Runnable> runnable_;
   std::vector<Share> shares_;
+  Speculation speculation_;
+  int32_t drafts_asked_ = 0;  // of each decode row of the step
   Plan plan_;
   std::vector<std::pair<SeqId, Error>> ended_;  // by this step: forgotten once its report left
   Report report_;

@@ -20,6 +20,8 @@ struct WorkerMetrics {
   prometheus::Histogram& step_prefill_tokens;
   prometheus::Counter& prompt_tokens;     // prompt positions computed, recomputed ones included
   prometheus::Counter& generated_tokens;  // tokens drawn
+  prometheus::Counter& draft_tokens;      // guesses put to the test
+  prometheus::Counter& accepted_draft_tokens;  // those that were right
   std::array<prometheus::Gauge*, kPhases> sequences;
   prometheus::Gauge& kv_blocks;
   prometheus::Gauge& kv_blocks_free;

@@ -1,8 +1,9 @@
-// Who computes how much in the next step? Decode rows first, one token each, then prompt chunks in
-// admission order with what is left of the token budget: a long prompt is cut, so decode rows never
-// wait for a whole prompt. When there are more decode rows than budget they take turns, starting at
-// `turn`. Pure: the same input gives the same shares, which never exceed the budget nor rows_max,
-// and there is a share whenever somebody is runnable.
+// Who computes how much in the next step? Decode rows first, one token each, then their drafts,
+// then prompt chunks in admission order with what is left of the token budget: a long prompt is
+// cut, so decode rows never wait for a whole prompt, and drafts, which are only a wager, take at
+// most half of what the rows leave where a prompt waits. When there are more decode rows than
+// budget they take turns, starting at `turn`. Pure: the same input gives the same shares, which
+// never exceed the budget nor rows_max, and there is a share whenever somebody is runnable.
 #pragma once
 
 #include <algorithm>
@@ -16,11 +17,13 @@ namespace fathom {
 struct Runnable {
   int32_t tokens = 0;   // positions to compute before the next token can be drawn; 0: nothing to do
   bool decode = false;  // its prompt is done: tokens is 1
+  int32_t drafts = 0;   // guessed tokens a decode row would verify beside
 };
 
 struct Share {
   int32_t index = 0;   // into the runnables
-  int32_t tokens = 0;  // to compute in this step, > 0
+  int32_t tokens = 0;  // to compute in this step, > 0; without the drafts
+  int32_t drafts = 0;  // to verify beside
   bool operator==(const Share&) const = default;
 };
 
@@ -49,8 +52,20 @@ inline void add_decode_rows(std::span<const Runnable> sequences, int32_t limit, 
     const Runnable& r = sequences[static_cast<size_t>(i)];
     if (!r.decode || r.tokens <= 0) continue;
     const int32_t place = (ordinal++ - first + rows) % rows;
-    if (place < taken) shares.push_back({i, 1});
+    if (place < taken) shares.push_back({.index = i, .tokens = 1});
   }
+}
+
+// Lets the decode rows verify their drafts, the first first, within `limit` tokens; returns how
+// many they take.
+inline int32_t add_drafts(std::span<const Runnable> sequences, int32_t limit,
+                          std::vector<Share>& shares) {
+  int32_t left = limit;
+  for (Share& share : shares) {
+    share.drafts = std::min(left, sequences[static_cast<size_t>(share.index)].drafts);
+    left -= share.drafts;
+  }
+  return limit - left;
 }
 
 }  // namespace plan_detail
@@ -64,12 +79,15 @@ inline void plan(std::span<const Runnable> sequences, const PlanLimits& limits,
   const int32_t rows_max = std::max(limits.rows_max, 1);
   plan_detail::add_decode_rows(sequences, std::min(tokens_max, rows_max), limits.turn, shares);
   int32_t left = tokens_max - static_cast<int32_t>(shares.size());
+  const bool prompts =
+      std::ranges::any_of(sequences, [](const Runnable& r) { return !r.decode && r.tokens > 0; });
+  left -= plan_detail::add_drafts(sequences, prompts ? left / 2 : left, shares);
   for (int32_t i = 0; i < static_cast<int32_t>(sequences.size()); ++i) {
     if (left == 0 || static_cast<int32_t>(shares.size()) == rows_max) return;
     const Runnable& r = sequences[static_cast<size_t>(i)];
     if (r.decode || r.tokens <= 0) continue;
     const int32_t chunk = std::min(left, r.tokens);
-    shares.push_back({i, chunk});
+    shares.push_back({.index = i, .tokens = chunk});
     left -= chunk;
   }
 }

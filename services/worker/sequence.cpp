@@ -116,15 +116,32 @@ Status Sequence::covered(const SequenceLimits& limits) const {
                "blocks"};
 }
 
-StepRow Sequence::row(int32_t count) {
+int32_t Sequence::drafts(const SequenceLimits& limits) const {
+  if (phase_ != Phase::decoding || drafts_.empty()) return 0;
+  // Every right draft is emitted, and one token after the last of them.
+  const int64_t room =
+      std::min<int64_t>({lease_, int64_t{sampling_.max_tokens} - emitted(),
+                         int64_t{limits.context_max} - static_cast<int64_t>(tokens_.size())});
+  return static_cast<int32_t>(
+      std::clamp<int64_t>(room - 1, 0, static_cast<int64_t>(drafts_.size())));
+}
+
+StepRow Sequence::row(int32_t count, int32_t drafts) {
   const auto first = static_cast<size_t>(computed_);
   const auto size = static_cast<size_t>(count);
   StepRow row;
   row.tokens = std::span(tokens_).subspan(first, size);
+  if (drafts > 0) {
+    with_drafts_.assign(row.tokens.begin(), row.tokens.end());
+    with_drafts_.insert(with_drafts_.end(), drafts_.begin(), drafts_.begin() + drafts);
+    row.tokens = with_drafts_;
+    row.drafts = drafts;
+  }
   row.position = computed_;
   row.prompt_tokens = prompt_tokens_;
   row.blocks = blocks_;
   row.sample = count == pending() && draws();
+  if (first + size < tokens_.size()) row.next_token = tokens_[first + size];
   row.state = {.sampling = &sampling_, .emitted = emitted(), .counts = counts_};
   if (phase_ == Phase::prefilling && sampling_.prompt_logprobs >= 0) {
     targets_.assign(size, -1);
@@ -136,12 +153,18 @@ StepRow Sequence::row(int32_t count) {
   return row;
 }
 
-Finish Sequence::advance(int32_t count, TokenId token, const SequenceLimits& limits) {
+Finish Sequence::advance(int32_t count, std::span<const TokenId> drawn,
+                         const SequenceLimits& limits) {
+  drafts_.clear();
   computed_ += count;
   if (computed_ < static_cast<int32_t>(tokens_.size())) return Finish::none;
-  const Finish finish = token >= 0                          ? emit(token, limits)
-                        : emitted() >= sampling_.max_tokens ? Finish::length
-                                                            : Finish::none;
+  Finish finish = Finish::none;
+  if (drawn.empty() && emitted() >= sampling_.max_tokens) finish = Finish::length;
+  for (size_t i = 0; i < drawn.size() && finish == Finish::none; ++i) {
+    // A right draft was computed with the row, so its KV is in place like that of the token before.
+    if (i > 0) ++computed_;
+    finish = emit(drawn[i], limits);
+  }
   if (finish != Finish::none) return finish;
   phase_ = handoff_ ? Phase::holding : lease_ > 0 ? Phase::decoding : Phase::paused;
   return Finish::none;

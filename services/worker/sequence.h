@@ -60,11 +60,18 @@ class Sequence {
   // RESOURCE_EXHAUSTED when the blocks do not cover what the lease permits.
   Status covered(const SequenceLimits& limits) const;
 
-  // The next `count` pending tokens as a row of a step. Spans point into this sequence.
-  StepRow row(int32_t count);
-  // That row was computed; `token` is what was drawn, -1 without a draw. Says whether the sequence
-  // ended.
-  Finish advance(int32_t count, TokenId token, const SequenceLimits& limits);
+  // How many of its guesses a step may verify: all that could be emitted under the lease, of a
+  // sequence that decodes.
+  int32_t drafts(const SequenceLimits& limits) const;
+
+  // The next `count` pending tokens as a row of a step, then `drafts` guesses. Spans point into
+  // this sequence.
+  StepRow row(int32_t count, int32_t drafts = 0);
+  // That row was computed and `drawn` came of it; nothing without a draw. Takes of them what comes
+  // before the end. Says whether the sequence ended.
+  Finish advance(int32_t count, std::span<const TokenId> drawn, const SequenceLimits& limits);
+  // What the engine guesses to come next.
+  void guess(std::vector<TokenId> drafts) { drafts_ = std::move(drafts); }
 
   // INVALID_ARGUMENT when the edit does not fit the state.
   Status start(const Decode& edit);  // resident, or receiving: then it starts on arrival
@@ -91,8 +98,10 @@ class Sequence {
   Sampling sampling_;
   std::vector<TokenId> tokens_;
   std::vector<BlockIndex> blocks_;
-  std::vector<TokenCount> counts_;  // sorted by token; empty unless counting_
-  std::vector<TokenId> targets_;    // of the row being computed
+  std::vector<TokenCount> counts_;    // sorted by token; empty unless counting_
+  std::vector<TokenId> targets_;      // of the row being computed
+  std::vector<TokenId> drafts_;       // guesses of what follows tokens_
+  std::vector<TokenId> with_drafts_;  // the tokens of a row that verifies some
 };
 
 }  // namespace fathom

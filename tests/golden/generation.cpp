@@ -132,7 +132,7 @@ class Generation {
     for (size_t k = 0; k < who.size(); ++k) {
       const StepRowResult& row = result->rows[k];
       CHECK(row.status.ok(), row.status.ok() ? "" : row.status.error().text());
-      if (plan.rows[k].sample) out_[who[k]].tokens.push_back(row.token);
+      if (plan.rows[k].sample) out_[who[k]].tokens.push_back(row.tokens.at(0));
     }
   }
 

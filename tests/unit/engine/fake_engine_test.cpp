@@ -24,7 +24,8 @@ struct Driver {
                          .blocks = blocks,
                          .sample = sample,
                          .state = {.sampling = &sampling}});
-    return engine->step(plan).value().rows[0].token;
+    const auto drawn = engine->step(plan).value().rows[0].tokens;
+    return drawn.empty() ? -1 : drawn[0];
   }
   std::vector<TokenId> generate(std::vector<TokenId> tokens, int32_t count) {
     std::vector<TokenId> out = {feed(tokens, 0)};
@@ -121,9 +122,9 @@ TEST(FakeEngine, logprobs_have_the_asked_shape) {
                        .targets = targets,
                        .target_alternatives = 2});
   const auto row = d.engine->step(plan).value().rows[0];
-  ASSERT_EQ(row.logprob.top.size(), 3u);
-  EXPECT_EQ(row.logprob.top[0].token, row.token);
-  EXPECT_GE(row.logprob.top[0].logprob, row.logprob.top[1].logprob);
+  ASSERT_EQ(row.logprobs[0].top.size(), 3u);
+  EXPECT_EQ(row.logprobs[0].top[0].token, row.tokens[0]);
+  EXPECT_GE(row.logprobs[0].top[0].logprob, row.logprobs[0].top[1].logprob);
   EXPECT_EQ(row.target_logprobs.size(), 8u);
   EXPECT_EQ(row.target_logprobs[0].top.size(), 2u);
 }
@@ -140,6 +141,48 @@ TEST(FakeEngine, a_step_costs_what_the_config_says) {
   plan.rows.push_back({.tokens = kPrompt, .prompt_tokens = 9, .blocks = blocks});
   ASSERT_TRUE(engine->step(plan).ok());
   EXPECT_EQ(spent, Duration::us(2090));
+}
+
+// A sequence that verifies drafts: what comes out of each step goes back in.
+std::vector<TokenId> speculate(Driver& d, int32_t drafts, int32_t count, int32_t& steps) {
+  std::vector<TokenId> out, row = kPrompt, guesses;
+  int32_t position = 0;
+  for (steps = 0; static_cast<int32_t>(out.size()) < count; ++steps) {
+    row.insert(row.end(), guesses.begin(), guesses.end());
+    Plan plan;
+    plan.rows.push_back({.tokens = row,
+                         .position = position,
+                         .prompt_tokens = 9,
+                         .blocks = d.blocks,
+                         .sample = true,
+                         .state = {.sampling = &d.sampling},
+                         .drafts = static_cast<int32_t>(guesses.size()),
+                         .draft_next = drafts});
+    auto result = d.engine->step(plan).value().rows[0];
+    EXPECT_LE(result.tokens.size(), guesses.size() + 1);
+    EXPECT_LE(result.drafts.size(), static_cast<size_t>(drafts));
+    position = static_cast<int32_t>(kPrompt.size() + out.size() + result.tokens.size()) - 1;
+    out.insert(out.end(), result.tokens.begin(), result.tokens.end());
+    row = {out.back()};
+    guesses = std::move(result.drafts);
+  }
+  out.resize(static_cast<size_t>(count));
+  return out;
+}
+
+TEST(FakeEngine, guesses_change_the_steps_and_not_the_tokens) {
+  int32_t before = 1000;
+  for (const double acceptance : {0.0, 0.5, 1.0}) {
+    Driver d({7, 3, 11, 1, 20, 21, 30, 31, 32, 33, 34, 35, 36, 37});
+    d.config.drafts_max = 3;
+    d.config.draft_acceptance = acceptance;
+    d.engine = make_fake_engine(d.config);
+    int32_t steps = 0;
+    EXPECT_EQ(speculate(d, 3, 40, steps), expected(d, kPrompt, 40)) << acceptance;
+    EXPECT_LT(steps, before);
+    before = steps;
+  }
+  EXPECT_EQ(before, 11) << "four tokens a step after the first";
 }
 
 }  // namespace

@@ -45,7 +45,7 @@ TEST(Group, a_follower_ends_well_when_its_leader_leaves) {
   const Prompt p = prompt(30, 0);
   const Plan plan{{p.row()}};
   const auto want = make(config(2))->step(plan);
-  EXPECT_EQ((*two.leader)->step(plan)->rows[0].token, want->rows[0].token);
+  EXPECT_EQ((*two.leader)->step(plan)->rows[0].tokens.at(0), want->rows[0].tokens.at(0));
   two.leader = Error{};
   two.follower.join();
   EXPECT_TRUE(two.followed.ok()) << two.followed.error().text();

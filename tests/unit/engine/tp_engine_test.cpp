@@ -45,13 +45,13 @@ TEST(TpEngine, a_wrong_row_fails_alone) {
   negative.tokens[8] = -1;
   const Prompt too_long = prompt(21, 6);
   const Plan alone{{good.row()}};
-  const TokenId want = engine->step(alone)->rows[0].token;
+  const TokenId want = engine->step(alone)->rows[0].tokens.at(0);
   const Plan mixed{{foreign.row(), good.row(), negative.row(), too_long.row()}};
   const auto got = engine->step(mixed);
   ASSERT_TRUE(got.ok());
   EXPECT_EQ(got->rows[0].status.error().code, Code::invalid_argument);
   EXPECT_TRUE(got->rows[1].status.ok());
-  EXPECT_EQ(got->rows[1].token, want);
+  EXPECT_EQ(got->rows[1].tokens.at(0), want);
   EXPECT_EQ(got->rows[2].status.error().code, Code::invalid_argument);
   EXPECT_EQ(got->rows[3].status.error().code, Code::out_of_range);
 }
@@ -66,14 +66,14 @@ TEST(TpEngine, what_an_earlier_owner_left_in_a_block_is_never_seen) {
     const auto engine = make(config(2));
     const Prompt p = prompt(length, 3);
     const Plan plan{{p.row()}};
-    const TokenId want = engine->step(plan)->rows[0].token;
+    const TokenId want = engine->step(plan)->rows[0].tokens.at(0);
     const std::vector<std::byte> garbage(static_cast<size_t>(engine->info().kv.block_bytes),
                                          std::byte{0xff});  // NaN
     for (BlockIndex b = 0; b < engine->info().blocks; ++b)
       ASSERT_TRUE(engine->import_block(b, garbage).ok());
     const auto got = engine->step(plan);
     ASSERT_TRUE(got->rows[0].status.ok()) << got->rows[0].status.error().text();
-    EXPECT_EQ(got->rows[0].token, want);
+    EXPECT_EQ(got->rows[0].tokens.at(0), want);
   }
 }
 
@@ -89,7 +89,7 @@ TEST(TpEngine, logits_that_are_no_numbers_fail_their_row_only) {
   Plan plan;
   for (size_t i = 0; i < 2; ++i) {
     const auto position = static_cast<int32_t>(next[i].tokens.size());
-    next[i].tokens = {before->rows[i].token};
+    next[i].tokens = {before->rows[i].tokens.at(0)};
     next[i].blocks.push_back(10 + static_cast<BlockIndex>(i));
     StepRow row = next[i].row();
     row.position = position;
@@ -120,8 +120,8 @@ TEST(TpEngine, prompt_scores_come_one_per_target_and_agree_with_logprobs) {
     EXPECT_GE(score.top[0].logprob, score.top[1].logprob);
     EXPECT_GE(score.top[0].logprob, score.logprob);
   }
-  ASSERT_EQ(got.logprob.top.size(), 4u);
-  EXPECT_EQ(got.logprob.top[0].token, got.token);
+  ASSERT_EQ(got.logprobs.at(0).top.size(), 4u);
+  EXPECT_EQ(got.logprobs.at(0).top[0].token, got.tokens.at(0));
 }
 
 TEST(TpEngine, seeds_and_positions_decide_sampled_tokens_wherever_the_row_stands) {
@@ -136,8 +136,8 @@ TEST(TpEngine, seeds_and_positions_decide_sampled_tokens_wherever_the_row_stands
   const auto all = engine->step(together);
   for (size_t i = 0; i < 8; ++i) {
     const Plan alone{{prompts[i].row()}};
-    EXPECT_EQ(engine->step(alone)->rows[0].token, all->rows[i].token);
-    EXPECT_EQ(all->rows[i].token, all->rows[i % 4].token);
+    EXPECT_EQ(engine->step(alone)->rows[0].tokens.at(0), all->rows[i].tokens.at(0));
+    EXPECT_EQ(all->rows[i].tokens.at(0), all->rows[i % 4].tokens.at(0));
   }
 }
 

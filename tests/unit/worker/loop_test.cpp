@@ -245,7 +245,7 @@ TEST_F(LoopStory, one_sequence_more_than_it_holds_is_refused) {
 TEST_F(LoopStory, a_row_that_is_not_a_number_fails_alone) {
   node.engine.after_step = [](StepResult& result) {
     result.rows[0].status = Error{Code::internal, "a logit is not a number", "logits"};
-    result.rows[0].token = -1;
+    result.rows[0].tokens.clear();
   };
   node.say({prefill(kA, prompt_of(4), 3, longer(3))});
   node.loop.turn();
