@@ -39,6 +39,13 @@ Result<const Ops*> choose_kernels(const std::string& name) {
   return ops;
 }
 
+KvLayout layout_for(const ModelConfig& model, const TpEngineConfig& config) {
+  const DType dtype = config.compute == Compute::float32 ? DType::f32 : DType::bf16;
+  if (model.attention == AttentionKind::gqa)
+    return gqa_layout(dtype, model.layers, model.kv_heads, model.head_dim, config.block_tokens);
+  return mla_layout(dtype, model.layers, model.latent_width(), config.block_tokens);
+}
+
 // Adds up what the ranks of a process report, each from its own thread.
 class SharedProgress {
  public:
@@ -73,8 +80,7 @@ Result<std::unique_ptr<ModelRanks>> ModelRanks::load(const TpEngineConfig& confi
   out->checkpoint_ = std::make_unique<Checkpoint>(std::move(checkpoint));
   out->digest_ = model_digest(text, *out->checkpoint_);
   out->compute_ = config.compute;
-  out->layout_ = mla_layout(config.compute == Compute::float32 ? DType::f32 : DType::bf16,
-                            out->model_.layers, out->model_.latent_width(), config.block_tokens);
+  out->layout_ = layout_for(out->model_, config);
   FATHOM_CHECKED(out->read_weights(config, progress));
   return out;
 }
@@ -87,7 +93,7 @@ Status ModelRanks::read_weights(const TpEngineConfig& config, const LoadProgress
   uint64_t total = 0;
   for (int32_t i = 0; i < local; ++i) {
     Rank& rank = ranks_[static_cast<size_t>(i)];
-    const Shard shard{config.group.process * local + i, config.tensor_parallel};
+    const Shard shard{config.group.process * local + i, config.tensor_parallel, i, local};
     rank.reader = std::make_unique<WeightReader>(*checkpoint_, shard);
     FATHOM_TRY(rank.weights, read_model_weights(model_, shard, *rank.reader));
     rank.lanes = make_lanes(config.threads_per_rank);
@@ -119,8 +125,13 @@ Status ModelRanks::start(int32_t blocks) {
                     .comm = rank.comm.get(),
                     .barrier = ranks_.size() > 1 ? barrier_.get() : nullptr,
                     .writes_cache = i == 0};
-    for (int32_t layer = 0; layer < model_.layers; ++layer)
-      parts.caches.push_back(pool_->layer(layer, model_.kv_rank, model_.rope));
+    for (int32_t layer = 0; layer < model_.layers; ++layer) {
+      if (model_.attention == AttentionKind::gqa) {
+        parts.kv_caches.push_back(pool_->kv_layer(layer, model_.kv_heads, model_.head_dim));
+      } else {
+        parts.caches.push_back(pool_->layer(layer, model_.kv_rank, model_.rope));
+      }
+    }
     rank.forward = make_model_rank(std::move(parts), rank.weights);
   }
   return {};

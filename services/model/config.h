@@ -13,16 +13,22 @@
 namespace fathom {
 
 struct RopeScaling {
-  enum class Kind : uint8_t { none, linear, yarn };
+  enum class Kind : uint8_t { none, linear, yarn, llama3 };
   Kind kind = Kind::none;
   double factor = 1;
   double original_context = 0;
   double beta_fast = 32, beta_slow = 1;
   double mscale = 1, mscale_all_dim = 0;
+  double magnitude = 0;  // of cos and sin, where the file says it; 0: from the mscales
+  double low_factor = 1, high_factor = 4;  // of llama3
 };
 
-// DeepSeek V2, V3 and R1. Sizes as in math.md of the design: dn, dr, dv are nope, rope, value; r is
-// kv_rank.
+// mla: latents shared by all heads (DeepSeek V2, V3). gqa: keys and values shared by groups of
+// heads (Llama, Qwen2).
+enum class AttentionKind : uint8_t { mla, gqa };
+
+// What the forward of any served family depends on; what a family has no use for stays 0. Sizes as
+// in math.md of the design: dn, dr, dv are nope, rope, value; r is kv_rank.
 struct ModelConfig {
   std::string model_type;    // "deepseek_v3", ...
   std::string architecture;  // "DeepseekV3ForCausalLM", for people
@@ -31,6 +37,11 @@ struct ModelConfig {
   int32_t layers = 0;
   int32_t heads = 0;
   int32_t context_max = 0;
+  AttentionKind attention = AttentionKind::mla;
+  // Of gqa.
+  int32_t kv_heads = 0, head_dim = 0;
+  bool qkv_bias = false, output_bias = false;
+  // Of mla.
   int32_t q_rank = 0;  // 0: queries come from one matrix, q_proj
   int32_t kv_rank = 0;
   int32_t nope = 0, rope = 0, value = 0;
@@ -46,7 +57,7 @@ struct ModelConfig {
   GroupScore group_score = GroupScore::top2_sum;
   bool normalise_weights = true;
   float routed_factor = 1;
-  bool router_bias = true;  // e_score_correction_bias selects experts
+  bool router_bias = false;  // e_score_correction_bias selects experts
   float norm_eps = 1e-6f;
   double rope_theta = 10000;
   RopeScaling scaling;

@@ -1,6 +1,6 @@
 // What is one rank of a model to the engine? Something that runs a batch: every rank of a
 // tensor-parallel group is given the same batch and the same order of steps. One class per
-// architecture stands behind it (deepseek.h, ...), chosen by the weights it was given.
+// architecture stands behind it (deepseek.h, llama.h), chosen by the weights it was given.
 #pragma once
 
 #include <functional>
@@ -39,9 +39,10 @@ struct RankParts {
   const Ops* ops = nullptr;
   OpContext context;
   Comm* comm = nullptr;
-  std::vector<LatentCache> caches;  // one a layer
+  std::vector<LatentCache> caches;  // one a layer, of models with mla
+  std::vector<KvCache> kv_caches;   // one a layer, of models with gqa
   LocalBarrier* barrier = nullptr;  // null: this rank has the pool for itself
-  bool writes_cache = true;         // the first rank of its process
+  bool writes_cache = true;         // the first rank of its process; latents are written once
   LayerTap tap;                     // usually empty
 };
 

@@ -26,6 +26,10 @@ Result<DenseWeights> read_mlp(WeightReader& reader, const std::string& prefix, i
 }
 
 Result<ModelWeights> read_model_weights(const ModelConfig& c, Shard shard, WeightReader& reader) {
+  if (c.attention == AttentionKind::gqa) {
+    FATHOM_TRY(LlamaWeights weights, read_llama_weights(c, shard, reader));
+    return ModelWeights(std::move(weights));
+  }
   FATHOM_TRY(DeepseekWeights weights, read_deepseek_weights(c, shard, reader));
   return ModelWeights(std::move(weights));
 }

@@ -33,6 +33,16 @@ void RankOps::linear(std::span<const float> x, int64_t x_stride, const Weight& w
   parts_.context.scratch->reset();
 }
 
+void RankOps::add_bias(const Weight& bias, std::span<float> y) const {
+  if (bias.data == nullptr) return;
+  CHECK(bias.dtype == DType::f32);
+  const auto* b = static_cast<const float*>(bias.data);
+  for (int64_t t = 0; t < rows_; ++t) {
+    float* row = y.data() + t * bias.cols;
+    for (int32_t i = 0; i < bias.cols; ++i) row[i] += b[i];
+  }
+}
+
 void RankOps::rotate(const HeadsView& x, const RopeTable& rope, const Batch& batch) const {
   parts_.ops->rope(parts_.context, {.x = x.values.data(),
                                     .row_stride = x.row_stride,
@@ -42,7 +52,8 @@ void RankOps::rotate(const HeadsView& x, const RopeTable& rope, const Batch& bat
                                     .width = 2 * static_cast<int32_t>(rope.frequencies.size()),
                                     .positions = batch.positions().data(),
                                     .frequencies = rope.frequencies.data(),
-                                    .magnitude = rope.magnitude});
+                                    .magnitude = rope.magnitude,
+                                    .halves = rope.halves});
   parts_.context.scratch->reset();
 }
 

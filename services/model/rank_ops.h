@@ -46,6 +46,8 @@ class RankOps {
   // y = x W^T, rows of y dense. `exact`: float32 products whatever the compute type.
   void linear(std::span<const float> x, int64_t x_stride, const Weight& weight, std::span<float> y,
               bool exact = false) const;
+  // y += bias in each row; nothing without one.
+  void add_bias(const Weight& bias, std::span<float> y) const;
   void rotate(const HeadsView& x, const RopeTable& rope, const Batch& batch) const;
   // Sums `part` over the group, in rank order, and adds it to `residual`. Both [rows, hidden].
   Status add_sum(std::span<float> part, std::span<float> residual) const;

@@ -30,8 +30,28 @@ void apply_yarn(RopeTable& table, int32_t width, double theta, const RopeScaling
     table.frequencies[i] = stretched * (1.0f - keep) + f * keep;
   }
   const double all = yarn_magnitude(s.factor, s.mscale_all_dim);
-  table.magnitude = static_cast<float>(yarn_magnitude(s.factor, s.mscale) / all);
+  table.magnitude =
+      static_cast<float>(s.magnitude != 0 ? s.magnitude : yarn_magnitude(s.factor, s.mscale) / all);
   if (s.mscale_all_dim != 0) table.softmax_factor = static_cast<float>(all * all);
+}
+
+// Long waves are stretched, short ones kept, those between blended.
+void apply_llama3(RopeTable& table, const RopeScaling& s) {
+  const auto factor = static_cast<float>(s.factor);
+  const double longest = s.original_context / s.low_factor;
+  const double shortest = s.original_context / s.high_factor;
+  for (float& f : table.frequencies) {
+    const float wave = static_cast<float>(2 * std::numbers::pi) / f;
+    if (wave < shortest) continue;
+    if (wave > longest) {
+      f /= factor;
+      continue;
+    }
+    const float blend =
+        (static_cast<float>(s.original_context) / wave - static_cast<float>(s.low_factor)) /
+        static_cast<float>(s.high_factor - s.low_factor);
+    f = (1 - blend) * f / factor + blend * f;
+  }
 }
 
 }  // namespace
@@ -45,6 +65,7 @@ RopeTable make_rope_table(int32_t width, double theta, const RopeScaling& scalin
   }
   if (scaling.kind == RopeScaling::Kind::linear)
     for (float& f : table.frequencies) f /= static_cast<float>(scaling.factor);
+  if (scaling.kind == RopeScaling::Kind::llama3) apply_llama3(table, scaling);
   if (scaling.kind == RopeScaling::Kind::yarn) apply_yarn(table, width, theta, scaling);
   return table;
 }

@@ -18,6 +18,9 @@ enum class Split : uint8_t {
   rows,       // outputs are divided: heads, intermediate channels, vocabulary
   columns,    // inputs are divided; the ranks' results are summed
   experts,    // whole tensors, by expert number
+  // Outputs are divided over the ranks of a process; every process has all. Keys and values: the
+  // pool of each process is complete, whatever the size of the group.
+  process_rows,
 };
 
 struct ShardRule {
@@ -30,12 +33,19 @@ std::span<const ShardRule> shard_table();
 // The rule of a tensor; nullptr when the table has none.
 const ShardRule* find_shard_rule(std::string_view tensor);
 
-// A rank's place in its group.
+// A rank's place in its group, and among the ranks of its process.
 struct Shard {
   int32_t rank = 0;
   int32_t size = 1;
+  int32_t local_rank = 0;
+  int32_t local_size = 1;
   int32_t part(int32_t whole) const { return whole / size; }
   int32_t begin(int32_t whole) const { return part(whole) * rank; }
+  // Runs that need not be equal, and may be empty, of what a process divides.
+  int32_t local_begin(int32_t whole) const { return whole * local_rank / local_size; }
+  int32_t local_part(int32_t whole) const {
+    return whole * (local_rank + 1) / local_size - local_begin(whole);
+  }
 };
 
 // INVALID_ARGUMENT naming the config key and the numbers when the model can not be divided by

@@ -144,6 +144,13 @@ Result<Weight> WeightReader::matrix(const std::string& name, int32_t rows, int32
   return w;
 }
 
+Result<Weight> WeightReader::rows_of(const std::string& name, int32_t rows, int32_t cols,
+                                     int32_t begin, int32_t count) {
+  FATHOM_TRY(const Weight w, view(name, {rows, cols}));
+  parts_.push_back(w.slice_rows(begin, count));
+  return parts_.back();
+}
+
 Result<Weight> WeightReader::vector(const std::string& name, int32_t width) {
   CHECK(find_shard_rule(name) != nullptr, "no shard rule for " + name);
   FATHOM_TRY(Weight w, view(name, {width}));

@@ -42,6 +42,19 @@ struct DeepseekLayer {
   FeedForwardWeights feed_forward;
 };
 
+struct GqaWeights {
+  Weight q, o;
+  Weight k, v;                // of this rank's run of key-value heads; no rows when it has none
+  int32_t first_kv_head = 0;  // of that run
+  Weight q_bias, k_bias, v_bias, o_bias;  // float32; null data where a model has none
+};
+
+struct LlamaLayer {
+  Weight input_norm, post_norm;
+  GqaWeights attention;
+  FeedForwardWeights feed_forward;
+};
+
 // What stands before and after the layers of every family.
 struct EndWeights {
   Weight embed;  // [vocab, hidden]
@@ -54,8 +67,13 @@ struct DeepseekWeights {
   std::vector<DeepseekLayer> layers;
 };
 
+struct LlamaWeights {
+  EndWeights ends;
+  std::vector<LlamaLayer> layers;
+};
+
 // One alternative an architecture.
-using ModelWeights = std::variant<DeepseekWeights>;
+using ModelWeights = std::variant<DeepseekWeights, LlamaWeights>;
 
 // Bytes a rank reads while it loads; called now and then with done <= total.
 using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
@@ -70,6 +88,9 @@ class WeightReader {
 
   // This rank's part of a matrix that is [rows, cols] in the checkpoint, as the shard table says.
   Result<Weight> matrix(const std::string& name, int32_t rows, int32_t cols);
+  // Rows [begin, begin + count) of such a matrix, for what a process divides.
+  Result<Weight> rows_of(const std::string& name, int32_t rows, int32_t cols, int32_t begin,
+                         int32_t count);
   // A norm's or bias's values, as one row.
   Result<Weight> vector(const std::string& name, int32_t width);
   // The same widened to float32, exactly; a copy where it is stored otherwise.
@@ -101,6 +122,8 @@ Result<ModelWeights> read_model_weights(const ModelConfig& config, Shard shard,
 // The same for one architecture each.
 Result<DeepseekWeights> read_deepseek_weights(const ModelConfig& config, Shard shard,
                                               WeightReader& reader);
+Result<LlamaWeights> read_llama_weights(const ModelConfig& config, Shard shard,
+                                        WeightReader& reader);
 
 // Parts that families share.
 Result<EndWeights> read_ends(const ModelConfig& config, Shard shard, WeightReader& reader);

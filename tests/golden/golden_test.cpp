@@ -18,8 +18,10 @@ namespace {
 
 constexpr double kMaxAbs = 2e-3, kRelRms = 1e-4;  // 20 times the noise between the references
 
-const char* const kCases[] = {"v3-tiny-bf16",    "v3-tiny-fp8", "v3-tiny-fp8-k128", "v3-tiny-mtp",
-                              "v3-tiny-negbias", "v3-longctx",  "v2-like",          "v2-lite-like"};
+const char* const kCases[] = {"v3-tiny-bf16",    "v3-tiny-fp8",     "v3-tiny-fp8-k128",
+                              "v3-tiny-mtp",     "v3-tiny-negbias", "v3-longctx",
+                              "v2-like",         "v2-lite-like",    "llama-tiny",
+                              "llama-tiny-tied", "qwen2-tiny",      "deepseek-coder-like"};
 
 TpEngineConfig config_for(const GoldenCase& c, int32_t tensor_parallel = 1) {
   return {
@@ -152,7 +154,9 @@ TEST_P(Golden, every_division_over_threads_matches_the_reference) {
 class GoldenOverSockets : public Golden {};
 
 TEST_P(GoldenOverSockets, processes_give_the_bits_of_threads) {
+  const ModelConfig model = read_model_config(c.dir).value();
   for (const int32_t size : {2, 4}) {
+    if (!check_shardable(model, size).ok()) continue;
     EngineUnderTest threads(config_for(c, size));
     const auto want = generate(threads, requests, {.together = true});
     TpEngineConfig leader = config_for(c, size), follower = leader;
@@ -227,10 +231,11 @@ TEST_P(Golden, bfloat16_stays_close_in_distribution) {
     std::string name;
     double argmax;
   };
-  const std::vector<Measured> column = {{"v3-longctx", 0.938},       {"v3-tiny-bf16", 0.824},
-                                        {"v3-tiny-fp8-k128", 0.920}, {"v3-tiny-fp8", 0.929},
-                                        {"v3-tiny-mtp", 0.989},      {"v3-tiny-negbias", 0.926},
-                                        {"v2-like", 0.923},          {"v2-lite-like", 0.911}};
+  const std::vector<Measured> column = {
+      {"v3-longctx", 0.938},      {"v3-tiny-bf16", 0.824}, {"v3-tiny-fp8-k128", 0.920},
+      {"v3-tiny-fp8", 0.929},     {"v3-tiny-mtp", 0.989},  {"v3-tiny-negbias", 0.926},
+      {"v2-like", 0.923},         {"v2-lite-like", 0.911}, {"llama-tiny", 0.955},
+      {"llama-tiny-tied", 0.977}, {"qwen2-tiny", 0.962},   {"deepseek-coder-like", 0.954}};
   TpEngineConfig config = config_for(c);
   config.compute = Compute::bfloat16;
   EngineUnderTest engine(config);
@@ -280,7 +285,10 @@ const auto kTestName = [](const auto& instance) {
 };
 INSTANTIATE_TEST_SUITE_P(all, Golden, ::testing::ValuesIn(kCases), kTestName);
 INSTANTIATE_TEST_SUITE_P(all, GoldenOverSockets,
-                         ::testing::Values("v3-tiny-bf16", "v3-tiny-fp8-k128"), kTestName);
+                         ::testing::Values("v3-tiny-bf16", "v3-tiny-fp8-k128", "v2-like",
+                                           "v2-lite-like", "llama-tiny", "llama-tiny-tied",
+                                           "qwen2-tiny"),
+                         kTestName);
 
 }  // namespace
 }  // namespace fathom

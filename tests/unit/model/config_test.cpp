@@ -35,7 +35,8 @@ std::string scaling_becomes(const std::string& instead) {
 
 TEST(ModelConfig, golden_checkpoints_are_read) {
   for (const char* name : {"v3-tiny-bf16", "v3-tiny-fp8", "v3-tiny-fp8-k128", "v3-tiny-mtp",
-                           "v3-tiny-negbias", "v3-longctx", "v2-like", "v2-lite-like"}) {
+                           "v3-tiny-negbias", "v3-longctx", "v2-like", "v2-lite-like", "llama-tiny",
+                           "llama-tiny-tied", "qwen2-tiny", "deepseek-coder-like"}) {
     const auto c = read_model_config(std::string(FATHOM_SOURCE_DIR "/tests/golden/data/") + name);
     ASSERT_TRUE(c.ok()) << c.error().text();
   }
@@ -60,47 +61,6 @@ TEST(ModelConfig, newer_files_hold_rope_in_one_object) {
   ASSERT_TRUE(c.ok()) << c.error().text();
   EXPECT_EQ(c->rope_theta, 500);
   EXPECT_EQ(c->scaling.kind, RopeScaling::Kind::none);
-}
-
-std::string golden_v2(const std::string& from, const std::string& to) {
-  std::string text =
-      read_text_file(FATHOM_SOURCE_DIR "/tests/golden/data/v2-like/config.json").value();
-  const size_t at = text.find(from);
-  CHECK(at != std::string::npos, from);
-  return text.replace(at, from.size(), to);
-}
-
-TEST(ModelConfig, v2_routes_by_softmax_and_normalises_or_scales) {
-  const auto grouped = parse_model_config(golden_v2("false", "false"), "c").value();
-  EXPECT_EQ(grouped.scoring, Scoring::softmax);
-  EXPECT_EQ(grouped.group_score, GroupScore::max);
-  EXPECT_EQ(grouped.groups, 4);
-  EXPECT_FALSE(grouped.router_bias);
-  EXPECT_FALSE(grouped.normalise_weights);
-  EXPECT_EQ(grouped.routed_factor, 16);
-
-  // Groups play no part when the method is the plain one.
-  const auto plain =
-      parse_model_config(golden_v2("\"group_limited_greedy\"", "\"greedy\""), "c").value();
-  EXPECT_EQ(plain.group_score, GroupScore::none);
-  EXPECT_EQ(plain.groups_kept, 1);
-
-  // Weights divided by their sum are not scaled; a single one is never divided.
-  const std::string divide = "\"norm_topk_prob\": false";
-  const auto normalised =
-      parse_model_config(golden_v2(divide, "\"norm_topk_prob\": true"), "c").value();
-  EXPECT_TRUE(normalised.normalise_weights);
-  EXPECT_EQ(normalised.routed_factor, 1);
-  const auto single = parse_model_config(
-      golden_v2("\"num_experts_per_tok\": 4", "\"num_experts_per_tok\": 1"), "c");
-  EXPECT_FALSE(single->normalise_weights);
-
-  const auto refused = parse_model_config(golden_v2("\"softmax\"", "\"sigmoid\""), "c");
-  EXPECT_THAT(refused.error().message, HasSubstr("scoring_func is \"sigmoid\""));
-  const auto method =
-      parse_model_config(golden_v2("\"group_limited_greedy\"", "\"noaux_tc\""), "c");
-  EXPECT_EQ(method.error().code, Code::unimplemented);
-  EXPECT_THAT(method.error().message, HasSubstr("topk_method is \"noaux_tc\""));
 }
 
 struct Wrong {
@@ -139,7 +99,8 @@ TEST(ModelConfig, every_wrong_value_is_named) {
       {"scoring_func", "\"softmax\"", "scoring_func", Code::unimplemented},
       {"attention_bias", "true", "attention_bias", Code::unimplemented},
       {"attention_bias", "3", "attention_bias must be true or false"},
-      {"model_type", "\"mamba\"", "\"mamba\" is not served; served: deepseek_v2, deepseek_v3",
+      {"model_type", "\"mamba\"",
+       "\"mamba\" is not served; served: deepseek_v2, deepseek_v3, llama, qwen2",
        Code::unimplemented},
       {"model_type", "", "model_type is missing"},
   };

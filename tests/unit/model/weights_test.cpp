@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <numbers>
+
 #include <algorithm>
 #include <cmath>
 
@@ -41,6 +43,32 @@ TEST(ShardTable, a_size_that_does_not_divide_is_named_with_its_numbers) {
   c.experts = 9;
   EXPECT_THAT(check_shardable(c, 2).error().message, HasSubstr("n_routed_experts is 9"));
   EXPECT_FALSE(check_shardable(c, 0).ok());
+}
+
+// Query heads are cut over the group; key-value heads over the ranks of each process, however few
+// there are.
+TEST(Weights, every_process_holds_all_keys_and_values) {
+  const std::string dir = kData + "llama-tiny-tied";  // one key-value head
+  const ModelConfig c = read_model_config(dir).value();
+  const Checkpoint checkpoint = Checkpoint::open(dir).value();
+  for (const int32_t process : {0, 1}) {
+    int32_t kv_rows = 0;
+    for (const int32_t local : {0, 1}) {
+      const Shard shard{process * 2 + local, 4, local, 2};
+      WeightReader reader(checkpoint, shard);
+      const LlamaWeights part = read_llama_weights(c, shard, reader).value();
+      EXPECT_EQ(part.layers[0].attention.q.rows, c.head_dim);
+      EXPECT_EQ(part.layers[0].attention.k.rows, part.layers[0].attention.v.rows);
+      EXPECT_EQ(part.ends.lm_head.rows, c.vocab / 4);
+      kv_rows += part.layers[0].attention.k.rows;
+    }
+    EXPECT_EQ(kv_rows, c.head_dim);
+  }
+  Shard shard{0, 8, 0, 3};
+  for (const int32_t begin : {0, 2, 5}) {  // 8 heads over 3 ranks
+    EXPECT_EQ(shard.local_begin(8), begin);
+    ++shard.local_rank;
+  }
 }
 
 TEST(Weights, ranks_together_hold_every_divided_byte_once) {
@@ -204,6 +232,29 @@ TEST(Rope, published_numbers_are_reproduced) {
                        .mscale = 0.707,
                        .mscale_all_dim = 0.707};
   EXPECT_NEAR(std::sqrt(make_rope_table(64, 10000, v2).softmax_factor), 1.260804, 1e-6);
+}
+
+TEST(Rope, llama3_stretches_long_waves_and_keeps_short_ones) {
+  const RopeScaling s{.kind = RopeScaling::Kind::llama3,
+                      .factor = 8,
+                      .original_context = 8192,
+                      .low_factor = 1,
+                      .high_factor = 4};
+  const RopeTable t = make_rope_table(128, 500000, s), plain = make_rope_table(128, 500000, {});
+  for (size_t i = 0; i < 64; ++i) {
+    const double f = plain.frequencies[i], wave = 2 * std::numbers::pi / f;
+    const double blend = std::clamp((8192 / wave - 1) / 3, 0.0, 1.0);
+    EXPECT_NEAR(t.frequencies[i] / f, (1 - blend) / 8 + blend, 1e-5) << i;
+  }
+  EXPECT_EQ(t.magnitude, 1);
+  EXPECT_EQ(t.softmax_factor, 1);
+}
+
+TEST(Rope, yarn_without_mscales_turns_and_enlarges_as_qwen_does) {
+  RopeScaling s{.kind = RopeScaling::Kind::yarn, .factor = 4, .original_context = 32768};
+  EXPECT_NEAR(make_rope_table(128, 1e6, s).magnitude, 0.1 * std::log(4.0) + 1, 1e-6);
+  s.magnitude = 1.5;
+  EXPECT_EQ(make_rope_table(128, 1e6, s).magnitude, 1.5f);
 }
 
 }  // namespace

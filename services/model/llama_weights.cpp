@@ -1,0 +1,57 @@
+// Which tensors does a Llama or Qwen2 checkpoint hold, and of what shape? Names and sizes, layer by
+// layer. Query heads are divided over the group, key-value heads over the ranks of a process.
+#include "model/weights.h"
+
+namespace fathom {
+namespace {
+
+// One of k_proj and v_proj: the rows of this rank's run of key-value heads.
+Status read_kv(const ModelConfig& c, Shard shard, WeightReader& reader, const std::string& name,
+               Weight& weight, Weight& bias) {
+  const int32_t rows = c.kv_heads * c.head_dim;
+  const int32_t begin = shard.local_begin(c.kv_heads) * c.head_dim;
+  const int32_t count = shard.local_part(c.kv_heads) * c.head_dim;
+  FATHOM_TRY(weight, reader.rows_of(name + ".weight", rows, c.hidden, begin, count));
+  if (!c.qkv_bias) return {};
+  FATHOM_TRY(const Weight whole, reader.wide_vector(name + ".bias", rows));
+  bias = whole.slice_cols(begin, count);
+  return {};
+}
+
+Status read_attention(const ModelConfig& c, Shard shard, WeightReader& reader,
+                      const std::string& prefix, GqaWeights& out) {
+  const int32_t q_rows = c.heads * c.head_dim;
+  FATHOM_TRY(out.q, reader.matrix(prefix + "q_proj.weight", q_rows, c.hidden));
+  if (c.qkv_bias) {
+    FATHOM_TRY(const Weight whole, reader.wide_vector(prefix + "q_proj.bias", q_rows));
+    out.q_bias = whole.slice_cols(shard.begin(q_rows), shard.part(q_rows));
+  }
+  out.first_kv_head = shard.local_begin(c.kv_heads);
+  FATHOM_CHECKED(read_kv(c, shard, reader, prefix + "k_proj", out.k, out.k_bias));
+  FATHOM_CHECKED(read_kv(c, shard, reader, prefix + "v_proj", out.v, out.v_bias));
+  FATHOM_TRY(out.o, reader.matrix(prefix + "o_proj.weight", c.hidden, q_rows));
+  if (c.output_bias) {
+    FATHOM_TRY(out.o_bias, reader.wide_vector(prefix + "o_proj.bias", c.hidden));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<LlamaWeights> read_llama_weights(const ModelConfig& c, Shard shard, WeightReader& reader) {
+  LlamaWeights out;
+  FATHOM_TRY(out.ends, read_ends(c, shard, reader));
+  for (int32_t i = 0; i < c.layers; ++i) {
+    const std::string prefix = "model.layers." + std::to_string(i) + ".";
+    LlamaLayer& layer = out.layers.emplace_back();
+    FATHOM_TRY(layer.input_norm, reader.vector(prefix + "input_layernorm.weight", c.hidden));
+    FATHOM_TRY(layer.post_norm,
+               reader.vector(prefix + "post_attention_layernorm.weight", c.hidden));
+    FATHOM_CHECKED(read_attention(c, shard, reader, prefix + "self_attn.", layer.attention));
+    FATHOM_TRY(layer.feed_forward.dense,
+               read_mlp(reader, prefix + "mlp.", c.hidden, c.intermediate));
+  }
+  return out;
+}
+
+}  // namespace fathom
