@@ -230,7 +230,7 @@ struct AddParams {  // x += y
 };
 
 struct Ops {
-  const char* name;  // "avx512", "avx2", "portable"
+  const char* name;  // "amx", "avx512", "avx2", "portable"
   void (*embed)(const OpContext&, const EmbedParams&);
   void (*rms_norm)(const OpContext&, const RmsNormParams&);
   void (*linear)(const OpContext&, const LinearParams&);

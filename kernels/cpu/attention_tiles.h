@@ -32,13 +32,11 @@ inline Weight panel_weight(const float* data, int32_t rows, int32_t cols) {
   return {.data = data, .dtype = DType::f32, .rows = rows, .cols = cols, .row_stride = cols};
 }
 
-// Positions are attended in spans of kSpan that begin at multiples of it, and spans are merged in
-// ascending order: so one long context can be shared out to all lanes, and whether it was does not
-// show in the bits.
-inline constexpr int32_t kSpan = 256;
-
-// Adds a span to what the spans before it gave: `rows` rows of `width` sums, not yet divided by the
-// states' sums. A span in which a row saw nothing (largest -inf) changes no bit of it.
+// Positions are attended in spans of kSpan (256) that begin at multiples of it, and spans are
+// merged in ascending order: so one long context can be shared out to all lanes, and whether it was
+// does not show in the bits. Adds a span to what the spans before it gave: `rows` rows of `width`
+// sums, not yet divided by the states' sums. A span in which a row saw nothing (largest -inf)
+// changes no bit of it.
 inline void merge_span(const Inner& inner, int32_t rows, int32_t width, float* sums,
                        SoftmaxState* states, const float* more, const SoftmaxState* more_states) {
   for (int32_t i = 0; i < rows; ++i) {
@@ -73,5 +71,8 @@ inline int32_t runs_of(std::span<const AttentionSequence> sequences, Run* runs) 
   }
   return n;
 }
+
+// Prompts with matrix tiles, and no sequence of more than `rows` rows.
+void expanded_by_spans(const Inner&, const OpContext&, const MlaParams&, int32_t rows, int lanes);
 
 }  // namespace fathom::cpu

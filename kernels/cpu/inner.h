@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/span_kernel.h"
 #include "kernels/tensor.h"
 
 namespace fathom {
@@ -75,6 +76,8 @@ struct Inner {
   // Nothing but `steps` rounds of multiply-adds in registers; returns their number, to know the
   // peak by.
   int64_t (*burst)(int64_t steps, float* sink);
+  // Attention under bfloat16 by whole spans; null where there are no matrix tiles.
+  const SpanKernel* spans = nullptr;
 };
 
 inline constexpr int32_t kPanelRows = 32;
@@ -87,5 +90,6 @@ extern const Inner kInnerPortable;
 // Null when this build has no such file.
 const Inner* inner_avx2();
 const Inner* inner_avx512(bool has_bf16_dot);
+const Inner* inner_amx();
 
 }  // namespace fathom

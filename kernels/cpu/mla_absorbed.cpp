@@ -1,28 +1,11 @@
 // How does a decode row attend? In latent space: the query is taken through W_UK once, then every
 // head of a group reads the same latents. Three passes: queries into latent space (per head),
-// scores and sums (per row and head group, tile by tile in ascending order), and out through W_UV
-// (per head). Scores, softmax and sums of latents are float32 under either compute; the two
-// products with kv_b follow it.
-#include <limits>
-
-#include "kernels/cpu/attention_tiles.h"
+// scores and sums (mla_absorbed_tiles.cpp, or mla_absorbed_spans.cpp where there are matrix tiles),
+// and out through W_UV (per head). The two products with kv_b follow the context's compute.
+#include "kernels/cpu/absorbed.h"
 
 namespace fathom::cpu {
 namespace {
-
-constexpr int32_t kHeadGroup = 16;
-
-struct Absorbed {
-  const Inner& inner;
-  const OpContext& ctx;
-  const MlaParams& p;
-  std::span<const Run> runs;
-  int32_t rows;   // 1 + the last row of q in use
-  int32_t width;  // rank + rope
-  int lanes;
-  float* queries;  // [rows, heads, width]
-  float* sums;     // [rows, heads, rank]
-};
 
 void queries_of_head(const Absorbed& a, int32_t h, const float* q, int64_t q_stride, float* panel) {
   const MlaParams& p = a.p;
@@ -69,126 +52,6 @@ void into_latent_space(const Absorbed& a, Workspace& workspace) {
   float* panels = workspace.take<float>(panel * a.lanes);
   share(a.ctx, a.lanes, p.heads,
         [&](int lane, int h) { queries_of_head(a, h, q, q_stride, panels + lane * panel); });
-}
-
-struct Tile {      // workspace of one lane
-  float* latents;  // [kTile, width]
-  float* scores;   // [kHeadGroup, kTile]
-  float* panel;
-  float* sums;  // [kHeadGroup, rank]
-};
-
-// Some heads of one row, over one span or all of them.
-struct Job {
-  int32_t sequence, row, head, heads;
-  int32_t span;
-};
-
-int32_t limit_of(const Absorbed& a, const Job& job) {
-  return a.p.sequences[static_cast<size_t>(job.sequence)].position + job.row + 1;
-}
-int64_t place_of(const Absorbed& a, const Job& job) {
-  return int64_t{a.p.sequences[static_cast<size_t>(job.sequence)].first_row + job.row} * a.p.heads +
-         job.head;
-}
-
-// sums [heads, rank] and states of one span; the sums are not yet divided by the states' sums.
-void attend_span(const Absorbed& a, const Job& job, int32_t span, const Tile& tile, float* sums,
-                 SoftmaxState* states) {
-  const int32_t end = std::min(limit_of(a, job), (span + 1) * kSpan), rank = a.p.cache.rank;
-  const AttentionSequence& s = a.p.sequences[static_cast<size_t>(job.sequence)];
-  std::fill_n(sums, int64_t{job.heads} * rank, 0.0f);
-  std::fill_n(states, job.heads, SoftmaxState{-std::numeric_limits<float>::infinity(), 0.0f});
-  for (int32_t first = span * kSpan; first < end; first += kTile) {
-    const int32_t count = std::min(kTile, end - first);
-    gather_tile(a.inner, a.p.cache, s.blocks, first, count, tile.latents);
-    a.inner.dots({.x = {a.queries + place_of(a, job) * a.width, a.width, job.heads, false},
-                  .w = panel_weight(tile.latents, count, a.width),
-                  .outs = count,
-                  .y = tile.scores,
-                  .y_stride = kTile,
-                  .panel = tile.panel});
-    for (int32_t i = 0; i < job.heads; ++i) {
-      const float shrink =
-          a.inner.softmax_tile(tile.scores + i * kTile, count, a.p.scale, &states[i]);
-      if (shrink != 1.0f) a.inner.multiply(sums + int64_t{i} * rank, shrink, rank);
-    }
-    a.inner.combine({.p = tile.scores,
-                     .p_stride = kTile,
-                     .rows = job.heads,
-                     .c = tile.latents,
-                     .c_stride = a.width,
-                     .depth = count,
-                     .width = rank,
-                     .z = sums,
-                     .z_stride = rank});
-  }
-}
-
-void attend_all(const Absorbed& a, const Job& job, const Tile& tile) {
-  float* sums = a.sums + place_of(a, job) * a.p.cache.rank;
-  SoftmaxState states[kHeadGroup], more[kHeadGroup];
-  attend_span(a, job, 0, tile, sums, states);
-  for (int32_t span = 1; span * kSpan < limit_of(a, job); ++span) {
-    attend_span(a, job, span, tile, tile.sums, more);
-    merge_span(a.inner, job.heads, a.p.cache.rank, sums, states, tile.sums, more);
-  }
-  divide_sums(a.inner, job.heads, a.p.cache.rank, sums, states);
-}
-
-// Every (row, head group); when those are too few for the lanes, every span of them is a job of its
-// own.
-std::span<Job> jobs_of(const Absorbed& a, bool by_span, Workspace& workspace) {
-  int64_t most = 0;
-  for (const AttentionSequence& s : a.p.sequences)
-    most += int64_t{s.rows} * a.p.heads * (by_span ? (s.position + s.rows + kSpan - 1) / kSpan : 1);
-  auto* jobs = workspace.take<Job>(most);
-  size_t n = 0;
-  for (size_t i = 0; i < a.p.sequences.size(); ++i)
-    for (int32_t row = 0; row < a.p.sequences[i].rows; ++row)
-      for (int32_t head = 0; head < a.p.heads; head += kHeadGroup) {
-        Job job{static_cast<int32_t>(i), row, head, std::min(kHeadGroup, a.p.heads - head), 0};
-        const int32_t spans = by_span ? (limit_of(a, job) + kSpan - 1) / kSpan : 1;
-        for (; job.span < spans; ++job.span) jobs[n++] = job;
-      }
-  return {jobs, n};
-}
-
-void attend_by_span(const Absorbed& a, std::span<const Job> jobs, const Tile* tiles,
-                    Workspace& workspace) {
-  const int64_t size = int64_t{kHeadGroup} * a.p.cache.rank;
-  float* sums = workspace.take<float>(size * static_cast<int64_t>(jobs.size()));
-  auto* states = workspace.take<SoftmaxState>(kHeadGroup * static_cast<int64_t>(jobs.size()));
-  share(a.ctx, a.lanes, static_cast<int>(jobs.size()), [&](int lane, int i) {
-    const Job& job = jobs[static_cast<size_t>(i)];
-    attend_span(a, job, job.span, tiles[lane], sums + i * size, states + i * kHeadGroup);
-  });
-  for (size_t i = 0; i < jobs.size();) {
-    const size_t first = i;
-    const Job& job = jobs[first];
-    SoftmaxState* state = states + first * kHeadGroup;
-    float* sum = sums + static_cast<int64_t>(first) * size;
-    for (++i; i < jobs.size() && jobs[i].span > 0; ++i)
-      merge_span(a.inner, job.heads, a.p.cache.rank, sum, state,
-                 sums + static_cast<int64_t>(i) * size, states + i * kHeadGroup);
-    divide_sums(a.inner, job.heads, a.p.cache.rank, sum, state);
-    std::copy_n(sum, int64_t{job.heads} * a.p.cache.rank,
-                a.sums + place_of(a, job) * a.p.cache.rank);
-  }
-}
-
-void over_the_context(const Absorbed& a, Workspace& workspace) {
-  const std::span<const Job> rows = jobs_of(a, false, workspace);
-  auto* tiles = workspace.take<Tile>(a.lanes);
-  for (int lane = 0; lane < a.lanes; ++lane)
-    tiles[lane] = {.latents = workspace.take<float>(int64_t{kTile} * a.width),
-                   .scores = workspace.take<float>(kHeadGroup * kTile),
-                   .panel = workspace.take<float>(panel_floats(a.width)),
-                   .sums = workspace.take<float>(int64_t{kHeadGroup} * a.p.cache.rank)};
-  if (a.lanes > 1 && rows.size() < 4 * static_cast<size_t>(a.lanes))
-    return attend_by_span(a, jobs_of(a, true, workspace), tiles, workspace);
-  share(a.ctx, a.lanes, static_cast<int>(rows.size()),
-        [&](int lane, int i) { attend_all(a, rows[static_cast<size_t>(i)], tiles[lane]); });
 }
 
 void out_of_latent_space(const Absorbed& a, Workspace& workspace) {
@@ -243,7 +106,10 @@ void mla_absorbed(const Inner& inner, const OpContext& ctx, const MlaParams& p) 
   a.queries = workspace.take<float>(int64_t{a.rows} * p.heads * a.width);
   a.sums = workspace.take<float>(int64_t{a.rows} * p.heads * p.cache.rank);
   into_latent_space(a, workspace);
-  over_the_context(a, workspace);
+  if (ctx.compute == Compute::bfloat16 && inner.spans)
+    absorbed_by_spans(a, workspace);
+  else
+    absorbed_by_tiles(a, workspace);
   out_of_latent_space(a, workspace);
 }
 

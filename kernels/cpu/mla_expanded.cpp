@@ -113,6 +113,8 @@ void mla_expanded(const Inner& inner, const OpContext& ctx, const MlaParams& p) 
   if (rows == 0) return;
   const auto jobs = static_cast<int>(p.sequences.size()) * p.heads;
   const int lanes = lanes_for(ctx, jobs, work);
+  if (ctx.compute == Compute::bfloat16 && inner.spans)
+    return expanded_by_spans(inner, ctx, p, static_cast<int32_t>(rows), lanes);
   auto* tiles = workspace.take<Tile>(lanes);
   for (int i = 0; i < lanes; ++i)
     tiles[i] = {.latents = workspace.take<float>(int64_t{kTile} * width),

@@ -3,13 +3,14 @@
 // name.
 #include "kernels/cpu/table.h"
 
+#include "kernels/cpu/amx_tiles.h"
 #include "kernels/cpu/inner.h"
 #include "kernels/cpu/operations.h"
 
 namespace fathom {
 namespace {
 
-enum Set { portable, avx2, avx512, avx512_bf16 };
+enum Set { portable, avx2, avx512, avx512_bf16, amx };
 
 const Inner* inner_of(Set set) {
   switch (set) {
@@ -21,6 +22,8 @@ const Inner* inner_of(Set set) {
       return inner_avx512(false);
     case avx512_bf16:
       return inner_avx512(true);
+    case amx:
+      return inner_amx();
   }
   return nullptr;
 }
@@ -72,12 +75,13 @@ const Ops* cpu_ops_named(std::string_view name) {
   if (name == "avx2" && has_avx2()) return ops_of<avx2>();
   if (name == "avx512" && has_avx512_bf16()) return ops_of<avx512_bf16>();
   if (name == "avx512" && has_avx512()) return ops_of<avx512>();
+  if (name == "amx" && has_avx512_bf16() && amx_allowed()) return ops_of<amx>();
   return nullptr;
 }
 
 const Ops& cpu_ops() {
   static const Ops& chosen = []() -> const Ops& {
-    for (const char* name : {"avx512", "avx2"})
+    for (const char* name : {"amx", "avx512", "avx2"})
       if (const Ops* ops = cpu_ops_named(name)) return *ops;
     return *cpu_ops_named("portable");
   }();

@@ -9,7 +9,7 @@ namespace fathom {
 
 const Ops& cpu_ops();
 
-// "portable", "avx2" or "avx512"; null when the machine (or the build) lacks it.
+// "portable", "avx2", "avx512" or "amx"; null when the machine (or the build) lacks it.
 const Ops* cpu_ops_named(std::string_view name);
 
 }  // namespace fathom

@@ -149,7 +149,7 @@ struct Machine {
 
 inline std::vector<std::string> tables() {
   std::vector<std::string> names;
-  for (const char* name : {"portable", "avx2", "avx512"})
+  for (const char* name : {"portable", "avx2", "avx512", "amx"})
     if (cpu_ops_named(name)) names.emplace_back(name);
   return names;
 }
