@@ -11,7 +11,10 @@ namespace {
 
 class Maker {
  public:
-  Maker(uint64_t seed, RandomModel& out) : random_(seed), out_(out), s_(out.shape) {}
+  Maker(const std::string& family, uint64_t seed, RandomModel& out)
+      : random_(seed), out_(out), s_(out.shape) {
+    s_.family = family;
+  }
 
   void run() {
     choose_shape();
@@ -62,6 +65,25 @@ class Maker {
     s_.original = one_of({16.0, 4096.0});
     s_.mscale = one_of({1.0, 0.707});
     s_.mscale_all_dim = one_of({0.0, 1.0, 0.707});
+    if (s_.family == "deepseek_v2")
+      s_.method = one_of<std::string>({"greedy", "group_limited_greedy"});
+    if (grouped(s_)) choose_grouped();
+  }
+
+  void choose_grouped() {
+    s_.kv_heads = s_.heads;
+    for (const int n : {2, 3})
+      if (s_.kv_heads % n == 0 && one_in(2)) s_.kv_heads /= n;
+    s_.head_dim = 2 * between(1, 24);
+    if (one_in(4)) s_.hidden = s_.heads * s_.head_dim;  // the only shape without head_dim
+    s_.qkv_bias = s_.family == "qwen2" || one_in(3);
+    s_.output_bias = s_.family == "llama" && s_.qkv_bias;
+    s_.scaling = one_of<std::string>({"none", "yarn", "linear", "llama3", "llama3"});
+    s_.mscale = 1;  // these families do not look at them
+    s_.mscale_all_dim = 0;
+    s_.attention_factor = one_of({0.0, 1.3});
+    s_.low_factor = one_of({1.0, 2.0});
+    s_.high_factor = one_of({4.0, 5.5});
   }
 
   static std::string raw(const void* data, size_t n) { return {static_cast<const char*>(data), n}; }
@@ -162,81 +184,61 @@ class Maker {
     linear(prefix + "down_proj.weight", s_.hidden, width);
   }
 
+  void mla(const std::string& a) {
+    const int q_rows = s_.heads * (s_.nope + s_.rope);
+    if (s_.q_rank == 0) {
+      linear(a + "q_proj.weight", q_rows, s_.hidden, 2);
+    } else {
+      linear(a + "q_a_proj.weight", s_.q_rank, s_.hidden);
+      norm(a + "q_a_layernorm.weight", s_.q_rank);
+      linear(a + "q_b_proj.weight", q_rows, s_.q_rank, 2);
+    }
+    linear(a + "kv_a_proj_with_mqa.weight", s_.kv_rank + s_.rope, s_.hidden);
+    norm(a + "kv_a_layernorm.weight", s_.kv_rank);
+    linear(a + "kv_b_proj.weight", s_.heads * (s_.nope + s_.value), s_.kv_rank);
+    linear(a + "o_proj.weight", s_.hidden, s_.heads * s_.value);
+  }
+
+  void gqa(const std::string& a) {
+    const int q_rows = s_.heads * s_.head_dim, kv_rows = s_.kv_heads * s_.head_dim;
+    linear(a + "q_proj.weight", q_rows, s_.hidden, 2);
+    linear(a + "k_proj.weight", kv_rows, s_.hidden, 2);
+    linear(a + "v_proj.weight", kv_rows, s_.hidden);
+    linear(a + "o_proj.weight", s_.hidden, q_rows);
+    if (s_.qkv_bias) {
+      add(a + "q_proj.bias", 1, q_rows, 0.5, 0, other());
+      add(a + "k_proj.bias", 1, kv_rows, 0.5, 0, other());
+      add(a + "v_proj.bias", 1, kv_rows, 0.5, 0, other());
+    }
+    if (s_.output_bias) add(a + "o_proj.bias", 1, s_.hidden, 0.5, 0, other());
+  }
+
+  void moe(const std::string& m) {
+    add(m + "gate.weight", s_.experts, s_.hidden, 2 / std::sqrt(s_.hidden), 0, other());
+    if (s_.family == "deepseek_v3")
+      add(m + "gate.e_score_correction_bias", 1, s_.experts, 0.3, 0, "F32");
+    if (s_.shared > 0) mlp(m + "shared_experts.", s_.expert_intermediate * s_.shared);
+    for (int e = 0; e < s_.experts; ++e)
+      mlp(m + "experts." + std::to_string(e) + ".", s_.expert_intermediate);
+  }
+
   void add_all() {
     add("model.embed_tokens.weight", s_.vocab, s_.hidden, 1, 0, other());
     norm("model.norm.weight", s_.hidden);
     if (!s_.tied) add("lm_head.weight", s_.vocab, s_.hidden, 3 / std::sqrt(s_.hidden), 0, other());
     for (int i = 0; i < s_.layers; ++i) {
-      const std::string p = "model.layers." + std::to_string(i) + ".", a = p + "self_attn.",
-                        m = p + "mlp.";
+      const std::string p = "model.layers." + std::to_string(i) + ".", m = p + "mlp.";
       norm(p + "input_layernorm.weight", s_.hidden);
       norm(p + "post_attention_layernorm.weight", s_.hidden);
-      const int q_rows = s_.heads * (s_.nope + s_.rope);
-      if (s_.q_rank == 0) {
-        linear(a + "q_proj.weight", q_rows, s_.hidden, 2);
-      } else {
-        linear(a + "q_a_proj.weight", s_.q_rank, s_.hidden);
-        norm(a + "q_a_layernorm.weight", s_.q_rank);
-        linear(a + "q_b_proj.weight", q_rows, s_.q_rank, 2);
-      }
-      linear(a + "kv_a_proj_with_mqa.weight", s_.kv_rank + s_.rope, s_.hidden);
-      norm(a + "kv_a_layernorm.weight", s_.kv_rank);
-      linear(a + "kv_b_proj.weight", s_.heads * (s_.nope + s_.value), s_.kv_rank);
-      linear(a + "o_proj.weight", s_.hidden, s_.heads * s_.value);
-      if (i < s_.dense_layers || i % s_.freq != 0) {
-        mlp(m, s_.intermediate);
-        continue;
-      }
-      add(m + "gate.weight", s_.experts, s_.hidden, 2 / std::sqrt(s_.hidden), 0, other());
-      add(m + "gate.e_score_correction_bias", 1, s_.experts, 0.3, 0, "F32");
-      if (s_.shared > 0) mlp(m + "shared_experts.", s_.expert_intermediate * s_.shared);
-      for (int e = 0; e < s_.experts; ++e)
-        mlp(m + "experts." + std::to_string(e) + ".", s_.expert_intermediate);
+      grouped(s_) ? gqa(p + "self_attn.") : mla(p + "self_attn.");
+      const bool dense = grouped(s_) || i < s_.dense_layers || i % s_.freq != 0;
+      dense ? mlp(m, s_.intermediate) : moe(m);
     }
-  }
-
-  std::string scaling_json() const {
-    if (s_.scaling == "none") return "null";
-    std::string out = "{\"type\":\"" + s_.scaling + "\",\"factor\":" + std::to_string(s_.factor);
-    if (s_.scaling == "yarn")
-      out +=
-          ",\"original_max_position_embeddings\":" + std::to_string(static_cast<int>(s_.original)) +
-          ",\"beta_fast\":32,\"beta_slow\":1,\"mscale\":" + std::to_string(s_.mscale) +
-          ",\"mscale_all_dim\":" + std::to_string(s_.mscale_all_dim);
-    return out + "}";
   }
 
   void write() {
     const auto n = [](int v) { return std::to_string(v); };
-    const auto b = [](bool v) { return std::string(v ? "true" : "false"); };
-    std::string json =
-        "{\"model_type\":\"deepseek_v3\",\"architectures\":[\"DeepseekV3ForCausalLM\"]";
-    const auto key = [&](const std::string& name, const std::string& value) {
-      json += ",\"" + name + "\":" + value;
-    };
-    key("vocab_size", n(s_.vocab)), key("hidden_size", n(s_.hidden)),
-        key("num_hidden_layers", n(s_.layers));
-    key("num_attention_heads", n(s_.heads)), key("q_lora_rank", s_.q_rank ? n(s_.q_rank) : "null");
-    key("kv_lora_rank", n(s_.kv_rank)), key("qk_nope_head_dim", n(s_.nope)),
-        key("qk_rope_head_dim", n(s_.rope));
-    key("v_head_dim", n(s_.value)), key("intermediate_size", n(s_.intermediate));
-    key("moe_intermediate_size", n(s_.expert_intermediate)), key("n_routed_experts", n(s_.experts));
-    key("n_shared_experts", s_.shared ? n(s_.shared) : "null"),
-        key("num_experts_per_tok", n(s_.chosen));
-    key("n_group", s_.groups == 1 && s_.shared == 1 ? "null" : n(s_.groups));
-    key("topk_group", s_.groups == 1 && s_.shared == 1 ? "null" : n(s_.groups_kept));
-    key("first_k_dense_replace", n(s_.dense_layers)), key("moe_layer_freq", n(s_.freq));
-    key("norm_topk_prob", b(s_.normalise)), key("tie_word_embeddings", b(s_.tied));
-    key("routed_scaling_factor", std::to_string(s_.routed_factor)),
-        key("rms_norm_eps", s_.eps > 5e-6 ? "1e-05" : "1e-06");
-    key("rope_theta", n(static_cast<int>(s_.theta))), key("rope_scaling", scaling_json());
-    key("max_position_embeddings", "4096"), key("scoring_func", "\"sigmoid\""),
-        key("topk_method", "\"noaux_tc\"");
-    if (s_.weights == "F8_E4M3")
-      key("quantization_config",
-          "{\"quant_method\":\"fp8\",\"fmt\":\"e4m3\",\"activation_scheme\":\"dynamic\",\"weight_"
-          "block_size\":[128,128]}");
-    out_.folder.write("config.json", json + "}");
+    out_.folder.write("config.json", random_config_json(s_));
     std::shuffle(tensors_.begin(), tensors_.end(), random_);
     const bool aligned = one_in(2);
     if (one_in(2))
@@ -262,12 +264,15 @@ class Maker {
 
 }  // namespace
 
-void make_random_model(uint64_t seed, RandomModel& out) { Maker(seed, out).run(); }
+void make_random_model(const std::string& family, uint64_t seed, RandomModel& out) {
+  Maker(family, seed, out).run();
+}
 
 std::string RandomModel::about() const {
   const RandomShape& s = shape;
-  return s.weights + (s.weights == "F8_E4M3" ? "/" + s.scales : "") + ", hidden " +
-         std::to_string(s.hidden) + ", heads " + std::to_string(s.heads) + ", q_rank " +
+  return s.family + " " + s.method + " " + s.weights +
+         (s.weights == "F8_E4M3" ? "/" + s.scales : "") + ", hidden " + std::to_string(s.hidden) +
+         ", heads " + std::to_string(s.heads) + " / " + std::to_string(s.kv_heads) + ", q_rank " +
          std::to_string(s.q_rank) + ", layers " + std::to_string(s.layers) + ", experts " +
          std::to_string(s.experts) + " in " + std::to_string(s.groups) + " groups, rope " +
          s.scaling;

@@ -1,6 +1,6 @@
-// Which models can a config describe besides the golden ones? Small random DeepSeek V3 checkpoints
-// of odd sizes and every storage type, made from a seed, with the value of each stored number known
-// exactly.
+// Which models can a config describe besides the golden ones? Small random checkpoints of every
+// family, of odd sizes and every storage type, made from a seed, with the value of each stored
+// number known exactly.
 #pragma once
 
 #include <cstdint>
@@ -21,26 +21,38 @@ struct NumberTable {
 };
 
 struct RandomShape {
+  std::string family;  // the model_type
+  // Of Llama and Qwen2.
+  int kv_heads, head_dim;
+  bool qkv_bias, output_bias;
+  // Of DeepSeek V2.
+  std::string method;  // topk_method
   int vocab, hidden, layers, heads, q_rank /* 0: none */, kv_rank, nope, rope, value;
   int intermediate, expert_intermediate, experts, shared, chosen, groups, groups_kept, dense_layers,
       freq;
   bool normalise, tied;
   double routed_factor, eps, theta;
-  std::string scaling;  // "none", "linear", "yarn"
-  double factor, original, mscale, mscale_all_dim;
-  std::string weights;  // "F32", "BF16", "F16", "F8_E4M3"
-  std::string scales;   // "F32", "F8_E8M0", "BF16"; of F8_E4M3
+  std::string scaling;  // "none", "linear", "yarn", "llama3"
+  double factor, original, mscale, mscale_all_dim, attention_factor /* 0: absent */;
+  double low_factor, high_factor;  // of llama3
+  std::string weights;             // "F32", "BF16", "F16", "F8_E4M3"
+  std::string scales;              // "F32", "F8_E8M0", "BF16"; of F8_E4M3
 };
 
+inline bool grouped(const RandomShape& s) { return s.family == "llama" || s.family == "qwen2"; }
+
 struct RandomModel {
-  RandomShape shape;
+  RandomShape shape{};
   std::map<std::string, NumberTable> tensors;  // as stored, scales applied
   TestFolder folder;
   std::string about() const;
 };
 
 // Writes the checkpoint into its folder: one file or two, aligned or not.
-void make_random_model(uint64_t seed, RandomModel& out);
+void make_random_model(const std::string& family, uint64_t seed, RandomModel& out);
+
+// Its config.json.
+std::string random_config_json(const RandomShape& shape);
 
 // Logits of every position, in double precision, straight from the formulas.
 std::vector<std::vector<double>> reference_logits(const RandomModel& model,

@@ -15,7 +15,8 @@
 namespace fathom {
 namespace {
 
-constexpr uint64_t kModels = 24;
+// Of each family.
+constexpr uint64_t kModels = 16;
 
 std::vector<Request> random_requests(const RandomModel& model, std::mt19937_64& random) {
   std::vector<Request> out;
@@ -53,13 +54,14 @@ void expect_reference(const RandomModel& model, const Request& request, const Ge
   }
 }
 
-class RandomModels : public ::testing::TestWithParam<uint64_t> {};
+class RandomModels : public ::testing::TestWithParam<std::tuple<const char*, uint64_t>> {};
 
 TEST_P(RandomModels, match_a_double_precision_computation) {
   RandomModel model;
-  make_random_model(GetParam(), model);
+  const auto [family, seed] = GetParam();
+  make_random_model(family, seed, model);
   SCOPED_TRACE(model.about());
-  std::mt19937_64 random(GetParam() + 1000);
+  std::mt19937_64 random(seed + 1000);
   const auto requests = random_requests(model, random);
   const ModelConfig config = read_model_config(model.folder.path()).value();
   for (const int32_t size : {1, 2, 3}) {
@@ -77,7 +79,10 @@ TEST_P(RandomModels, match_a_double_precision_computation) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(seeds, RandomModels, ::testing::Range(uint64_t{0}, kModels));
+INSTANTIATE_TEST_SUITE_P(seeds, RandomModels,
+                         ::testing::Combine(::testing::Values("deepseek_v3", "deepseek_v2", "llama",
+                                                              "qwen2"),
+                                            ::testing::Range(uint64_t{0}, kModels)));
 
 }  // namespace
 }  // namespace fathom

@@ -39,12 +39,15 @@ double magnitude(double s, double a) { return s <= 1 ? 1 : 0.1 * a * std::log(s)
 class Reference {
  public:
   explicit Reference(const RandomModel& model) : m_(model), s_(model.shape) {
-    for (int i = 0; i < s_.rope / 2; ++i) frequencies_.push_back(frequency(i));
-    scale_ = 1 / std::sqrt(static_cast<double>(s_.nope + s_.rope));
+    turned_ = grouped(s_) ? s_.head_dim : s_.rope;
+    for (int i = 0; i < turned_ / 2; ++i) frequencies_.push_back(frequency(i));
+    scale_ = 1 / std::sqrt(static_cast<double>(grouped(s_) ? s_.head_dim : s_.nope + s_.rope));
     if (s_.scaling == "yarn" && s_.mscale_all_dim != 0)
       scale_ *= std::pow(magnitude(s_.factor, s_.mscale_all_dim), 2);
     if (s_.scaling == "yarn")
-      stretch_ = magnitude(s_.factor, s_.mscale) / magnitude(s_.factor, s_.mscale_all_dim);
+      stretch_ = s_.attention_factor > 0
+                     ? s_.attention_factor
+                     : magnitude(s_.factor, s_.mscale) / magnitude(s_.factor, s_.mscale_all_dim);
     cache_.resize(static_cast<size_t>(s_.layers));
   }
 
@@ -52,10 +55,11 @@ class Reference {
     Vector x = row("model.embed_tokens.weight", token);
     for (int i = 0; i < s_.layers; ++i) {
       prefix_ = "model.layers." + std::to_string(i) + ".";
-      add(x,
-          attention(rms(x, w("input_layernorm.weight"), s_.eps), cache_[static_cast<size_t>(i)]));
+      const Vector normed = rms(x, w("input_layernorm.weight"), s_.eps);
+      auto& cache = cache_[static_cast<size_t>(i)];
+      add(x, grouped(s_) ? grouped_attention(normed, cache) : attention(normed, cache));
       const Vector u = rms(x, w("post_attention_layernorm.weight"), s_.eps);
-      const bool moe = i >= s_.dense_layers && i % s_.freq == 0;
+      const bool moe = !grouped(s_) && i >= s_.dense_layers && i % s_.freq == 0;
       add(x, moe ? experts(u) : mlp("mlp.", u));
     }
     ++position_;
@@ -66,7 +70,7 @@ class Reference {
 
  private:
   struct Cached {
-    Vector latent, key;
+    Vector latent, key;  // or values and keys of all key-value heads
   };
 
   const NumberTable& w(const std::string& name) const { return m_.tensors.at(prefix_ + name); }
@@ -79,8 +83,15 @@ class Reference {
   }
 
   double frequency(int i) const {
-    const double d = s_.rope, f = std::pow(s_.theta, -2.0 * i / d);
+    const double d = turned_, f = std::pow(s_.theta, -2.0 * i / d);
     if (s_.scaling == "linear") return f / s_.factor;
+    if (s_.scaling == "llama3") {
+      const double turns = s_.original * f / (2 * std::numbers::pi);
+      if (turns < s_.low_factor) return f / s_.factor;
+      if (turns > s_.high_factor) return f;
+      const double s = (turns - s_.low_factor) / (s_.high_factor - s_.low_factor);
+      return (1 - s) * f / s_.factor + s * f;
+    }
     if (s_.scaling != "yarn") return f;
     const auto dim = [&](double n) {
       return d * std::log(s_.original / (2 * std::numbers::pi * n)) / (2 * std::log(s_.theta));
@@ -96,9 +107,11 @@ class Reference {
     for (size_t i = 0; i < frequencies_.size(); ++i) {
       const double angle = position_ * frequencies_[i], c = std::cos(angle) * stretch_,
                    s = std::sin(angle) * stretch_;
-      const double a = x[2 * i], b = x[2 * i + 1];
-      x[2 * i] = a * c - b * s;
-      x[2 * i + 1] = a * s + b * c;
+      const size_t first = grouped(s_) ? i : 2 * i;
+      const size_t second = grouped(s_) ? i + frequencies_.size() : 2 * i + 1;
+      const double a = x[first], b = x[second];
+      x[first] = a * c - b * s;
+      x[second] = a * s + b * c;
     }
     return x;
   }
@@ -138,6 +151,48 @@ class Reference {
     return product(w(a + "o_proj.weight"), out);
   }
 
+  // y = W u (+ b)
+  Vector biased(const std::string& name, const Vector& u, bool bias) const {
+    Vector y = product(w(name + ".weight"), u);
+    if (bias) add(y, w(name + ".bias").v);
+    return y;
+  }
+
+  Vector turned_heads(const Vector& x, int heads) const {
+    Vector out;
+    for (int h = 0; h < heads; ++h) {
+      const Vector head = rope(part(x, h * s_.head_dim, s_.head_dim));
+      out.insert(out.end(), head.begin(), head.end());
+    }
+    return out;
+  }
+
+  Vector grouped_attention(const Vector& u, std::vector<Cached>& cache) const {
+    const std::string a = "self_attn.";
+    const Vector q = turned_heads(biased(a + "q_proj", u, s_.qkv_bias), s_.heads);
+    cache.push_back({biased(a + "v_proj", u, s_.qkv_bias),
+                     turned_heads(biased(a + "k_proj", u, s_.qkv_bias), s_.kv_heads)});
+    Vector out;
+    for (int h = 0; h < s_.heads; ++h) {
+      const int base = h / (s_.heads / s_.kv_heads) * s_.head_dim;
+      const Vector query = part(q, h * s_.head_dim, s_.head_dim);
+      Vector scores;
+      for (const Cached& c : cache)
+        scores.push_back(scale_ *
+                         std::inner_product(query.begin(), query.end(), c.key.begin() + base, 0.0));
+      const double top = *std::max_element(scores.begin(), scores.end());
+      double sum = 0;
+      for (double& s : scores) sum += s = std::exp(s - top);
+      for (int i = 0; i < s_.head_dim; ++i) {
+        double o = 0;
+        for (size_t t = 0; t < cache.size(); ++t)
+          o += scores[t] / sum * cache[t].latent[static_cast<size_t>(base + i)];
+        out.push_back(o);
+      }
+    }
+    return biased(a + "o_proj", out, s_.output_bias);
+  }
+
   Vector mlp(const std::string& name, const Vector& u) const {
     Vector gate = product(w(name + "gate_proj.weight"), u);
     const Vector up = product(w(name + "up_proj.weight"), u);
@@ -145,42 +200,63 @@ class Reference {
     return product(w(name + "down_proj.weight"), gate);
   }
 
-  Vector experts(const Vector& u) const {
-    Vector scores = product(w("mlp.gate.weight"), u);
-    for (double& s : scores) s = 1 / (1 + std::exp(-s));
-    Vector biased = scores;
-    add(biased, w("mlp.gate.e_score_correction_bias").v);
+  bool v3() const { return s_.family == "deepseek_v3"; }
+
+  // What weighs an expert, and what chooses it.
+  void score(const Vector& u, Vector& scores, Vector& chooses) const {
+    scores = product(w("mlp.gate.weight"), u);
+    double sum = 0;
+    for (double& s : scores) sum += s = v3() ? 1 / (1 + std::exp(-s)) : std::exp(s);
+    if (!v3())
+      for (double& s : scores) s /= sum;
+    chooses = scores;
+    if (v3()) add(chooses, w("mlp.gate.e_score_correction_bias").v);
+  }
+
+  // Ids of the chosen experts.
+  std::vector<int> choose(const Vector& chooses) const {
+    const bool limited = v3() || s_.method == "group_limited_greedy";
     const int size = s_.experts / s_.groups;
     std::vector<std::pair<double, int>> groups;
     for (int g = 0; g < s_.groups; ++g) {
-      Vector b = part(biased, g * size, size);
+      Vector b = part(chooses, g * size, size);
       std::sort(b.rbegin(), b.rend());
-      groups.push_back({-(b[0] + b[1]), g});
+      groups.push_back({-(v3() ? b[0] + b[1] : b[0]), g});
     }
     std::sort(groups.begin(), groups.end());
     std::vector<std::pair<double, int>> kept;
-    for (int k = 0; k < s_.groups_kept; ++k)
+    for (int k = 0; k < (limited ? s_.groups_kept : s_.groups); ++k)
       for (int e = 0; e < size; ++e) {
         const int id = groups[static_cast<size_t>(k)].second * size + e;
-        kept.push_back({-biased[static_cast<size_t>(id)], id});
+        kept.push_back({-chooses[static_cast<size_t>(id)], id});
       }
     std::sort(kept.begin(), kept.end());
+    std::vector<int> out;
+    for (int k = 0; k < s_.chosen; ++k) out.push_back(kept[static_cast<size_t>(k)].second);
+    return out;
+  }
+
+  Vector experts(const Vector& u) const {
+    Vector scores, chooses;
+    score(u, scores, chooses);
+    const std::vector<int> chosen = choose(chooses);
     double sum = 1e-20;
-    for (int k = 0; k < s_.chosen; ++k)
-      sum += scores[static_cast<size_t>(kept[static_cast<size_t>(k)].second)];
+    for (const int id : chosen) sum += scores[static_cast<size_t>(id)];
+    // V3 divides and scales; V2 divides or scales, and never divides a single one.
+    const bool divides = s_.normalise && (v3() || s_.chosen > 1);
+    const double factor = (divides ? 1 / sum : 1) * (divides && !v3() ? 1 : s_.routed_factor);
     Vector y = s_.shared > 0 ? mlp("mlp.shared_experts.", u) : Vector(u.size());
-    for (int k = 0; k < s_.chosen; ++k) {
-      const int id = kept[static_cast<size_t>(k)].second;
-      const double weight =
-          scores[static_cast<size_t>(id)] / (s_.normalise ? sum : 1) * s_.routed_factor;
+    for (const int id : chosen) {
       const Vector out = mlp("mlp.experts." + std::to_string(id) + ".", u);
-      for (size_t i = 0; i < y.size(); ++i) y[i] += weight * out[i];
+      for (size_t i = 0; i < y.size(); ++i)
+        y[i] += scores[static_cast<size_t>(id)] * factor * out[i];
     }
     return y;
   }
 
   const RandomModel& m_;
   const RandomShape& s_;
+  int turned_ = 0;  // width that rope turns
   std::vector<double> frequencies_;
   double scale_ = 1, stretch_ = 1;
   std::string prefix_;
