@@ -80,6 +80,7 @@ Result<std::unique_ptr<ModelRanks>> ModelRanks::load(const TpEngineConfig& confi
   out->checkpoint_ = std::make_unique<Checkpoint>(std::move(checkpoint));
   out->digest_ = model_digest(text, *out->checkpoint_);
   out->compute_ = config.compute;
+  out->layer_tap_ = config.layer_tap;
   out->layout_ = layout_for(out->model_, config);
   FATHOM_CHECKED(out->read_weights(config, progress));
   return out;
@@ -124,7 +125,8 @@ Status ModelRanks::start(int32_t blocks) {
                     .context = {rank.lanes.get(), rank.scratch.get(), compute_},
                     .comm = rank.comm.get(),
                     .barrier = ranks_.size() > 1 ? barrier_.get() : nullptr,
-                    .writes_cache = i == 0};
+                    .writes_cache = i == 0,
+                    .tap = layer_tap_};
     for (int32_t layer = 0; layer < model_.layers; ++layer) {
       if (model_.attention == AttentionKind::gqa) {
         parts.kv_caches.push_back(pool_->kv_layer(layer, model_.kv_heads, model_.head_dim));

@@ -56,6 +56,7 @@ class ModelRanks {
   std::string digest_;
   Compute compute_ = Compute::float32;
   KvLayout layout_;
+  LayerTap layer_tap_;
   const Ops* ops_ = nullptr;
   std::unique_ptr<Checkpoint> checkpoint_;
   std::vector<Rank> ranks_;

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "kernels/ops.h"
+#include "model/forward.h"
 #include "model/weights.h"
 
 namespace fathom {
@@ -41,6 +42,7 @@ struct TpEngineConfig {
   // Sees every row of logits before it is sampled: row of the plan, position, logits. For tests;
   // called on the thread that steps.
   std::function<void(int32_t row, int32_t position, std::span<const float> logits)> logits_tap;
+  LayerTap layer_tap;  // on rank 0's thread; see model/forward.h
 };
 
 // The engine of a process that leads its group (or is alone in it).

@@ -6,51 +6,20 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "golden_tensors.h"
 #include "model/config.h"
-#include "model/safetensors.h"
 
 namespace fathom {
 namespace {
 
 namespace json = boost::json;
 
-class Expected {
- public:
-  explicit Expected(const std::string& path) : file_(MappedFile::open(path).value()) {
-    entries_ = parse_safetensors(file_.bytes(), file_.bytes().size(), path).value();
-  }
-  template <class T>
-  std::vector<T> flat(const std::string& name) const {
-    const TensorEntry& e = entry(name);
-    std::vector<T> out((e.end - e.begin) / sizeof(T));
-    std::memcpy(out.data(), file_.bytes().data() + e.begin, e.end - e.begin);
-    return out;
-  }
-  std::vector<std::vector<float>> rows(const std::string& name) const {
-    const auto all = flat<float>(name);
-    const auto width = entry(name).shape.back();
-    std::vector<std::vector<float>> out;
-    for (auto at = all.begin(); at != all.end(); at += width) out.emplace_back(at, at + width);
-    return out;
-  }
-
- private:
-  const TensorEntry& entry(const std::string& name) const {
-    for (const auto& e : entries_)
-      if (e.name == name) return e;
-    CHECK(false, "no " + name);
-    return entries_.front();
-  }
-  MappedFile file_;
-  std::vector<TensorEntry> entries_;
-};
-
 }  // namespace
 
 GoldenCase load_golden_case(const std::string& name) {
   GoldenCase out{
       .name = name, .dir = FATHOM_SOURCE_DIR "/tests/golden/data/" + name, .prompts = {}};
-  const Expected expected(out.dir + "/expected.safetensors");
+  const GoldenTensors expected(out.dir + "/expected.safetensors");
   const json::value root = json::parse(read_text_file(out.dir + "/cases.json").value());
   for (const auto& p : root.at("prompts").as_array()) {
     GoldenPrompt prompt;

@@ -82,7 +82,11 @@ TEST_P(RandomModels, match_a_double_precision_computation) {
 INSTANTIATE_TEST_SUITE_P(seeds, RandomModels,
                          ::testing::Combine(::testing::Values("deepseek_v3", "deepseek_v2", "llama",
                                                               "qwen2"),
-                                            ::testing::Range(uint64_t{0}, kModels)));
+                                            ::testing::Range(uint64_t{0}, kModels)),
+                         [](const auto& instance) {
+                           return std::string(std::get<0>(instance.param)) + "_" +
+                                  std::to_string(std::get<1>(instance.param));
+                         });
 
 }  // namespace
 }  // namespace fathom
