@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <filesystem>
 #include <optional>
 
 #include "cli/probe.h"
@@ -35,6 +36,11 @@ std::vector<ProgramStart> programs_of(const UpPlan& plan, const RunDir& dir) {
                        "--parent", std::to_string(::getpid())},
          .log_path = dir.file(service.name + ".log")});
   return programs;
+}
+
+bool speaks(const std::string& model) {
+  std::error_code ignored;
+  return std::filesystem::exists(std::filesystem::path(model) / "tokenizer.json", ignored);
 }
 
 class Cluster {
@@ -130,6 +136,11 @@ class Cluster {
   }
 
   void ask() {
+    if (options_.engine == "model" && !speaks(options_.model)) {
+      screen_.line("no question: " + options_.model +
+                   " has no tokenizer.json; send token ids to /v1/completions");
+      return;
+    }
     const auto model = served_model(gateway_);
     if (!model.ok()) {
       screen_.line("the gateway names no model: " + model.error().text());

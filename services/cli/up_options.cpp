@@ -6,6 +6,8 @@
 
 #include "cli/config_text.h"
 #include "cli/process.h"
+#include "model/config.h"
+#include "model/shard.h"
 #include "net/ports.h"
 
 namespace fathom {
@@ -37,6 +39,21 @@ Status check_model(const std::string& model) {
   return {};
 }
 
+// A model that can not be served is refused here, before processes are started for it.
+Status settle_parallel(UpOptions& o) {
+  constexpr int32_t kUsual = 2;
+  const bool chosen = o.tensor_parallel != -1;
+  if (!chosen) o.tensor_parallel = kUsual;
+  if (o.engine != "model") return {};
+  const auto config = read_model_config(o.model);
+  if (!config.ok()) return Error{config.error().code, config.error().text(), "--model"};
+  const Status divides = check_shardable(*config, o.tensor_parallel);
+  if (divides.ok()) return {};
+  if (chosen) return Error{divides.error().code, divides.error().message, "--tensor-parallel"};
+  o.tensor_parallel = 1;
+  return {};
+}
+
 Status check_counts(const UpOptions& o) {
   constexpr int32_t kWorkersMax = 64;
   for (const auto& [name, count] :
@@ -45,7 +62,7 @@ Status check_counts(const UpOptions& o) {
   if (o.both == 0 && o.prefill == 0)
     return invalid("at least one worker must prefill", "--prefill");
   if (o.both == 0 && o.decode == 0) return invalid("at least one worker must decode", "--decode");
-  if (o.tensor_parallel < 1 || o.tensor_parallel > 64)
+  if (o.tensor_parallel != -1 && (o.tensor_parallel < 1 || o.tensor_parallel > 64))
     return invalid("must be 1 to 64", "--tensor-parallel");
   return {};
 }
@@ -70,6 +87,7 @@ Result<UpOptions> settle_up_options(UpOptions o) {
                    "--model"};
   }
   if (o.engine == "model") FATHOM_CHECKED(check_model(o.model));
+  FATHOM_CHECKED(settle_parallel(o));
   if (!o.model.empty()) o.model = fs::absolute(o.model).lexically_normal().string();
   if (o.run_dir.empty()) o.run_dir = default_run_dir(o.port);
   o.run_dir = fs::absolute(o.run_dir).lexically_normal().string();

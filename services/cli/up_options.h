@@ -15,7 +15,7 @@ struct UpOptions {
   int32_t prefill = -1;  // workers by role; -1: one each, or none when `both` is given
   int32_t decode = -1;
   int32_t both = 0;
-  int32_t tensor_parallel = 2;
+  int32_t tensor_parallel = -1;  // -1: two, or one where the model can not be divided
   std::string compute = "float32";
   std::string device = "auto";
   int32_t port = 8000;

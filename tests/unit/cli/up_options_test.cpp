@@ -50,6 +50,20 @@ TEST(UpOptions, every_refusal_names_its_option) {
   EXPECT_EQ(with([](UpOptions& o) { o.model = "/tmp"; }), "--model");
 }
 
+TEST(UpOptions, a_model_is_divided_by_two_if_it_can_be) {
+  const std::string golden = FATHOM_SOURCE_DIR "/tests/golden/data/";
+  UpOptions options = tiny();
+  EXPECT_EQ(settle_up_options(options)->tensor_parallel, 2);
+  options.model = golden + "llama-tiny-tied";
+  EXPECT_EQ(settle_up_options(options)->tensor_parallel, 2);
+  options.model = golden + "deepseek-coder-like";  // five heads
+  EXPECT_EQ(settle_up_options(options)->tensor_parallel, 1);
+  options.tensor_parallel = 5;
+  EXPECT_EQ(refused(options), "--tensor-parallel");  // which does not divide the MLP
+  options.engine = "fake";
+  EXPECT_EQ(settle_up_options(options)->tensor_parallel, 5);
+}
+
 TEST(UpOptions, the_shipped_checkpoint_is_found_from_the_program) {
   UpOptions options = tiny();
   options.model.clear();
