@@ -149,6 +149,16 @@ TEST_P(Golden, every_division_over_threads_matches_the_reference) {
   }
 }
 
+// Blocks hold the KV of all heads whatever the size of the group that wrote them.
+TEST_P(Golden, sequences_move_between_groups_of_different_sizes) {
+  if (!check_shardable(read_model_config(c.dir).value(), 2).ok()) return;
+  EngineUnderTest one(config_for(c)), two(config_for(c, 2));
+  expect_golden(c, "prefill on 2 ranks, decode on 1",
+                generate(two, requests, {.together = true, .decode_on = &one}));
+  expect_golden(c, "prefill on 1 rank, decode on 2",
+                generate(one, requests, {.together = true, .decode_on = &two}));
+}
+
 // Ranks of two processes, over sockets; the sums are taken in rank order, so the bits are those of
 // threads.
 class GoldenOverSockets : public Golden {};
@@ -197,6 +207,7 @@ TEST_P(Golden, every_instruction_set_matches_the_reference) {
 // Two forms of attention compute one function; which one a prompt takes is a threshold, so force
 // each.
 TEST_P(Golden, both_forms_of_attention_match_the_reference) {
+  if (read_model_config(c.dir)->attention != AttentionKind::mla) return;
   for (const bool expanded : {false, true}) {
     TpEngineConfig config = config_for(c);
     config.expanded_prompt_min = expanded ? 1 : INT32_MAX;
