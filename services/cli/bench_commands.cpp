@@ -84,6 +84,7 @@ Status run_engine(EngineWords& words) {
   if (words.compute != "float32" && words.compute != "bfloat16")
     return invalid("must be float32 or bfloat16", "--compute");
   if (words.threads == 0) words.threads = static_cast<int32_t>(std::thread::hardware_concurrency());
+  words.config.speculative_tokens = words.plan.drafts;
   words.config.compute = words.compute == "float32" ? Compute::float32 : Compute::bfloat16;
   words.config.threads_per_rank =
       std::max(1, words.threads / std::max(1, words.config.tensor_parallel));
@@ -116,6 +117,11 @@ void add_engine(CLI::App& bench, int& exit_code) {
   engine->add_option("--decode-steps", words->plan.decode_steps, "steps of each measurement")
       ->capture_default_str();
   engine->add_option("--repeats", words->plan.repeats, "the median of so many counts")
+      ->capture_default_str();
+  engine
+      ->add_option("--speculative", words->plan.drafts,
+                   "measure decoding with so many guessed tokens too")
+      ->check(CLI::Range(0, 3))
       ->capture_default_str();
   engine->add_option("--json", words->json_file, "write the result there");
   engine->callback([words, &exit_code] {

@@ -32,9 +32,13 @@ std::string measurement_table(const Measurement& measured) {
     text += formatted("%-10s %12d %14.4f %14.1f\n", "", figure.prompt_tokens, figure.seconds,
                       figure.tokens_per_second);
   text += formatted("%-10s %12s %14s %14s\n", "decode", "batch", "step ms", "tokens/s");
-  for (const auto& figure : measured.decode)
-    text += formatted("%-10s %12d %14.3f %14.1f\n", "", figure.batch, figure.step_ms,
+  for (const auto& figure : measured.decode) {
+    text += formatted("%-10s %12d %14.3f %14.1f", "", figure.batch, figure.step_ms,
                       figure.tokens_per_second);
+    if (figure.drafts > 0)
+      text += formatted("   %d drafts, %.1f %% right", figure.drafts, 100 * figure.acceptance);
+    text += "\n";
+  }
   return text;
 }
 
@@ -48,6 +52,8 @@ std::string measurement_json(const Measurement& measured, int32_t threads) {
   for (const auto& figure : measured.decode)
     decode.push_back(boost::json::object{{"batch", figure.batch},
                                          {"context", figure.context},
+                                         {"drafts", figure.drafts},
+                                         {"acceptance", figure.acceptance},
                                          {"step_ms", figure.step_ms},
                                          {"tokens_per_second", figure.tokens_per_second}});
   return boost::json::serialize(

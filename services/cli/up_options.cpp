@@ -124,6 +124,7 @@ std::vector<std::string> up_arguments(const UpOptions& o) {
                                     "--drain-timeout",
                                     config_detail::scalar_text(o.drain_seconds)};
   if (!o.shipped_model && !o.model.empty()) words.insert(words.end(), {"--model", o.model});
+  if (o.speculative) words.emplace_back("--speculative");
   if (!o.question) words.emplace_back("--no-question");
   return words;
 }

@@ -34,6 +34,7 @@ WorkerConfig worker_config(const UpOptions& options, const std::string& role) {
   config.role = role;
   config.device = options.device;
   config.compute = options.compute;
+  config.speculative = options.speculative ? "auto" : "off";
   config.engine = options.engine;
   config.tensor_parallel = options.tensor_parallel;
   return config;

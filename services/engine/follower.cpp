@@ -3,6 +3,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "engine/drafting.h"
 #include "engine/group_wire.h"
 #include "engine/hello.h"
 #include "engine/leader.h"
@@ -13,7 +14,8 @@ namespace {
 
 class Follower {
  public:
-  Follower(ModelRanks& ranks, BatchRules rules) : ranks_(ranks), rules_(rules) {}
+  Follower(ModelRanks& ranks, BatchRules rules)
+      : ranks_(ranks), rules_(rules), drafting_(ranks, rules) {}
 
   // One rank's loop. Every broadcast needs all ranks of the process, so when rank 0 lays out a step
   // the others have left the one before.
@@ -31,6 +33,7 @@ class Follower {
       if (!ranks_.barrier().arrive_and_wait())
         return Error{Code::unavailable, "another rank of this process gave up", "group"};
       FATHOM_CHECKED(ranks_.forward(local, batch_, {}));
+      FATHOM_CHECKED(drafting_.run(local));
     }
   }
 
@@ -46,15 +49,20 @@ class Follower {
   Status lay_out(std::span<const std::byte> bytes) {
     FATHOM_CHECKED(decode_step(bytes, step_));
     batch_.clear();
-    for (const auto& sequence : step_.sequences) batch_.add(sequence, rules_);
+    first_rows_.clear();
+    for (const auto& sequence : step_.sequences)
+      first_rows_.push_back(batch_.add(sequence, rules_));
     for (const int32_t row : step_.logit_rows) batch_.want_logits(row);
+    drafting_.begin(step_, first_rows_);
     return {};
   }
 
   ModelRanks& ranks_;
   BatchRules rules_;
   StepBatch step_;
+  std::vector<int32_t> first_rows_;  // of each sequence of the step
   Batch batch_;
+  Drafting drafting_;
 };
 
 }  // namespace

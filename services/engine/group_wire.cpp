@@ -40,6 +40,7 @@ void encode_step(const StepBatch& step, std::vector<std::byte>& out) {
   out.clear();
   put(out, static_cast<int32_t>(step.sequences.size()));
   put(out, static_cast<int32_t>(step.logit_rows.size()));
+  put(out, static_cast<int32_t>(step.drafting.size()));
   for (const auto& s : step.sequences) {
     put(out, static_cast<int32_t>(s.tokens.size()));
     put(out, static_cast<int32_t>(s.blocks.size()));
@@ -49,13 +50,19 @@ void encode_step(const StepBatch& step, std::vector<std::byte>& out) {
     put(out, s.blocks);
   }
   put(out, step.logit_rows);
+  for (const DraftOrder& order : step.drafting) {
+    put(out, order.draws);
+    put(out, order.next_token);
+    put(out, order.draft_next);
+  }
 }
 
 Status decode_step(std::span<const std::byte> bytes, StepBatch& out) {
   out.sequences.clear();
+  out.drafting.clear();
   Words words(bytes);
   std::span<const int32_t> head, row, part;
-  if (bytes.size() % 4 != 0 || !words.take(2, head) || head[0] < 0) return torn();
+  if (bytes.size() % 4 != 0 || !words.take(3, head) || head[0] < 0) return torn();
   for (int32_t i = 0; i < head[0]; ++i) {
     BatchSequence s;
     if (!words.take(4, row)) return torn();
@@ -64,8 +71,17 @@ Status decode_step(std::span<const std::byte> bytes, StepBatch& out) {
     s.prompt_tokens = row[3];
     out.sequences.push_back(s);
   }
-  if (!words.take(head[1], part) || !words.done()) return torn();
+  if (!words.take(head[1], part)) return torn();
   out.logit_rows.assign(part.begin(), part.end());
+  if (head[2] != 0 && head[2] != head[0]) return torn();
+  for (int32_t i = 0; i < head[2]; ++i) {
+    if (!words.take(3, row)) return torn();
+    const DraftOrder order{.draws = row[0], .next_token = row[1], .draft_next = row[2]};
+    const auto tokens = static_cast<int64_t>(out.sequences[static_cast<size_t>(i)].tokens.size());
+    if (order.draws < 0 || order.draws > tokens) return torn();
+    out.drafting.push_back(order);
+  }
+  if (!words.done()) return torn();
   return {};
 }
 

@@ -22,10 +22,18 @@ struct GroupHeader {
   uint64_t bytes = 0;    // that follow
 };
 
+// What one sequence of a step is to the drafter.
+struct DraftOrder {
+  int32_t draws = 0;        // tokens it may draw: 0, or 1 + the drafts it verifies
+  int32_t next_token = -1;  // behind its last one, where that is not drawn
+  int32_t draft_next = -1;  // as in StepRow
+};
+
 // The sequences of one step and the rows whose logits are wanted. Spans refer to the decoded bytes.
 struct StepBatch {
   std::vector<BatchSequence> sequences;
-  std::vector<int32_t> logit_rows;  // flat rows
+  std::vector<int32_t> logit_rows;   // flat rows
+  std::vector<DraftOrder> drafting;  // one a sequence, or none: the drafter rests
 };
 
 void encode_step(const StepBatch& step, std::vector<std::byte>& out);

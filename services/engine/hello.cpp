@@ -16,6 +16,7 @@ Status compare(const GroupHello& mine, const GroupHello& leader) {
   if (mine.block_tokens != leader.block_tokens) return differs("block_tokens");
   if (mine.expanded_prompt_min != leader.expanded_prompt_min) return differs("expanded_prompt_min");
   if (mine.compute != leader.compute) return differs("compute");
+  if (mine.speculative_tokens != leader.speculative_tokens) return differs("speculative_tokens");
   return {};
 }
 
@@ -40,6 +41,7 @@ GroupHello make_hello(const TpEngineConfig& config, const ModelRanks& ranks, int
                  .block_tokens = config.block_tokens,
                  .expanded_prompt_min = config.expanded_prompt_min,
                  .compute = static_cast<int32_t>(config.compute),
+                 .speculative_tokens = config.speculative_tokens,
                  .blocks = blocks};
   CHECK(ranks.digest().size() == sizeof(out.digest));
   std::memcpy(out.digest, ranks.digest().data(), sizeof(out.digest));

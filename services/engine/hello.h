@@ -16,6 +16,7 @@ struct GroupHello {
   int32_t block_tokens = 0;
   int32_t expanded_prompt_min = 0;
   int32_t compute = 0;
+  int32_t speculative_tokens = 0;
   int32_t blocks = 0;  // the leader's; followers take it
 };
 

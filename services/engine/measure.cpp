@@ -8,61 +8,84 @@
 namespace fathom {
 namespace {
 
-// Sequences with blocks of their own, 0 .. batch - 1, side by side in the pool.
+// One sequence with blocks of its own.
+struct Sequence {
+  std::vector<BlockIndex> blocks;
+  std::vector<TokenId> row;  // the last token, then its drafts
+  int32_t position = 0;      // of row[0]
+};
+
+// Several, side by side in the pool, over one prompt.
 class Sequences {
  public:
   Sequences(Engine& engine, int32_t count, int32_t prompt_tokens, int32_t positions)
       : engine_(engine),
         prompt_(static_cast<size_t>(prompt_tokens)),
-        tables_(static_cast<size_t>(count)) {
+        all_(static_cast<size_t>(count)) {
     const int32_t vocab = engine.info().vocab;
     for (size_t i = 0; i < prompt_.size(); ++i)
       prompt_[i] = static_cast<TokenId>(philox_uniform(1, i) * vocab);
     BlockIndex next = 0;
-    for (auto& table : tables_) {
-      table.resize(static_cast<size_t>(blocks_for(positions, engine.info().kv.block_tokens)));
-      std::iota(table.begin(), table.end(), next);
-      next += static_cast<BlockIndex>(table.size());
+    for (Sequence& s : all_) {
+      s.blocks.resize(static_cast<size_t>(blocks_for(positions, engine.info().kv.block_tokens)));
+      std::iota(s.blocks.begin(), s.blocks.end(), next);
+      next += static_cast<BlockIndex>(s.blocks.size());
     }
-    tokens_.assign(tables_.size(), 0);
   }
 
-  // The whole prompt of one sequence, in chunks.
-  Status prefill(size_t sequence, int32_t chunk) {
+  // The whole prompt of one sequence, in chunks; `drafts` as for decode().
+  Status prefill(size_t sequence, int32_t chunk, int32_t drafts = 0) {
     const auto total = static_cast<int32_t>(prompt_.size());
+    Sequence& s = all_[sequence];
     for (int32_t at = 0; at < total; at += chunk) {
       const int32_t n = std::min(chunk, total - at);
       plan_.rows.clear();
-      add(sequence, std::span(prompt_).subspan(static_cast<size_t>(at), static_cast<size_t>(n)), at,
-          at + n == total);
-      FATHOM_CHECKED(run({sequence}));
+      s.position = at;
+      add(s, std::span(prompt_).subspan(static_cast<size_t>(at), static_cast<size_t>(n)), drafts);
+      plan_.rows.back().sample = at + n == total;
+      if (at + n < total) plan_.rows.back().next_token = prompt_[static_cast<size_t>(at + n)];
+      FATHOM_CHECKED(run({&s}));
     }
     return {};
   }
 
-  // One token of every sequence.
-  Status decode(int32_t position) {
+  // One step of every sequence, which guesses `drafts` tokens ahead.
+  Status decode(int32_t drafts) {
     plan_.rows.clear();
-    std::vector<size_t> all(tables_.size());
-    std::iota(all.begin(), all.end(), size_t{0});
-    for (const size_t s : all) add(s, std::span(&tokens_[s], 1), position, true);
-    return run(all);
+    std::vector<Sequence*> who;
+    for (Sequence& s : all_) {
+      who.push_back(&s);
+      add(s, s.row, drafts);
+      plan_.rows.back().drafts = static_cast<int32_t>(s.row.size()) - 1;
+      plan_.rows.back().sample = true;
+    }
+    return run(who);
   }
 
+  int64_t drawn() const { return drawn_; }
+  int64_t verified() const { return verified_; }
+
  private:
-  void add(size_t sequence, std::span<const TokenId> tokens, int32_t position, bool sample) {
+  void add(const Sequence& s, std::span<const TokenId> tokens, int32_t drafts) {
     plan_.rows.push_back({.tokens = tokens,
-                          .position = position,
+                          .position = s.position,
                           .prompt_tokens = static_cast<int32_t>(prompt_.size()),
-                          .blocks = tables_[sequence],
-                          .sample = sample,
-                          .state = {.sampling = &sampling_}});
+                          .blocks = s.blocks,
+                          .state = {.sampling = &sampling_},
+                          .draft_next = drafts > 0 ? drafts : kNoDrafting});
   }
-  Status run(const std::vector<size_t>& who) {
-    FATHOM_TRY(const StepResult result, engine_.step(plan_));
+  Status run(const std::vector<Sequence*>& who) {
+    FATHOM_TRY(StepResult result, engine_.step(plan_));
     for (size_t i = 0; i < who.size(); ++i) {
-      FATHOM_CHECKED(result.rows[i].status);
-      if (plan_.rows[i].sample) tokens_[who[i]] = result.rows[i].tokens.back();
+      StepRowResult& row = result.rows[i];
+      FATHOM_CHECKED(row.status);
+      if (!plan_.rows[i].sample) continue;
+      const auto known = static_cast<int32_t>(plan_.rows[i].tokens.size()) - plan_.rows[i].drafts;
+      who[i]->position += known + static_cast<int32_t>(row.tokens.size()) - 1;
+      drawn_ += static_cast<int64_t>(row.tokens.size());
+      verified_ += plan_.rows[i].drafts;
+      who[i]->row.assign(1, row.tokens.back());
+      who[i]->row.insert(who[i]->row.end(), row.drafts.begin(), row.drafts.end());
     }
     return {};
   }
@@ -70,8 +93,8 @@ class Sequences {
   Engine& engine_;
   Sampling sampling_{.temperature = 0};
   std::vector<TokenId> prompt_;
-  std::vector<std::vector<BlockIndex>> tables_;
-  std::vector<TokenId> tokens_;
+  std::vector<Sequence> all_;
+  int64_t drawn_ = 0, verified_ = 0;
   Plan plan_;
 };
 
@@ -99,24 +122,37 @@ Result<PrefillFigure> measure_prefill(Engine& engine, const MeasurePlan& plan, i
       .prompt_tokens = tokens, .seconds = s, .tokens_per_second = s > 0 ? tokens / s : 0};
 }
 
+int32_t positions_of(const MeasurePlan& plan, int32_t drafts) {
+  // Every step may draw all its drafts and one token more, and guess as far again.
+  return plan.decode_context + (plan.decode_steps * (plan.repeats + 1) + 1) * (1 + drafts);
+}
+
 Result<DecodeFigure> measure_decode(Engine& engine, const MeasurePlan& plan, int32_t batch,
-                                    const Clock& clock) {
-  const int32_t steps = plan.decode_steps * (plan.repeats + 1);
-  Sequences sequences(engine, batch, plan.decode_context, plan.decode_context + steps);
+                                    int32_t drafts, const Clock& clock) {
+  Sequences sequences(engine, batch, plan.decode_context, positions_of(plan, drafts));
   for (int32_t s = 0; s < batch; ++s)
-    FATHOM_CHECKED(sequences.prefill(static_cast<size_t>(s), plan.chunk));
-  int32_t position = plan.decode_context;
-  std::vector<double> seconds;
+    FATHOM_CHECKED(sequences.prefill(static_cast<size_t>(s), plan.chunk, drafts));
+  std::vector<double> step_seconds, rates;
+  int64_t first = 0, verified = 0;
   for (int32_t i = 0; i <= plan.repeats; ++i) {
+    const int64_t drawn = sequences.drawn();
+    if (i == 1) first = drawn, verified = sequences.verified();
     const Instant start = clock.now();
-    for (int32_t k = 0; k < plan.decode_steps; ++k) FATHOM_CHECKED(sequences.decode(position++));
-    if (i > 0) seconds.push_back((clock.now() - start).to_seconds() / plan.decode_steps);
+    for (int32_t k = 0; k < plan.decode_steps; ++k) FATHOM_CHECKED(sequences.decode(drafts));
+    if (i == 0) continue;
+    const double s = (clock.now() - start).to_seconds();
+    step_seconds.push_back(s / plan.decode_steps);
+    rates.push_back(s > 0 ? static_cast<double>(sequences.drawn() - drawn) / s : 0);
   }
-  const double s = median(seconds);
+  const int64_t rows = int64_t{batch} * plan.decode_steps * plan.repeats;
+  const auto right = static_cast<double>(sequences.drawn() - first - rows);
+  verified = sequences.verified() - verified;
   return DecodeFigure{.batch = batch,
                       .context = plan.decode_context,
-                      .step_ms = s * 1e3,
-                      .tokens_per_second = s > 0 ? batch / s : 0};
+                      .drafts = drafts,
+                      .step_ms = median(step_seconds) * 1e3,
+                      .acceptance = verified > 0 ? right / static_cast<double>(verified) : 0,
+                      .tokens_per_second = median(rates)};
 }
 
 }  // namespace
@@ -124,6 +160,10 @@ Result<DecodeFigure> measure_decode(Engine& engine, const MeasurePlan& plan, int
 Result<Measurement> measure_engine(Engine& engine, const MeasurePlan& plan, const Clock& clock) {
   if (plan.repeats < 1 || plan.decode_steps < 1 || plan.chunk < 1 || plan.decode_context < 1)
     return invalid("repeats, decode_steps, chunk and decode_context must be at least 1", "bench");
+  if (plan.drafts < 0 || plan.drafts > engine.info().drafts_max)
+    return invalid(
+        "the engine guesses at most " + std::to_string(engine.info().drafts_max) + " tokens ahead",
+        "drafts");
   Measurement out{.engine = engine.info()};
   for (const int32_t tokens : plan.prompt_tokens) {
     if (tokens < 1 || !fits(out.engine, 1, tokens)) continue;
@@ -131,10 +171,12 @@ Result<Measurement> measure_engine(Engine& engine, const MeasurePlan& plan, cons
     out.prefill.push_back(figure);
   }
   for (const int32_t batch : plan.batches) {
-    const int32_t positions = plan.decode_context + plan.decode_steps * (plan.repeats + 1);
-    if (batch < 1 || !fits(out.engine, batch, positions)) continue;
-    FATHOM_TRY(const auto figure, measure_decode(engine, plan, batch, clock));
-    out.decode.push_back(figure);
+    for (const int32_t drafts : {0, plan.drafts}) {
+      if (batch < 1 || !fits(out.engine, batch, positions_of(plan, drafts))) continue;
+      FATHOM_TRY(const auto figure, measure_decode(engine, plan, batch, drafts, clock));
+      out.decode.push_back(figure);
+      if (plan.drafts == 0) break;
+    }
   }
   return out;
 }

@@ -20,6 +20,8 @@ struct MeasurePlan {
   int32_t decode_context = 64;  // prompt tokens of every decoding sequence
   int32_t decode_steps = 16;
   int32_t repeats = 3;
+  // Decoding is measured once more with so many guessed tokens a row; the engine must draft.
+  int32_t drafts = 0;
 };
 
 struct PrefillFigure {
@@ -31,7 +33,9 @@ struct PrefillFigure {
 struct DecodeFigure {
   int32_t batch = 0;
   int32_t context = 0;
+  int32_t drafts = 0;
   double step_ms = 0;
+  double acceptance = 0;  // right drafts over verified ones
   double tokens_per_second = 0;  // of the whole batch
 };
 

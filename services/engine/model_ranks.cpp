@@ -19,6 +19,7 @@ Status check_settings(const TpEngineConfig& c) {
   FATHOM_CHECKED(positive(c.tensor_parallel, "tensor_parallel"));
   FATHOM_CHECKED(positive(c.threads_per_rank, "threads_per_rank"));
   FATHOM_CHECKED(positive(c.block_tokens, "block_tokens"));
+  if (c.speculative_tokens < 0) return invalid("must not be negative", "speculative_tokens");
   FATHOM_CHECKED(positive(c.group.processes, "group.processes"));
   if (c.tensor_parallel % c.group.processes != 0)
     return invalid("tensor_parallel " + std::to_string(c.tensor_parallel) + " is not divided by " +
@@ -43,7 +44,7 @@ KvLayout layout_for(const ModelConfig& model, const TpEngineConfig& config) {
   const DType dtype = config.compute == Compute::float32 ? DType::f32 : DType::bf16;
   if (model.attention == AttentionKind::gqa)
     return gqa_layout(dtype, model.layers, model.kv_heads, model.head_dim, config.block_tokens);
-  return mla_layout(dtype, model.layers, model.latent_width(), config.block_tokens);
+  return mla_layout(dtype, model.cached_layers(), model.latent_width(), config.block_tokens);
 }
 
 // Adds up what the ranks of a process report, each from its own thread.
@@ -75,6 +76,14 @@ Result<std::unique_ptr<ModelRanks>> ModelRanks::load(const TpEngineConfig& confi
   const std::string file = config.model_dir + "/config.json";
   FATHOM_TRY(const std::string text, read_text_file(file));
   FATHOM_TRY(out->model_, parse_model_config(text, file));
+  if (config.speculative_tokens == 0) out->model_.draft_layers = 0;
+  if (config.speculative_tokens > 0 && out->model_.draft_layers == 0)
+    return Error{
+        Code::failed_precondition,
+        "there is no multi-token-prediction module to draft with: num_nextn_predict_layers "
+        "is 0 or missing in " +
+            file,
+        "speculative"};
   FATHOM_CHECKED(check_shardable(out->model_, config.tensor_parallel));
   FATHOM_TRY(Checkpoint checkpoint, Checkpoint::open(config.model_dir));
   out->checkpoint_ = std::make_unique<Checkpoint>(std::move(checkpoint));
@@ -127,7 +136,7 @@ Status ModelRanks::start(int32_t blocks) {
                     .barrier = ranks_.size() > 1 ? barrier_.get() : nullptr,
                     .writes_cache = i == 0,
                     .tap = layer_tap_};
-    for (int32_t layer = 0; layer < model_.layers; ++layer) {
+    for (int32_t layer = 0; layer < model_.cached_layers(); ++layer) {
       if (model_.attention == AttentionKind::gqa) {
         parts.kv_caches.push_back(pool_->kv_layer(layer, model_.kv_heads, model_.head_dim));
       } else {
@@ -141,6 +150,13 @@ Status ModelRanks::start(int32_t blocks) {
 
 Status ModelRanks::forward(int32_t local, const Batch& batch, const LogitsSink& sink) {
   Status status = ranks_[static_cast<size_t>(local)].forward->forward(batch, sink);
+  if (!status.ok()) barrier_->give_up();
+  return status;
+}
+
+Status ModelRanks::draft(int32_t local, const Batch& batch, std::span<const int32_t> from,
+                         const LogitsSink& sink) {
+  Status status = ranks_[static_cast<size_t>(local)].forward->draft(batch, from, sink);
   if (!status.ok()) barrier_->give_up();
   return status;
 }

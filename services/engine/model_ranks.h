@@ -38,6 +38,8 @@ class ModelRanks {
   BreakableBarrier& barrier() { return *barrier_; }
   // On the thread of that rank.
   Status forward(int32_t local, const Batch& batch, const LogitsSink& sink);
+  Status draft(int32_t local, const Batch& batch, std::span<const int32_t> from,
+               const LogitsSink& sink);
 
  private:
   struct Rank {

@@ -1,8 +1,10 @@
 #include "engine/tp_engine.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <mutex>
 
+#include "engine/drafting.h"
 #include "engine/hello.h"
 #include "engine/leader.h"
 #include "engine/model_ranks.h"
@@ -13,6 +15,7 @@ namespace {
 // Why a row of logits was asked for.
 struct LogitUse {
   size_t row = 0;       // of the plan
+  size_t sequence = 0;  // of the step: the row's place among those that run
   size_t token = 0;     // index into its tokens
   bool sample = false;  // draw the next token
   TokenId target = -1;  // score this one, unless negative
@@ -21,6 +24,8 @@ struct LogitUse {
 Status fits(const StepRow& row, const EngineInfo& info) {
   CHECK(!row.tokens.empty() && row.position >= 0);
   CHECK(row.targets.empty() || row.targets.size() == row.tokens.size());
+  CHECK(row.drafts >= 0 && static_cast<size_t>(row.drafts) < row.tokens.size());
+  CHECK(row.drafts == 0 || (row.sample && row.targets.empty()), "drafts are for drawing rows");
   const int64_t end = row.position + static_cast<int64_t>(row.tokens.size());
   CHECK(blocks_for(end, info.kv.block_tokens) <= static_cast<int64_t>(row.blocks.size()),
         "blocks do not cover the row");
@@ -45,7 +50,8 @@ class TpEngine final : public Engine {
         ranks_(std::move(ranks)),
         feed_(*ranks_, config.group.processes),
         rules_{.block_tokens = config.block_tokens,
-               .expanded_prompt_min = config.expanded_prompt_min} {
+               .expanded_prompt_min = config.expanded_prompt_min},
+        drafting_(*ranks_, rules_) {
     const ModelConfig& m = ranks_->model();
     const std::string name =
         std::filesystem::path(config.model_dir).lexically_normal().filename().string();
@@ -57,7 +63,8 @@ class TpEngine final : public Engine {
                                                    : m.context_max,
              .vocab = m.vocab,
              .tensor_parallel = config.tensor_parallel,
-             .compute = config.compute == Compute::float32 ? "float32" : "bfloat16"};
+             .compute = config.compute == Compute::float32 ? "float32" : "bfloat16",
+             .drafts_max = config.speculative_tokens};
   }
 
   ~TpEngine() override {
@@ -94,6 +101,8 @@ class TpEngine final : public Engine {
     batch_.clear();
     step_.sequences.clear();
     step_.logit_rows.clear();
+    step_.drafting.clear();
+    first_rows_.clear();
     uses_.clear();
     for (size_t r = 0; r < plan.rows.size(); ++r) {
       const StepRow& row = plan.rows[r];
@@ -101,15 +110,32 @@ class TpEngine final : public Engine {
       if (!result.rows[r].status.ok()) continue;
       step_.sequences.push_back({row.tokens, row.position, row.prompt_tokens, row.blocks});
       const int32_t first = batch_.add(step_.sequences.back(), rules_);
+      first_rows_.push_back(first);
       for (size_t i = 0; i < row.tokens.size(); ++i) {
-        const bool sample = row.sample && i + 1 == row.tokens.size();
+        const bool sample =
+            row.sample && i + 1 + static_cast<size_t>(row.drafts) >= row.tokens.size();
         const TokenId target = row.targets.empty() ? -1 : row.targets[i];
         if (!sample && target < 0) continue;
         step_.logit_rows.push_back(first + static_cast<int32_t>(i));
-        uses_.push_back({r, i, sample, target});
+        uses_.push_back({r, step_.sequences.size() - 1, i, sample, target});
       }
     }
     for (const int32_t row : step_.logit_rows) batch_.want_logits(row);
+    order_drafts(plan, result);
+  }
+
+  void order_drafts(const Plan& plan, const StepResult& result) {
+    const auto follows = [](const StepRow& row) { return row.draft_next >= 0; };
+    if (info_.drafts_max > 0 && std::ranges::any_of(plan.rows, follows)) {
+      for (size_t r = 0; r < plan.rows.size(); ++r) {
+        const StepRow& row = plan.rows[r];
+        if (!result.rows[r].status.ok()) continue;
+        step_.drafting.push_back({.draws = row.sample ? 1 + row.drafts : 0,
+                                  .next_token = row.sample ? -1 : row.next_token,
+                                  .draft_next = std::min(row.draft_next, info_.drafts_max)});
+      }
+    }
+    drafting_.begin(step_, first_rows_);
   }
 
   Status run(const Plan& plan, StepResult& result) {
@@ -124,16 +150,44 @@ class TpEngine final : public Engine {
     ranks_->threads().run([&](int32_t local) {
       Status status = feed_.send(local);
       if (status.ok()) status = ranks_->forward(local, batch_, sink);
+      if (status.ok()) status = drafting_.run(local);
       if (status.ok()) return;
       const std::scoped_lock lock(mutex);
       if (broken_.ok()) broken_ = status;
     });
+    for (const LogitUse& u : uses_)
+      if (u.sample && result.rows[u.row].drafts.empty())
+        result.rows[u.row].drafts = drafting_.take_guesses(u.sequence);
     return broken_;
+  }
+
+  // Whether all drafts up to this one were what was drawn, so that its logits are those of plain
+  // decoding.
+  static bool reached(const StepRow& row, const StepRowResult& out, const LogitUse& u) {
+    if (!out.status.ok()) return false;
+    const size_t known = row.tokens.size() - static_cast<size_t>(row.drafts);
+    if (!u.sample || u.token < known) return true;
+    return out.tokens.size() == u.token + 1 - known && out.tokens.back() == row.tokens[u.token];
+  }
+
+  // The sequence's counts with what this step drew before.
+  std::span<const TokenCount> counts_after(const StepRow& row, const StepRowResult& out) {
+    if (out.tokens.empty() || row.state.counts.empty()) return row.state.counts;
+    counts_.assign(row.state.counts.begin(), row.state.counts.end());
+    for (const TokenId token : out.tokens) {
+      const auto at = std::ranges::lower_bound(counts_, token, {}, &TokenCount::token);
+      if (at != counts_.end() && at->token == token)
+        ++at->in_output;
+      else
+        counts_.insert(at, {token, 1});
+    }
+    return counts_;
   }
 
   void use(const Plan& plan, const LogitUse& u, std::span<const float> logits, StepResult& result) {
     const StepRow& row = plan.rows[u.row];
     StepRowResult& out = result.rows[u.row];
+    if (!reached(row, out, u)) return;
     const int32_t position = row.position + static_cast<int32_t>(u.token);
     if (config_.logits_tap) config_.logits_tap(static_cast<int32_t>(u.row), position, logits);
     if (u.target >= 0) {
@@ -142,12 +196,14 @@ class TpEngine final : public Engine {
       out.target_logprobs.push_back(std::move(scored).value());
     }
     if (!u.sample) return;
-    auto sampled = sampler_.sample({.logits = logits,
-                                    .sampling = row.state.sampling,
-                                    .position = position + 1,
-                                    .emitted = row.state.emitted,
-                                    .counts = row.state.counts});
+    auto sampled =
+        sampler_.sample({.logits = logits,
+                         .sampling = row.state.sampling,
+                         .position = position + 1,
+                         .emitted = row.state.emitted + static_cast<int32_t>(out.tokens.size()),
+                         .counts = counts_after(row, out)});
     if (!sampled.ok()) return void(out.status = sampled.error());
+    drafting_.drew(u.sequence, sampled->token);
     out.tokens.push_back(sampled->token);
     if (row.state.sampling->logprobs >= 0) out.logprobs.push_back(std::move(sampled->logprob));
   }
@@ -161,7 +217,10 @@ class TpEngine final : public Engine {
   // Reused from step to step.
   Batch batch_;
   StepBatch step_;
+  std::vector<int32_t> first_rows_;  // of each sequence of the step
+  Drafting drafting_;
   std::vector<LogitUse> uses_;
+  std::vector<TokenCount> counts_;
   Sampler sampler_;
 };
 

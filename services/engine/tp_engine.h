@@ -36,7 +36,10 @@ struct TpEngineConfig {
   int32_t block_tokens = 64;
   int32_t kv_blocks = 0;  // 0: as many as fit into kv_bytes
   int64_t kv_bytes = int64_t{1} << 30;
-  int32_t context_max = 0;           // 0: what the model was made for
+  int32_t context_max = 0;  // 0: what the model was made for
+  // Tokens the model's multi-token-prediction module may guess ahead; 0: it is not loaded. Equal in
+  // all processes of a group, and zero or not on all workers of a cluster: its KV moves along.
+  int32_t speculative_tokens = 0;
   int32_t expanded_prompt_min = 64;  // see model/batch.h; equal on all workers of a cluster
   GroupPlace group;
   // Sees every row of logits before it is sampled: row of the plan, position, logits. For tests;

@@ -62,8 +62,11 @@ struct ModelConfig {
   double rope_theta = 10000;
   RopeScaling scaling;
   bool tied_embeddings = false;
+  int32_t draft_layers = 0;  // num_nextn_predict_layers: modules that guess one token further
 
   bool moe(int32_t layer) const { return layer >= dense_layers && layer % moe_layer_freq == 0; }
+  // Layers with a KV of their own: the draft layer has one too.
+  int32_t cached_layers() const { return layers + (draft_layers > 0 ? 1 : 0); }
   int32_t shared_intermediate() const { return expert_intermediate * shared_experts; }
   int32_t latent_width() const { return kv_rank + rope; }
 };

@@ -64,6 +64,7 @@ Result<ModelConfig> read_deepseek_v3(Keys& keys, ModelConfig c) {
   read_attention(keys, c);
   read_experts(keys, c);
   read_rope(keys, c);
+  c.draft_layers = keys.size_or("num_nextn_predict_layers", 0, 0);
   check_quantization(keys);
   FATHOM_CHECKED(keys.status());
   return c;

@@ -1,5 +1,6 @@
 #include "model/deepseek.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace fathom {
@@ -16,7 +17,7 @@ DeepseekRank::DeepseekRank(RankParts parts, const DeepseekWeights& weights)
       caches_(std::move(parts.caches)),
       heads_(ops_.shard().part(parts.config->heads)) {
   const ModelConfig& c = ops_.config();
-  CHECK(static_cast<int32_t>(caches_.size()) == c.layers);
+  CHECK(caches_.size() == weights_.layers.size() + (weights_.mtp ? 1 : 0));
   rope_ = make_rope_table(c.rope, c.rope_theta, c.scaling);
   scale_ =
       static_cast<float>(rope_.softmax_factor / std::sqrt(static_cast<double>(c.nope + c.rope)));
@@ -43,8 +44,34 @@ Status DeepseekRank::forward(const Batch& batch, const LogitsSink& sink) {
   ops_.tap(-1, "embed", residual_);
   for (size_t i = 0; i < weights_.layers.size(); ++i)
     FATHOM_CHECKED(run_layer(weights_.layers[i], static_cast<int32_t>(i), batch));
-  return logits_.run(ops_, weights_.ends.final_norm, weights_.ends.lm_head, residual_,
-                     batch.logit_rows(), sink);
+  last_norm_ = &weights_.ends.final_norm;
+  return logits_.run(ops_, *last_norm_, weights_.ends.lm_head, residual_, batch.logit_rows(), sink);
+}
+
+// z = join [norm(embedding of the token) | norm(hidden state)], then one layer. The hidden state is
+// taken after the last norm of what made it: the model's, or the module's own when it goes on from
+// its own guess.
+Status DeepseekRank::draft(const Batch& batch, std::span<const int32_t> from,
+                           const LogitsSink& sink) {
+  CHECK(weights_.mtp && last_norm_ != nullptr);
+  CHECK(static_cast<int32_t>(from.size()) == batch.rows());
+  const ModelConfig& c = ops_.config();
+  const MtpWeights& w = *weights_.mtp;
+  at_least(hidden_, int64_t{batch.rows()} * c.hidden);
+  at_least(pair_, int64_t{batch.rows()} * 2 * c.hidden);
+  for (size_t r = 0; r < from.size(); ++r)
+    std::copy_n(residual_.begin() + int64_t{from[r]} * c.hidden, c.hidden,
+                hidden_.begin() + static_cast<int64_t>(r) * c.hidden);
+  reserve(batch.rows());
+  const auto pair_hidden = std::span(pair_).subspan(static_cast<size_t>(c.hidden));
+  ops_.norm(hidden_, c.hidden, *last_norm_, c.norm_eps, hidden_, c.hidden);
+  ops_.norm(hidden_, c.hidden, w.hidden_norm, c.norm_eps, pair_hidden, int64_t{2} * c.hidden);
+  ops_.embed(weights_.ends.embed, batch, normed_);
+  ops_.norm(normed_, c.hidden, w.token_norm, c.norm_eps, pair_, int64_t{2} * c.hidden);
+  ops_.linear(pair_, int64_t{2} * c.hidden, w.join, residual_);
+  FATHOM_CHECKED(run_layer(w.layer, c.layers, batch));
+  last_norm_ = &w.head_norm;
+  return logits_.run(ops_, *last_norm_, weights_.ends.lm_head, residual_, batch.logit_rows(), sink);
 }
 
 Status DeepseekRank::run_layer(const DeepseekLayer& layer, int32_t index, const Batch& batch) {

@@ -15,6 +15,7 @@ class DeepseekRank final : public ModelRank {
  public:
   DeepseekRank(RankParts parts, const DeepseekWeights& weights);
   Status forward(const Batch& batch, const LogitsSink& sink) override;
+  Status draft(const Batch& batch, std::span<const int32_t> from, const LogitsSink& sink) override;
 
  private:
   Status run_layer(const DeepseekLayer& layer, int32_t index, const Batch& batch);
@@ -31,6 +32,8 @@ class DeepseekRank final : public ModelRank {
   RopeTable rope_;
   float scale_;
   std::vector<float> residual_, normed_, q_rank_, q_, latent_, latent_normed_, attended_, partial_;
+  std::vector<float> hidden_, pair_;   // of the draft module
+  const Weight* last_norm_ = nullptr;  // of what ran last: residual_ awaits it
   FeedForward feed_forward_;
   LogitsTail logits_;
 };

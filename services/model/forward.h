@@ -39,8 +39,9 @@ struct RankParts {
   const Ops* ops = nullptr;
   OpContext context;
   Comm* comm = nullptr;
-  std::vector<LatentCache> caches;  // one a layer, of models with mla
-  std::vector<KvCache> kv_caches;   // one a layer, of models with gqa
+  std::vector<LatentCache>
+      caches;                      // one a cached layer, of models with mla; the draft layer's last
+  std::vector<KvCache> kv_caches;  // one a layer, of models with gqa
   LocalBarrier* barrier = nullptr;  // null: this rank has the pool for itself
   bool writes_cache = true;         // the first rank of its process; latents are written once
   LayerTap tap;                     // usually empty
@@ -52,6 +53,11 @@ class ModelRank {
   // Runs the batch; every rank of the group calls it with the same batch. `sink` is used on rank 0
   // only.
   virtual Status forward(const Batch& batch, const LogitsSink& sink) = 0;
+  // Guesses one token further (multi-token prediction). A row of `batch` holds a token and the
+  // position *before* it; it goes on from row `from[r]` of what ran last, forward or draft. Its
+  // logits are about the token after the one it holds. Only where the config has draft_layers;
+  // the module's KV is the cache behind those of the layers, at the position's slot.
+  virtual Status draft(const Batch& batch, std::span<const int32_t> from, const LogitsSink& sink);
 };
 
 // `weights` must outlive the rank.

@@ -37,6 +37,10 @@ constexpr std::array kTable = {
     ShardRule{"model.layers.*.mlp.experts.*.gate_proj.weight", Split::experts},
     ShardRule{"model.layers.*.mlp.experts.*.up_proj.weight", Split::experts},
     ShardRule{"model.layers.*.mlp.experts.*.down_proj.weight", Split::experts},
+    ShardRule{"model.layers.*.enorm.weight", Split::replicate},
+    ShardRule{"model.layers.*.hnorm.weight", Split::replicate},
+    ShardRule{"model.layers.*.eh_proj.weight", Split::replicate},
+    ShardRule{"model.layers.*.shared_head.norm.weight", Split::replicate},
 };
 
 bool digit(char c) { return c >= '0' && c <= '9'; }

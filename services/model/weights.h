@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -62,9 +63,19 @@ struct EndWeights {
   Weight lm_head;  // [vocab / ranks, hidden]
 };
 
+// The multi-token-prediction module: one more layer, fed with a hidden state and the token after
+// it. Embedding and vocabulary are the model's own: published checkpoints repeat them here.
+struct MtpWeights {
+  Weight token_norm, hidden_norm;  // enorm, hnorm
+  Weight join;                     // eh_proj: [token | hidden] to one width
+  DeepseekLayer layer;
+  Weight head_norm;  // shared_head.norm
+};
+
 struct DeepseekWeights {
   EndWeights ends;
   std::vector<DeepseekLayer> layers;
+  std::optional<MtpWeights> mtp;  // where the config has draft_layers; the first of them
 };
 
 struct LlamaWeights {
@@ -114,8 +125,8 @@ class WeightReader {
   std::vector<Weight> parts_;
 };
 
-// All weights of one rank, by the family of the config. Tensors the forward does not use (the
-// multi-token-prediction layer) are ignored.
+// All weights of one rank, by the family of the config. Tensors the forward does not use are
+// ignored.
 Result<ModelWeights> read_model_weights(const ModelConfig& config, Shard shard,
                                         WeightReader& reader);
 

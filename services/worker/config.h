@@ -27,6 +27,7 @@ struct FakeEngineSettings {
   int32_t vocab = 512;
   int32_t first_token = 2;
   bool read_everything = true;
+  double draft_acceptance = 0.7;
   double step_ms = 0;        // a step costs this,
   double step_token_us = 0;  // and this for each of its tokens
   int32_t damage_every = 0;  // of the blocks it sends, each so manieth is damaged; 0: none
@@ -37,6 +38,7 @@ struct FakeEngineSettings {
     v("vocab", vocab, "size of the vocabulary");
     v("first_token", first_token, "smaller ids are never drawn");
     v("read_everything", read_everything, "every step checks the whole context, not only its end");
+    v("draft_acceptance", draft_acceptance, "how often a guessed token is right, 0 to 1");
     v("step_ms", step_ms, "what a step costs");
     v("step_token_us", step_token_us, "what each token of a step costs beside");
     v("damage_every", damage_every,
@@ -54,6 +56,8 @@ struct WorkerConfig {
   std::string device = "auto";
   std::string compute = "float32";
   std::string engine = "model";
+  std::string speculative = "off";
+  int32_t speculative_tokens = 1;
   int32_t tensor_parallel = 1;
   int32_t threads = 0;
   int32_t context_max = 0;
@@ -82,6 +86,10 @@ struct WorkerConfig {
     v("device", device, "cpu, cuda or auto");
     v("compute", compute, "float32 or bfloat16; the KV is kept in the same type");
     v("engine", engine, "model, or fake: no model, for tests of the services around it");
+    v("speculative", speculative,
+      "off, or auto: the model's multi-token-prediction module guesses ahead where that is faster; "
+      "equal on all workers of a router");
+    v("speculative_tokens", speculative_tokens, "most tokens it guesses ahead, 1 to 3");
     v("tensor_parallel", tensor_parallel, "ranks of the whole group");
     v("threads", threads, "computing threads of this process; 0 for one per core");
     v("context_max", context_max, "positions a sequence may reach; 0 for the model's own limit");

@@ -11,6 +11,7 @@
 
 #include "engine/fake_engine.h"
 #include "engine/tp_engine.h"
+#include "worker/speculation.h"
 
 namespace fathom {
 namespace {
@@ -52,6 +53,8 @@ Status check_engine(const WorkerConfig& c) {
     FATHOM_CHECKED(at_least(c.fake.context_max, 1, "fake.context_max"));
     FATHOM_CHECKED(at_least(c.fake.first_token, 0, "fake.first_token"));
     FATHOM_CHECKED(at_least(c.fake.damage_every, 0, "fake.damage_every"));
+    if (!(c.fake.draft_acceptance >= 0 && c.fake.draft_acceptance <= 1))
+      return invalid("must be 0 to 1", "fake.draft_acceptance");
     return at_least(c.fake.vocab, int64_t{c.fake.first_token} + 1, "fake.vocab");
   }
   if (c.model.empty()) return invalid("the directory of a checkpoint must be named", "model");
@@ -73,6 +76,7 @@ TpEngineConfig model_settings(const WorkerConfig& c) {
           .kv_blocks = c.kv_blocks,
           .kv_bytes = int64_t{c.kv_memory_mb} << 20,
           .context_max = c.context_max,
+          .speculative_tokens = drafts_of(c),
           .group = {.processes = c.group.processes,
                     .process = c.group.index,
                     .leader = c.group.leader,
@@ -102,6 +106,8 @@ std::unique_ptr<Engine> fake_engine(const WorkerConfig& c) {
                         .vocab = c.fake.vocab,
                         .first_token = c.fake.first_token,
                         .read_everything = c.fake.read_everything,
+                        .drafts_max = drafts_of(c),
+                        .draft_acceptance = c.fake.draft_acceptance,
                         .step_base = Duration::seconds(c.fake.step_ms * 1e-3),
                         .step_per_token = Duration::seconds(c.fake.step_token_us * 1e-6)};
   if (fake.step_base.ns > 0 || fake.step_per_token.ns > 0) fake.wait = pass_time;
@@ -114,6 +120,9 @@ Status check_worker_config(const WorkerConfig& c) {
   FATHOM_CHECKED(one_of(c.role, {"prefill", "decode", "both"}, "role"));
   FATHOM_CHECKED(one_of(c.device, {"cpu", "cuda", "auto"}, "device"));
   FATHOM_CHECKED(one_of(c.compute, {"float32", "bfloat16"}, "compute"));
+  FATHOM_CHECKED(one_of(c.speculative, {"off", "auto"}, "speculative"));
+  if (c.speculative_tokens < 1 || c.speculative_tokens > Speculation::kDraftsMax)
+    return invalid("must be 1 to " + std::to_string(Speculation::kDraftsMax), "speculative_tokens");
   FATHOM_CHECKED(at_least(c.tensor_parallel, 1, "tensor_parallel"));
   FATHOM_CHECKED(at_least(c.threads, 0, "threads"));
   FATHOM_CHECKED(at_least(c.context_max, 0, "context_max"));
@@ -124,6 +133,10 @@ Status check_worker_config(const WorkerConfig& c) {
   FATHOM_CHECKED(at_least(c.step_token_budget, 1, "step_token_budget"));
   FATHOM_CHECKED(check_engine(c));
   return check_group(c);
+}
+
+int32_t drafts_of(const WorkerConfig& config) {
+  return config.speculative == "auto" ? config.speculative_tokens : 0;
 }
 
 Role role_of(const WorkerConfig& config) {

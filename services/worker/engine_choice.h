@@ -20,6 +20,8 @@ using LoadFraction = std::function<void(double)>;  // 0..1
 Status check_worker_config(const WorkerConfig& config);
 // Of checked settings.
 Role role_of(const WorkerConfig& config);
+// Tokens a row guesses ahead at most; 0: it does not.
+int32_t drafts_of(const WorkerConfig& config);
 std::string served_name(const WorkerConfig& config);
 bool follows(const WorkerConfig& config);  // a process of a group that does not lead it
 

@@ -27,7 +27,7 @@ struct SpeculatedStep {
 
 class Speculation {
  public:
-  static constexpr int32_t kDraftsMax = 4;
+  static constexpr int32_t kDraftsMax = 3;
 
   // drafts_max 0: never drafts.
   explicit Speculation(int32_t drafts_max) : drafts_max_(drafts_max) {}

@@ -125,14 +125,14 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
     const KvLayout& kv = engine_->info().kv;
     fetcher_ = make_fetcher(kv.block_bytes, kv.block_tokens,
                             Duration::seconds(config_.fetch_patience_seconds));
-    const LoopConfig settings{
-        .role = role_of(config_),
-        .model = served_name(config_),
-        .fetch_address = fetch_address_,
-        .instance = instance_,
-        .rows_max = config_.rows_max,
-        .step_token_budget = config_.step_token_budget,
-        .ticket_patience = Duration::seconds(config_.ticket_patience_seconds)};
+    const LoopConfig settings{.role = role_of(config_),
+                              .model = served_name(config_),
+                              .fetch_address = fetch_address_,
+                              .instance = instance_,
+                              .rows_max = config_.rows_max,
+                              .step_token_budget = config_.step_token_budget,
+                              .ticket_patience = Duration::seconds(config_.ticket_patience_seconds),
+                              .speculative_tokens = drafts_of(config_)};
     auto loop = std::make_unique<Loop>(*engine_, *fetcher_, clock_, settings, metrics_,
                                        [this](Report report) { drive_->send(std::move(report)); });
     progress(1);

@@ -17,10 +17,13 @@ EngineUnderTest::EngineUnderTest(TpEngineConfig config) : blocks_(0) {
 // Runs a set of requests on one engine, all rows of a step in one plan.
 class Generation {
  public:
-  Generation(EngineUnderTest& on, const std::vector<Request>& requests, uint64_t first_seq)
+  Generation(EngineUnderTest& on, const std::vector<Request>& requests, uint64_t first_seq,
+             const Schedule& schedule)
       : on_(&on),
         requests_(requests),
+        schedule_(schedule),
         out_(requests.size()),
+        guesses_(requests.size()),
         computed_(requests.size()),
         first_seq_(first_seq) {
     reserve();
@@ -38,14 +41,17 @@ class Generation {
         const int32_t n = std::min(left, chunk);
         for (int32_t p = computed_[i]; p < computed_[i] + n; ++p)
           targets[i].push_back(std::ranges::count(r.positions, p) > 0 ? 0 : -1);
-        plan.rows.push_back({.tokens = std::span(r.tokens).subspan(
-                                 static_cast<size_t>(computed_[i]), static_cast<size_t>(n)),
-                             .position = computed_[i],
-                             .prompt_tokens = prompt_tokens(r),
-                             .blocks = on_->blocks_.owned(seq(i)),
-                             .sample = n == left,
-                             .state = {.sampling = &r.sampling},
-                             .targets = targets[i]});
+        plan.rows.push_back(
+            {.tokens = std::span(r.tokens).subspan(static_cast<size_t>(computed_[i]),
+                                                   static_cast<size_t>(n)),
+             .position = computed_[i],
+             .prompt_tokens = prompt_tokens(r),
+             .blocks = on_->blocks_.owned(seq(i)),
+             .sample = n == left,
+             .state = {.sampling = &r.sampling},
+             .targets = targets[i],
+             .draft_next = schedule_.prompt_drafts ? draft_next() : kNoDrafting,
+             .next_token = n == left ? -1 : r.tokens[static_cast<size_t>(computed_[i] + n)]});
         who.push_back(i);
         computed_[i] += n;
       }
@@ -60,14 +66,20 @@ class Generation {
       std::vector<size_t> who;
       for (size_t i = 0; i < requests_.size(); ++i) {
         const Request& r = requests_[i];
-        if (static_cast<int32_t>(out_[i].tokens.size()) >= r.count) continue;
-        plan.rows.push_back({.tokens = std::span(&out_[i].tokens.back(), 1),
+        const auto left = r.count - static_cast<int32_t>(out_[i].tokens.size());
+        if (left <= 0) continue;
+        auto& guesses = guesses_[i];
+        guesses.resize(std::min(guesses.size(), static_cast<size_t>(left) - 1));
+        guesses.insert(guesses.begin(), out_[i].tokens.back());
+        plan.rows.push_back({.tokens = guesses,
                              .position = computed_[i]++,
                              .prompt_tokens = prompt_tokens(r),
                              .blocks = on_->blocks_.owned(seq(i)),
                              .sample = true,
                              .state = {.sampling = &r.sampling,
-                                       .emitted = static_cast<int32_t>(out_[i].tokens.size())}});
+                                       .emitted = static_cast<int32_t>(out_[i].tokens.size())},
+                             .drafts = static_cast<int32_t>(guesses.size()) - 1,
+                             .draft_next = draft_next()});
         who.push_back(i);
       }
       if (who.empty()) return;
@@ -105,6 +117,7 @@ class Generation {
   static int32_t prompt_tokens(const Request& r) {
     return r.prompt_tokens > 0 ? r.prompt_tokens : static_cast<int32_t>(r.tokens.size());
   }
+  int32_t draft_next() const { return schedule_.drafts > 0 ? schedule_.drafts : kNoDrafting; }
   SeqId seq(size_t i) const { return {first_seq_ + i}; }
 
   // Interleaved, so that no block table is a plain run.
@@ -132,13 +145,24 @@ class Generation {
     for (size_t k = 0; k < who.size(); ++k) {
       const StepRowResult& row = result->rows[k];
       CHECK(row.status.ok(), row.status.ok() ? "" : row.status.error().text());
-      if (plan.rows[k].sample) out_[who[k]].tokens.push_back(row.tokens.at(0));
+      if (!plan.rows[k].sample) continue;
+      auto& tokens = out_[who[k]].tokens;
+      tokens.insert(tokens.end(), row.tokens.begin(), row.tokens.end());
+      computed_[who[k]] += static_cast<int32_t>(row.tokens.size()) - 1;
+      if (schedule_.counted != nullptr) {
+        schedule_.counted->verified += plan.rows[k].drafts;
+        schedule_.counted->right += static_cast<int32_t>(row.tokens.size()) - 1;
+      }
+      CHECK(row.drafts.size() <= static_cast<size_t>(schedule_.drafts));
+      guesses_[who[k]] = row.drafts;
     }
   }
 
   EngineUnderTest* on_;
   const std::vector<Request>& requests_;
+  const Schedule& schedule_;
   std::vector<Generated> out_;
+  std::vector<std::vector<TokenId>> guesses_;
   std::vector<int32_t> computed_;
   uint64_t first_seq_;
 };
@@ -150,7 +174,7 @@ std::vector<Generated> generate(EngineUnderTest& engine, const std::vector<Reque
   for (size_t first = 0; first < requests.size(); first += group) {
     const std::vector<Request> part(requests.begin() + static_cast<std::ptrdiff_t>(first),
                                     requests.begin() + static_cast<std::ptrdiff_t>(first + group));
-    Generation generation(engine, part, first);
+    Generation generation(engine, part, first, schedule);
     generation.prefill(schedule.chunk);
     if (schedule.decode_on != nullptr) generation.move_to(*schedule.decode_on);
     generation.decode();

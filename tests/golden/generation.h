@@ -41,10 +41,17 @@ class EngineUnderTest {
   BlockPool blocks_;
 };
 
+struct DraftCount {
+  int32_t verified = 0, right = 0;
+};
+
 struct Schedule {
   int32_t chunk = 1 << 30;               // prompt tokens a step
   bool together = false;                 // all requests in one batch, or one after the other
   EngineUnderTest* decode_on = nullptr;  // moves every sequence there after its prompt
+  int32_t drafts = 0;                    // guesses asked of an engine that drafts
+  DraftCount* counted = nullptr;
+  bool prompt_drafts = true;  // the drafter follows the prompt
 };
 
 std::vector<Generated> generate(EngineUnderTest& engine, const std::vector<Request>& requests,

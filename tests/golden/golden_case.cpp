@@ -36,6 +36,22 @@ GoldenCase load_golden_case(const std::string& name) {
   return out;
 }
 
+std::vector<GoldenDrafts> load_golden_drafts(const GoldenCase& golden) {
+  const Expected expected(golden.dir + "/expected.safetensors");
+  std::vector<GoldenDrafts> out;
+  for (const GoldenPrompt& p : golden.prompts) {
+    const bool pairs = p.tokens.size() > 1;
+    out.push_back(
+        {.positions =
+             pairs ? expected.flat<int32_t>(p.id + ".mtp_logit_positions") : std::vector<int32_t>(),
+         .logits = pairs ? expected.rows(p.id + ".mtp_logits") : std::vector<std::vector<float>>(),
+         .greedy_logits = expected.rows(p.id + ".mtp_gen_logits"),
+         .chain = expected.flat<TokenId>(p.id + ".mtp_chain_tokens"),
+         .chain_logits = expected.rows(p.id + ".mtp_chain_logits")});
+  }
+  return out;
+}
+
 std::vector<GoldenPrompt> load_golden_chats(const std::string& name) {
   const std::string file = FATHOM_SOURCE_DIR "/tests/golden/data/" + name + "/e2e.json";
   const json::value root = json::parse(read_text_file(file).value());

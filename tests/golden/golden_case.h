@@ -18,6 +18,17 @@ struct GoldenPrompt {
   std::vector<std::vector<float>> greedy_logits;  // the row that chose each
 };
 
+// What the multi-token-prediction module says beside.
+struct GoldenDrafts {
+  std::vector<int32_t> positions;          // j: hidden state j with token j + 1
+  std::vector<std::vector<float>> logits;  // about token j + 2
+  // Hidden state of the last prompt position + s with greedy token s.
+  std::vector<std::vector<float>> greedy_logits;
+  // Guesses chained from the prompt's end.
+  std::vector<TokenId> chain;
+  std::vector<std::vector<float>> chain_logits;
+};
+
 struct GoldenCase {
   std::string name;
   std::string dir;
@@ -25,6 +36,8 @@ struct GoldenCase {
 };
 
 GoldenCase load_golden_case(const std::string& name);
+// One for each prompt of the case.
+std::vector<GoldenDrafts> load_golden_drafts(const GoldenCase& golden);
 
 // The chats of a case's e2e.json: prompt ids and the greedy ids that follow.
 std::vector<GoldenPrompt> load_golden_chats(const std::string& name);
