@@ -37,7 +37,7 @@ GoldenCase load_golden_case(const std::string& name) {
 }
 
 std::vector<GoldenDrafts> load_golden_drafts(const GoldenCase& golden) {
-  const Expected expected(golden.dir + "/expected.safetensors");
+  const GoldenTensors expected(golden.dir + "/expected.safetensors");
   std::vector<GoldenDrafts> out;
   for (const GoldenPrompt& p : golden.prompts) {
     const bool pairs = p.tokens.size() > 1;
