@@ -17,6 +17,8 @@ void read_attention(Keys& keys, ModelConfig& c) {
   if (c.rope % 2 != 0) keys.fail("qk_rope_head_dim", "must be even");
   if (keys.flag_or("attention_bias", false))
     keys.fail("attention_bias", "is true; biases are not served", Code::unimplemented);
+  if (!keys.flag_or("rope_interleave", true))
+    keys.fail("rope_interleave", "is false; only adjacent pairs are turned", Code::unimplemented);
   const int64_t widest = int64_t{c.heads} * (std::max(c.nope, c.value) + std::max(c.nope, c.rope));
   if (widest > (int64_t{1} << 30))
     keys.fail("num_attention_heads", "times the head size is absurd");

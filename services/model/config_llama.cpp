@@ -15,6 +15,16 @@ void refuse_flag(Keys& keys, std::string_view key, const char* why) {
   if (keys.flag_or(key, false)) keys.fail(key, std::string("is true; ") + why, Code::unimplemented);
 }
 
+// The window that `sliding_window` gives counts only where use_sliding_window says so, and only in
+// layers from max_window_layers on.
+void refuse_window(Keys& keys) {
+  if (!keys.flag_or("use_sliding_window", false) || !keys.has("sliding_window")) return;
+  const int32_t layers = keys.size("num_hidden_layers");
+  if (keys.size_or("max_window_layers", layers, 0) < layers)
+    keys.fail("use_sliding_window", "is true; attention within a window is not served",
+              Code::unimplemented);
+}
+
 void read_heads(Keys& keys, ModelConfig& c) {
   c.attention = AttentionKind::gqa;
   c.heads = keys.size("num_attention_heads", 1, 1 << 16);
@@ -61,11 +71,10 @@ Result<ModelConfig> read_llama(Keys& keys, ModelConfig c) {
   return read_dense(keys, std::move(c));
 }
 
-// Biases always, on queries, keys and values only. The window that `sliding_window` gives counts
-// only where use_sliding_window says so.
+// Biases always, on queries, keys and values only.
 Result<ModelConfig> read_qwen2(Keys& keys, ModelConfig c) {
   c.qkv_bias = true;
-  refuse_flag(keys, "use_sliding_window", "attention within a window is not served");
+  refuse_window(keys);
   refuse_flag(keys, "use_mrope", "multimodal rope is not served");
   keys.want_each_text("layer_types", "full_attention");
   return read_dense(keys, std::move(c));

@@ -88,6 +88,11 @@ TEST(ModelFamilies, qwen2_has_biases_and_no_window_unless_it_says_so) {
   EXPECT_FALSE(c.output_bias);
   EXPECT_EQ(c.head_dim, 32);
   EXPECT_TRUE(parse("qwen2-tiny", "{", R"({"layer_types": ["full_attention"],)").ok());
+  // A window that no layer uses is none.
+  const std::string off = "\"use_sliding_window\": false", on = "\"use_sliding_window\": true";
+  EXPECT_FALSE(parse("qwen2-tiny", off, on).ok());
+  EXPECT_TRUE(parse("qwen2-tiny", off, on + ", \"max_window_layers\": 4").ok());
+  EXPECT_TRUE(parse("qwen2-tiny", off, on + ", \"sliding_window\": null").ok());
 }
 
 struct Refusal {
@@ -100,6 +105,9 @@ TEST(ModelFamilies, what_is_not_served_is_named_with_its_value) {
   const std::vector<Refusal> all = {
       {"qwen2-tiny", "\"use_sliding_window\": false", "\"use_sliding_window\": true",
        "use_sliding_window is true"},
+      {"v2-like", "{", R"({"rope_interleave": false,)", "rope_interleave is false"},
+      {"v2-like", "\"attention_bias\": false", "\"attention_bias\": true",
+       "attention_bias is true"},
       {"qwen2-tiny", "\"use_mrope\": false", "\"use_mrope\": true", "use_mrope is true"},
       {"qwen2-tiny", "{", R"({"layer_types": ["full_attention", "sliding_attention"],)",
        "layer_types holds \"sliding_attention\""},
