@@ -1,10 +1,11 @@
 // links: fathom_kernels
 //
 // How near to the machine's limits are the CPU operations? First the limits, measured here: reading
-// 1 GB of memory piece by piece and multiply-adds in registers. Then each operation with weights
-// that rotate through that 1 GB, as a model's layers do, in the shapes of a tiny V3 and of a 1.1 B
-// model. Times are the best of many runs, since the machine may be shared. Usage: ops_bench
-// [threads] [table].
+// 1 GB of memory piece by piece, and products in registers: float32 multiply-adds, pairs of bf16,
+// tiles of bf16. Then each operation with weights that rotate through that 1 GB, as a model's
+// layers do, in the shapes of a tiny V3 and of a 1.1 B model. `of` is the fraction of the nearer
+// limit. Times are the best of many runs, since the machine may be shared. Usage: ops_bench
+// [threads] [table] [shape].
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -17,6 +18,7 @@
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/table.h"
+#include "kernels/cpu/tiles.h"
 #include "kernels/sample.h"
 
 namespace fathom {
@@ -69,25 +71,24 @@ class Bench {
         const auto* p = reinterpret_cast<const uint64_t*>(pool_.data() + at) +
                         words * static_cast<size_t>(lane);
         uint64_t a = 0, b = 0, c = 0, d = 0;
-        for (size_t i = 0; i < words; i += 4)
-          a += p[i], b += p[i + 1], c += p[i + 2], d += p[i + 3];
+        for (size_t i = 0; i < words; i += 32)
+          a += p[i], b += p[i + 8], c += p[i + 16], d += p[i + 24];
         sums[static_cast<size_t>(lane) * 8] = a ^ b ^ c ^ d;
       });
     });
     read_ = static_cast<double>(kReadPiece) / read;
-    std::vector<float> sinks(static_cast<size_t>(n) * 16);
-    std::vector<int64_t> done(static_cast<size_t>(n));
-    const double burst = best([&](int) {
-      lanes_->each(n, [&](int lane) {
-        done[static_cast<size_t>(lane)] =
-            inner_.burst(10000, &sinks[static_cast<size_t>(lane) * 16]);
-      });
-    });
-    flops_ = 2.0 * static_cast<double>(done[0]) * n / burst;
-    std::printf("%s, %d threads: reads %.1f GB/s, float32 multiply-adds %.0f GFLOP/s\n", ops_.name,
-                n, read_ / 1e9, flops_ / 1e9);
-    std::printf("%-8s %-26s %6s %12s %9s %6s %9s %6s\n", "shape", "operation", "rows", "us", "GB/s",
-                "of", "GFLOP/s", "of");
+    flops_ = peak(inner_.burst);
+    pairs_ = inner_.burst_pairs ? peak(inner_.burst_pairs) : flops_;
+    const bool tiles = std::string(ops_.name) == "amx";
+    tiles_ = tiles ? peak(tiles_amx()->burst) : 0;
+    std::printf(
+        "%s, %d threads: reads %.1f GB/s; GFLOP/s in registers: float32 %.0f, bf16 pairs %.0f"
+        ", bf16 tiles %.0f\n",
+        ops_.name, n, read_ / 1e9, flops_ / 1e9, pairs_ / 1e9, tiles_ / 1e9);
+    std::printf("one hand-over to the lanes: %.2f us\n",
+                1e6 * best([&](int) { lanes_->each(n, [](int) {}); }));
+    std::printf("%-8s %-26s %6s %12s %9s %9s %6s\n", "shape", "operation", "rows", "us", "GB/s",
+                "GFLOP/s", "of");
   }
 
   void run(const Shape& s) {
@@ -96,10 +97,10 @@ class Bench {
         mode_ = std::string(compute == Compute::float32 ? "f32" : "bf16") +
                 (dtype == DType::bf16 ? "/bf16" : "/fp8");
         ctx_ = {lanes_.get(), scratch_.get(), compute};
-        for (const int32_t rows : {1, 8, 512})
+        for (const int32_t rows : {1, 8, 32, 512, 2048})
           linear(s, "o_proj", dtype, rows, s.hidden, s.heads * s.value);
         if (dtype == DType::bf16) linear(s, "lm_head", dtype, 1, s.vocab, s.hidden);
-        for (const int32_t rows : {1, 8, 512}) experts(s, dtype, rows);
+        for (const int32_t rows : {1, 8, 32, 512, 2048}) experts(s, dtype, rows);
       }
     for (const Compute compute : {Compute::float32, Compute::bfloat16})
       for (const DType cache : {DType::f32, DType::bf16}) {
@@ -130,6 +131,25 @@ class Bench {
     return least;
   }
 
+  // Operations per second of products in registers, on all lanes.
+  double peak(int64_t (*burst)(int64_t, float*)) const {
+    const int n = lanes_->count();
+    std::vector<float> sinks(static_cast<size_t>(n) * 16);
+    std::vector<int64_t> done(static_cast<size_t>(n) * 8);
+    const double t = best([&](int) {
+      lanes_->each(n, [&](int lane) {
+        done[static_cast<size_t>(lane) * 8] = burst(10000, &sinks[static_cast<size_t>(lane) * 16]);
+      });
+    });
+    return 2.0 * static_cast<double>(done[0]) * n / t;
+  }
+
+  // What linear and experts multiply with.
+  double product_peak() const {
+    if (ctx_.compute == Compute::float32) return flops_;
+    return tiles_ > 0 ? tiles_ : std::max(pairs_, flops_);
+  }
+
   Weight weight(DType dtype, int32_t rows, int32_t cols, size_t& at) {
     const size_t bytes = static_cast<size_t>(rows) * static_cast<size_t>(cols * dtype_bytes(dtype));
     if (at + bytes > pool_.size()) at = 0;
@@ -144,11 +164,11 @@ class Bench {
   }
 
   void report(const Shape& s, const std::string& name, int32_t rows, double seconds, double bytes,
-              double macs) {
-    std::printf("%-8s %-26s %6d %12.1f %9.1f %5.0f%% %9.1f %5.0f%%\n", s.name,
-                (name + ' ' + mode_).c_str(), rows, seconds * 1e6, bytes / seconds / 1e9,
-                100 * bytes / seconds / read_, 2 * macs / seconds / 1e9,
-                100 * 2 * macs / seconds / flops_);
+              double macs, double peak) {
+    const double least = std::max(bytes / read_, 2 * macs / peak);
+    std::printf("%-8s %-26s %6d %12.1f %9.1f %9.1f %5.0f%%\n", s.name, (name + ' ' + mode_).c_str(),
+                rows, seconds * 1e6, bytes / seconds / 1e9, 2 * macs / seconds / 1e9,
+                100 * least / seconds);
     std::fflush(stdout);
   }
 
@@ -166,7 +186,8 @@ class Bench {
                          .y_stride = outs});
     });
     const double weights = static_cast<double>(outs) * cols;
-    report(s, name, rows, t, weights * static_cast<double>(dtype_bytes(dtype)), weights * rows);
+    report(s, name, rows, t, weights * static_cast<double>(dtype_bytes(dtype)), weights * rows,
+           product_peak());
   }
 
   void experts(const Shape& s, DType dtype, int32_t rows) {
@@ -201,7 +222,7 @@ class Bench {
     const double one = 3.0 * s.expert * s.hidden;
     const auto read = static_cast<double>(std::count(used.begin(), used.end(), true));
     report(s, "experts", rows, t, read * one * static_cast<double>(dtype_bytes(dtype)),
-           one * static_cast<double>(pairs));
+           one * static_cast<double>(pairs), product_peak());
   }
 
   void attention(const Shape& s, bool absorbed, DType cache_dtype, int32_t rows, int32_t context) {
@@ -241,7 +262,7 @@ class Bench {
     const double bytes = 2 * kv_b + static_cast<double>(context) * width *
                                         static_cast<double>(dtype_bytes(cache_dtype));
     report(s, (absorbed ? "absorbed @" : "expanded @") + std::to_string(context), rows, t, bytes,
-           macs);
+           macs, flops_);
   }
 
   void norm(const Shape& s, int32_t rows) {
@@ -261,7 +282,7 @@ class Bench {
                            .out = out.data(),
                            .out_stride = s.hidden});
     });
-    report(s, "rms_norm", rows, t, 8.0 * rows * s.hidden, 2.0 * rows * s.hidden);
+    report(s, "rms_norm", rows, t, 8.0 * rows * s.hidden, 2.0 * rows * s.hidden, flops_);
   }
 
   // 128 k of vocabulary, whatever the shape: the published V3 has 129,280.
@@ -281,7 +302,7 @@ class Bench {
       const double t = best([&](int) {
         (void)sampler.sample({.logits = logits, .sampling = sampling, .position = ++position}).ok();
       });
-      report(s, name, 1, t, 4.0 * static_cast<double>(logits.size()), 0);
+      report(s, name, 1, t, 4.0 * static_cast<double>(logits.size()), 0, flops_);
     }
   }
 
@@ -295,7 +316,7 @@ class Bench {
   clockid_t clock_;  // a single thread's own time leaves out what others do to it
   OpContext ctx_;
   std::string mode_;
-  double read_ = 1, flops_ = 1;
+  double read_ = 1, flops_ = 1, pairs_ = 0, tiles_ = 0;
 };
 
 int run(int argc, char** argv) {
@@ -305,16 +326,18 @@ int run(int argc, char** argv) {
   if (!ops || threads < 1) {
     std::fprintf(
         stderr,
-        "usage: ops_bench [threads >= 1] [portable | avx2 | avx512, if this machine has it]\n");
+        "usage: ops_bench [threads >= 1] [portable | avx2 | avx512 | amx, if this machine has "
+        "it] [v3-tiny | 1.1B]\n");
     return 2;
   }
-  const Inner* inner = table == "avx512" ? inner_avx512(true)
-                       : table == "avx2" ? inner_avx2()
-                                         : &kInnerPortable;
+  const Inner* inner = table == "avx512" || table == "amx" ? inner_avx512(true)
+                       : table == "avx2"                   ? inner_avx2()
+                                                           : &kInnerPortable;
   Bench bench(*ops, *inner, threads);
   bench.limits();
-  bench.run(kTiny);
-  bench.run(kBillion);
+  const std::string shape = argc > 3 ? argv[3] : "";
+  for (const Shape& s : {kTiny, kBillion})
+    if (shape.empty() || shape == s.name) bench.run(s);
   return 0;
 }
 

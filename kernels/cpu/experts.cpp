@@ -2,58 +2,11 @@
 // are read once per call; every (token, slot) gets its own output row, and a token's rows are added
 // in slot order at the end. So the result of a token does not depend on which other tokens share
 // its experts.
-#include <algorithm>
-#include <cstring>
-
+#include "kernels/cpu/expert_groups.h"
 #include "kernels/cpu/operations.h"
 
 namespace fathom::cpu {
 namespace {
-
-// The (token, slot) pairs of each local expert: those of expert e are pairs[begin[e] .. begin[e +
-// 1]).
-struct Groups {
-  int32_t* begin;
-  int32_t* pair;  // token * chosen + slot, ascending inside an expert
-  int32_t* at;    // place of a pair in the order above, -1 for experts of other ranks
-  int32_t count;
-};
-
-Groups group_by_expert(const ExpertsParams& p, Workspace& workspace) {
-  const auto experts = static_cast<int32_t>(p.experts.size());
-  const int32_t pairs = p.rows * p.chosen;
-  Groups g{workspace.take<int32_t>(experts + 2), workspace.take<int32_t>(pairs),
-           workspace.take<int32_t>(pairs), 0};
-  std::fill_n(g.begin, experts + 2, 0);
-  const auto local = [&](int32_t i) {
-    const int32_t e = p.ids[i] - p.first_expert;
-    return e >= 0 && e < experts ? e : -1;
-  };
-  for (int32_t i = 0; i < pairs; ++i)
-    if (const int32_t e = local(i); e >= 0) ++g.begin[e + 2];
-  for (int32_t e = 2; e < experts + 2; ++e) g.begin[e] += g.begin[e - 1];
-  for (int32_t i = 0; i < pairs; ++i) {
-    const int32_t e = local(i);
-    g.at[i] = e < 0 ? -1 : g.begin[e + 1]++;
-    if (e >= 0) g.pair[g.at[i]] = i;
-  }
-  g.count = g.begin[experts];
-  return g;
-}
-
-// A run of outputs of one expert.
-struct Piece {
-  int32_t expert, first, outs;
-};
-
-// Cuts `width` outputs of every expert that has tokens into pieces of `step`.
-int32_t cut(const Groups& g, int32_t experts, int32_t width, int32_t step, Piece* pieces) {
-  int32_t n = 0;
-  for (int32_t e = 0; e < experts; ++e)
-    for (int32_t first = 0; g.begin[e] < g.begin[e + 1] && first < width; first += step)
-      pieces[n++] = {e, first, std::min(step, width - first)};
-  return n;
-}
 
 Rows rows_of(const Rows& all, int32_t first, int32_t count) {
   const int64_t bytes = first * all.stride * (all.packed ? 2 : 4);
@@ -111,19 +64,6 @@ void down(const Pass& s, const Rows& middle, const Piece* pieces, int32_t count,
   });
 }
 
-void add_in_slot_order(const Pass& s, const float* y, float* sums) {
-  share(s.ctx, s.lanes, s.p.rows, [&](int lane, int t) {
-    float* sum = sums + int64_t{lane} * s.hidden;
-    std::fill_n(sum, s.hidden, 0.0f);
-    for (int32_t j = 0; j < s.p.chosen; ++j) {
-      const int32_t pair = t * s.p.chosen + j;
-      if (s.groups.at[pair] >= 0)
-        s.inner.axpy(sum, s.p.weights[pair], y + int64_t{s.groups.at[pair]} * s.hidden, s.hidden);
-    }
-    s.inner.add(s.p.out + t * s.p.out_stride, sum, s.hidden);
-  });
-}
-
 }  // namespace
 
 void experts(const Inner& inner, const OpContext& ctx, const ExpertsParams& p) {
@@ -158,7 +98,7 @@ void experts(const Inner& inner, const OpContext& ctx, const ExpertsParams& p) {
       prepare_rows(inner, ctx, ctx.compute, middle, width, groups.count, width, buffer);
   float* y = workspace.take<float>(int64_t{groups.count} * hidden);
   down(pass, middle_rows, pieces, cut(groups, experts, hidden, step, pieces), y);
-  add_in_slot_order(pass, y, workspace.take<float>(int64_t{lanes} * hidden));
+  add_in_slot_order(inner, ctx, p, groups, y);
 }
 
 }  // namespace fathom::cpu

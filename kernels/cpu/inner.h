@@ -78,6 +78,8 @@ struct Inner {
   int64_t (*burst)(int64_t steps, float* sink);
   // Attention under bfloat16 by whole spans; null where there are no matrix tiles.
   const SpanKernel* spans = nullptr;
+  // The same with paired products of bf16; null where there are none.
+  int64_t (*burst_pairs)(int64_t steps, float* sink) = nullptr;
 };
 
 inline constexpr int32_t kPanelRows = 32;

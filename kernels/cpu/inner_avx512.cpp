@@ -221,6 +221,19 @@ void bf16_dots(const DotsParams& p) {
   by_panels(PackedBf16{static_cast<const uint16_t*>(p.w.data), p.w.row_stride}, p);
 }
 
+int64_t burst_pairs(int64_t steps, float* sink) {
+  constexpr int kChains = kTileRows * kTileOuts;
+  V acc[kChains];
+  for (int i = 0; i < kChains; ++i) acc[i] = zero();
+  const __m512bh half = as_bh(_mm512_set1_epi16(0x3F00));
+  for (int64_t s = 0; s < steps; ++s)
+    for (int i = 0; i < kChains; ++i) acc[i] = _mm512_dpbf16_ps(acc[i], half, half);
+  V sum = zero();
+  for (int i = 0; i < kChains; ++i) sum = add(sum, acc[i]);
+  *sink = tree(sum);
+  return steps * kChains * 32;
+}
+
 const Inner kAvx512 = {.name = "avx512",
                        .packs_bf16 = false,
                        .dots = float_dots,
@@ -248,7 +261,8 @@ const Inner kAvx512Bf16 = {.name = "avx512",
                            .multiply = multiply,
                            .add = add_to,
                            .axpy = axpy,
-                           .burst = burst};
+                           .burst = burst,
+                           .burst_pairs = burst_pairs};
 
 }  // namespace
 

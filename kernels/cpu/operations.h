@@ -22,6 +22,10 @@ void route(const Inner&, const OpContext&, const RouteParams&);
 void experts(const Inner&, const OpContext&, const ExpertsParams&);
 void add(const Inner&, const OpContext&, const AddParams&);
 
+// With matrix tiles where products are of bf16.
+void linear_tiles(const Inner&, const OpContext&, const LinearParams&);
+void experts_tiles(const Inner&, const OpContext&, const ExpertsParams&);
+
 // Rows as the inner loops want them under `compute`: float32 rows as they are; for bfloat16 a
 // rounded copy in `buffer`, which holds rows * padded_width(width) floats.
 constexpr int64_t padded_width(int64_t width) { return (width + 31) / 32 * 32; }

@@ -6,6 +6,7 @@
 #include "kernels/cpu/amx_tiles.h"
 #include "kernels/cpu/inner.h"
 #include "kernels/cpu/operations.h"
+#include "kernels/cpu/tiles.h"
 
 namespace fathom {
 namespace {
@@ -23,7 +24,7 @@ const Inner* inner_of(Set set) {
     case avx512_bf16:
       return inner_avx512(true);
     case amx:
-      return inner_amx();
+      return tiles_amx() ? inner_amx() : nullptr;
   }
   return nullptr;
 }
@@ -36,11 +37,14 @@ void bound(const OpContext& ctx, const Params& params) {
 template <Set set>
 const Ops* ops_of() {
   if (!inner_of(set)) return nullptr;
+  constexpr bool tiles = set == amx;
   static const Ops ops = {
       .name = inner_of(set)->name,
       .embed = bound<set, EmbedParams, cpu::embed>,
       .rms_norm = bound<set, RmsNormParams, cpu::rms_norm>,
-      .linear = bound<set, LinearParams, cpu::linear>,
+      .linear = bound < set,
+      LinearParams,
+      tiles ? cpu::linear_tiles : cpu::linear >,
       .rope = bound<set, RopeParams, cpu::rope>,
       .cache_write = bound<set, CacheWriteParams, cpu::cache_write>,
       .mla_absorbed = bound<set, MlaParams, cpu::mla_absorbed>,
@@ -49,7 +53,9 @@ const Ops* ops_of() {
       .gqa = bound<set, GqaParams, cpu::gqa>,
       .swiglu = bound<set, SwigluParams, cpu::swiglu>,
       .route = bound<set, RouteParams, cpu::route>,
-      .experts = bound<set, ExpertsParams, cpu::experts>,
+      .experts = bound < set,
+      ExpertsParams,
+      tiles ? cpu::experts_tiles : cpu::experts >,
       .add = bound<set, AddParams, cpu::add>,
   };
   return &ops;
@@ -62,10 +68,15 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+bool has_amx() {
+  return has_avx512_bf16() && __builtin_cpu_supports("avx512vbmi") &&
+         __builtin_cpu_supports("gfni") && amx_allowed();
+}
 #else
 bool has_avx2() { return false; }
 bool has_avx512() { return false; }
 bool has_avx512_bf16() { return false; }
+bool has_amx() { return false; }
 #endif
 
 }  // namespace
@@ -75,7 +86,7 @@ const Ops* cpu_ops_named(std::string_view name) {
   if (name == "avx2" && has_avx2()) return ops_of<avx2>();
   if (name == "avx512" && has_avx512_bf16()) return ops_of<avx512_bf16>();
   if (name == "avx512" && has_avx512()) return ops_of<avx512>();
-  if (name == "amx" && has_avx512_bf16() && amx_allowed()) return ops_of<amx>();
+  if (name == "amx" && has_amx()) return ops_of<amx>();
   return nullptr;
 }
 

@@ -104,7 +104,7 @@ void add_engine(CLI::App& bench, int& exit_code) {
       ->capture_default_str();
   engine->add_option("--compute", words->compute, "float32 or bfloat16")->capture_default_str();
   engine->add_option("--kernels", words->config.kernels,
-                     "portable, avx2, avx512; default: the widest");
+                     "portable, avx2, avx512, amx; default: the widest");
   engine->add_option("--prompt-lengths", words->plan.prompt_tokens, "such as 128,512")
       ->delimiter(',')
       ->capture_default_str();

@@ -32,7 +32,7 @@ struct TpEngineConfig {
   Compute compute = Compute::float32;  // the KV is stored in the same type
   int32_t tensor_parallel = 1;
   int32_t threads_per_rank = 1;
-  std::string kernels;  // "portable", "avx2", "avx512"; empty chooses the widest
+  std::string kernels;  // "portable", "avx2", "avx512", "amx"; empty chooses the widest
   int32_t block_tokens = 64;
   int32_t kv_blocks = 0;  // 0: as many as fit into kv_bytes
   int64_t kv_bytes = int64_t{1} << 30;

@@ -194,7 +194,7 @@ TEST_P(GoldenOverSockets, processes_give_the_bits_of_threads) {
 
 // The other instruction sets of this machine; the widest is what the tests above use.
 TEST_P(Golden, every_instruction_set_matches_the_reference) {
-  for (const char* name : {"portable", "avx2", "avx512"}) {
+  for (const char* name : {"portable", "avx2", "avx512", "amx"}) {
     TpEngineConfig config = config_for(c);
     config.kernels = name;
     if (cpu_ops_named(name) == nullptr) continue;

@@ -26,7 +26,12 @@ const Case kCases[] = {
     {DType::f8_e4m3, 70, 31, 129, 120}, {DType::f8_e4m3, 1, 16, 40, 64},
     {DType::bf16, 7, 40, 2500, 0},      {DType::f32, 4, 35, 1030, 0},
     {DType::f8_e4m3, 13, 70, 1200, 96}, {DType::f8_e4m3, 3, 300, 1100, 0},
-    {DType::f8_e4m3, 2, 9, 513, 0},
+    {DType::f8_e4m3, 2, 9, 513, 0},     {DType::bf16, 17, 47, 31, 0},
+    {DType::bf16, 40, 100, 1000, 0},    {DType::bf16, 70, 65, 420, 1},
+    {DType::bf16, 300, 37, 800, 0},     {DType::f16, 90, 33, 410, 0},
+    {DType::f32, 33, 31, 95, 2},        {DType::f8_e4m3, 16, 130, 500, 41},
+    {DType::f8_e4m3, 40, 48, 31, 90},   {DType::f8_e4m3, 66, 300, 420, 77},
+    {DType::f8_e4m3, 300, 35, 800, 3},
 };
 
 std::vector<float> multiply(const Machine& m, const std::vector<float>& x, const Case& c,
@@ -56,7 +61,8 @@ TEST_P(Linear, equals_the_double_precision_product) {
     const auto y = multiply(m, x, c, w.view);
     for (int32_t r = 0; r < c.rows; ++r)
       for (int32_t o = 0; o < c.outs; ++o) {
-        const auto want = naive::dot(&x[static_cast<size_t>(r * c.cols)], w, o, compute);
+        const auto want = naive::dot(&x[static_cast<size_t>(r * c.cols)], w, o, compute,
+                                     naive::scales_sums(table, c.dtype));
         ASSERT_NEAR(y[static_cast<size_t>(r * c.outs + o)], want.value, 1e-6 * want.size + 1e-30)
             << "row " << r << " output " << o;
       }
@@ -112,6 +118,45 @@ TEST_P(Linear, slices_of_an_fp8_matrix_give_the_whole_matrix) {
   }
   for (size_t i = 0; i < sum.size(); ++i)
     ASSERT_NEAR(sum[i], whole[i], 1e-3 + 1e-5 * std::abs(whole[i]));
+}
+
+// Codes of zero, subnormals and NaN are rare in real weights, and an instruction set may decode the
+// others faster: every one of those must be right as well.
+TEST_P(Linear, fp8_weights_that_are_all_normal_are_decoded_right) {
+  const auto [table, compute] = GetParam();
+  for (const int32_t rows : {1, 3, 70}) {
+    const Case c{DType::f8_e4m3, rows, 66, 400, 0};
+    auto w = naive::random_weight(c.dtype, c.outs, c.cols, 8, 50);
+    for (uint8_t& q : w.bytes)
+      if ((q & 0x78) == 0) q |= 0x30;
+    const auto x = naive::random_floats(static_cast<size_t>(rows * c.cols), 9);
+    const auto y = multiply(Machine(table.c_str(), 1, compute), x, c, w.view);
+    for (int32_t r = 0; r < rows; ++r)
+      for (int32_t o = 0; o < c.outs; ++o) {
+        const auto want = naive::dot(&x[static_cast<size_t>(r * c.cols)], w, o, compute,
+                                     naive::scales_sums(table, c.dtype));
+        ASSERT_NEAR(y[static_cast<size_t>(r * c.outs + o)], want.value, 1e-6 * want.size);
+      }
+  }
+}
+
+TEST_P(Linear, every_number_of_rows_gives_the_bits_of_each_row_alone) {
+  const auto [table, compute] = GetParam();
+  const Machine m(table.c_str(), 1, compute);
+  for (const DType dtype : {DType::bf16, DType::f8_e4m3}) {
+    const auto w = naive::random_weight(dtype, 37, 150, 4, 90);
+    const auto x = naive::random_floats(100 * 150, 5);
+    std::vector<float> alone;
+    for (int32_t r = 0; r < 100; ++r) {
+      const std::vector<float> row(x.begin() + r * 150, x.begin() + (r + 1) * 150);
+      const auto y = multiply(m, row, {dtype, 1, 37, 150, 0}, w.view);
+      alone.insert(alone.end(), y.begin(), y.end());
+    }
+    for (int32_t n = 2; n <= 100; n = n < 40 ? n + 1 : n + 12) {
+      const auto y = multiply(m, x, {dtype, n, 37, 150, 0}, w.view);
+      ASSERT_TRUE(std::equal(y.begin(), y.end(), alone.begin())) << n << " rows";
+    }
+  }
 }
 
 TEST_P(Linear, exact_products_ignore_bfloat16) {

@@ -115,6 +115,11 @@ inline Owned random_weight(DType dtype, int32_t rows, int32_t cols, uint32_t see
   return w;
 }
 
+// Whether the set takes FP8 weights as they are under bfloat16, and scales sums: docs/kernels.md.
+inline bool scales_sums(const std::string& table, DType dtype) {
+  return table == "amx" && dtype == DType::f8_e4m3;
+}
+
 inline double x_at(float v, Compute compute) {
   return compute == Compute::float32 ? v : rounded_bf16(v);
 }
@@ -128,9 +133,11 @@ struct Value {
   }
 };
 
-inline Value dot(const float* x, const Owned& w, int32_t row, Compute compute) {
+inline Value dot(const float* x, const Owned& w, int32_t row, Compute compute,
+                 bool exact_weights = false) {
   Value sum;
-  for (int32_t k = 0; k < w.view.cols; ++k) sum.add(x_at(x[k], compute) * w.at(row, k, compute));
+  for (int32_t k = 0; k < w.view.cols; ++k)
+    sum.add(x_at(x[k], compute) * w.at(row, k, exact_weights ? Compute::float32 : compute));
   return sum;
 }
 
