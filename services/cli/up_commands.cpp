@@ -38,6 +38,8 @@ void add_up(CLI::App& app, int& exit_code) {
   up->add_option("--compute", o.compute, "float32 or bfloat16")->capture_default_str();
   up->add_flag("--speculative", o.speculative,
                "guess ahead with the model's multi-token-prediction module");
+  up->add_flag("!--no-prefix-cache", o.prefix_cache,
+               "compute every prompt whole, also where it begins like an earlier one");
   up->add_option("--device", o.device, "cpu, cuda or auto")->capture_default_str();
   up->add_option("--port", o.port, "of the HTTP API")->capture_default_str();
   up->add_option("--host", o.host, "address of the HTTP API; 0.0.0.0 for other machines too")

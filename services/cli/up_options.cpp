@@ -126,6 +126,7 @@ std::vector<std::string> up_arguments(const UpOptions& o) {
   if (!o.shipped_model && !o.model.empty()) words.insert(words.end(), {"--model", o.model});
   if (o.speculative) words.emplace_back("--speculative");
   if (!o.question) words.emplace_back("--no-question");
+  if (!o.prefix_cache) words.emplace_back("--no-prefix-cache");
   return words;
 }
 

@@ -18,6 +18,7 @@ struct UpOptions {
   int32_t tensor_parallel = -1;  // -1: two, or one where the model can not be divided
   std::string compute = "float32";
   bool speculative = false;  // the model's multi-token-prediction module guesses ahead
+  bool prefix_cache = true;
   std::string device = "auto";
   int32_t port = 8000;
   std::string host = "127.0.0.1";  // where the gateway listens

@@ -37,6 +37,7 @@ WorkerConfig worker_config(const UpOptions& options, const std::string& role) {
   config.speculative = options.speculative ? "auto" : "off";
   config.engine = options.engine;
   config.tensor_parallel = options.tensor_parallel;
+  config.prefix_cache = options.prefix_cache;
   return config;
 }
 

@@ -88,6 +88,9 @@ struct EngineInfo {
   int32_t context_max = 0;
   int32_t vocab = 0;
   int32_t tensor_parallel = 1;
+  // Prompts at least so long are computed in another form than shorter ones, so their KV is not the
+  // same bit for bit; 0: one form for all.
+  int32_t expanded_prompt_min = 0;
   std::string compute;     // "float32" | "bfloat16"
   int32_t drafts_max = 0;  // guesses a row may ask for; 0: the engine has no drafter
 };

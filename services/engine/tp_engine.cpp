@@ -63,6 +63,7 @@ class TpEngine final : public Engine {
                                                    : m.context_max,
              .vocab = m.vocab,
              .tensor_parallel = config.tensor_parallel,
+             .expanded_prompt_min = config.expanded_prompt_min,
              .compute = config.compute == Compute::float32 ? "float32" : "bfloat16",
              .drafts_max = config.speculative_tokens};
   }

@@ -205,6 +205,8 @@ void Generation::complete() {
   m.prompt_tokens.Increment(usage.prompt);
   m.vllm_prompt_tokens.Increment(usage.prompt);
   m.cached_tokens.Increment(usage.cached);
+  m.vllm_prefix_queries.Increment(usage.prompt);
+  m.vllm_prefix_hits.Increment(usage.cached);
   m.reasoning_tokens.Increment(usage.reasoning);
   answer_->complete(usage);
   close(200);

@@ -66,6 +66,11 @@ GatewayMetrics::GatewayMetrics(Metrics& m, const std::string& model)
                                   latency_buckets(), {{"model_name", model}})),
       vllm_prompt_tokens(
           m.counter("vllm:prompt_tokens_total", "Prompt tokens.", {{"model_name", model}})),
+      vllm_prefix_queries(m.counter("vllm:prefix_cache_queries_total",
+                                    "Prompt tokens looked up in prefix caches.",
+                                    {{"model_name", model}})),
+      vllm_prefix_hits(m.counter("vllm:prefix_cache_hits_total",
+                                 "Prompt tokens found in prefix caches.", {{"model_name", model}})),
       vllm_generated_tokens(
           m.counter("vllm:generation_tokens_total", "Tokens generated.", {{"model_name", model}})),
       vllm_success_stop(

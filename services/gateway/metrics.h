@@ -48,6 +48,8 @@ class GatewayMetrics {
   prometheus::Histogram& vllm_inter_token;
   prometheus::Histogram& vllm_end_to_end;
   prometheus::Counter& vllm_prompt_tokens;
+  prometheus::Counter& vllm_prefix_queries;
+  prometheus::Counter& vllm_prefix_hits;
   prometheus::Counter& vllm_generated_tokens;
   prometheus::Counter& vllm_success_stop;
   prometheus::Counter& vllm_success_length;

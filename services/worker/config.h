@@ -66,6 +66,7 @@ struct WorkerConfig {
   int32_t kv_memory_mb = 1024;
   int32_t rows_max = 256;
   int32_t step_token_budget = 512;
+  bool prefix_cache = true;
   double ticket_patience_seconds = 10;
   // The sender may first compute other prompts for minutes; a lost one is noticed by its
   // connection.
@@ -99,6 +100,8 @@ struct WorkerConfig {
     v("rows_max", rows_max, "sequences held at once");
     v("step_token_budget", step_token_budget,
       "most tokens of one step where the router names none");
+    v("prefix_cache", prefix_cache,
+      "prompts that begin alike are computed once while their KV blocks are not needed otherwise");
     v("ticket_patience_seconds", ticket_patience_seconds,
       "how long a peer's fetch waits for its sequence here");
     v("fetch_patience_seconds", fetch_patience_seconds,

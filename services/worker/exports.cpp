@@ -88,13 +88,14 @@ void Exports::open(SeqId seq, uint64_t key, std::span<const BlockIndex> blocks, 
   for (const WatchPtr& watch : waited) tell(0, engine_.info().kv.block_tokens, *watch);
 }
 
-void Exports::progress(SeqId seq, int32_t computed) {
+void Exports::progress(SeqId seq, int32_t computed, std::span<const BlockIndex> blocks) {
   std::vector<WatchPtr> watches;
   {
     const std::lock_guard lock(mutex_);
     const auto at = open_.find(seq);
     if (at == open_.end()) return;
     at->second->computed = computed;
+    at->second->blocks.assign(blocks.begin(), blocks.end());
     std::erase_if(at->second->watches, [](const WatchPtr& watch) { return watch->ended.load(); });
     watches = at->second->watches;
   }

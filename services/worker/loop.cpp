@@ -20,7 +20,7 @@ Loop::Loop(Engine& engine, Fetcher& fetcher, const Clock& clock, const LoopConfi
       config_(config),
       metrics_(metrics),
       sink_(std::move(sink)),
-      pool_(engine.info().blocks),
+      pool_(engine.info().blocks, engine.info().kv.block_tokens),
       exports_(engine, clock, {.instance = config.instance, .patience = config.ticket_patience},
                metrics, [this] { inbox_.wake(); }),
       imports_(engine, fetcher, metrics, clock,
@@ -134,6 +134,7 @@ Status Loop::run() {
 }
 
 bool Loop::make_plan() {
+  adopt_prefixes();
   runnable_.clear();
   int32_t decode_rows = 0;
   bool prompts = false;
@@ -167,6 +168,7 @@ bool Loop::make_plan() {
 void Loop::digest(Sequence& sequence, const Share& share, const StepRow& row,
                   StepRowResult& result) {
   const bool prompt_chunk = sequence.phase() == Phase::prefilling;
+  if (prompt_chunk && sequence.untouched()) count_prefix(sequence);
   if (prompt_chunk)
     report_.prefill_tokens += share.tokens;
   else
@@ -192,7 +194,11 @@ void Loop::digest(Sequence& sequence, const Share& share, const StepRow& row,
   if (out.logprobs.size() > kept) out.logprobs.resize(kept);
   out.computed = sequence.computed();
   take_drafts(sequence, row, result);
-  if (sequence.handoff()) exports_.progress(sequence.id(), sequence.computed());
+  if (prompt_chunk) {
+    out.cached = sequence.cached();
+    publish_prefix(sequence);
+  }
+  if (sequence.handoff()) exports_.progress(sequence.id(), sequence.computed(), sequence.blocks());
   if (out.finish != Finish::none)
     ended_.emplace_back(sequence.id(), Error{Code::not_found, kEnded, "seq"});
   report_.rows.push_back(std::move(out));
@@ -211,8 +217,11 @@ void Loop::take_drafts(Sequence& sequence, const StepRow& row, StepRowResult& re
 void Loop::send_report() {
   report_.step = steps_;
   report_.free_blocks = pool_.free();
-  for (const auto& [seq, why] : ended_)
-    report_.free_blocks += static_cast<int32_t>(pool_.owned(seq).size());
+  if (!ended_.empty()) {
+    std::vector<SeqId> gone;
+    for (const auto& [seq, why] : ended_) gone.push_back(seq);
+    report_.free_blocks += pool_.freed_by(gone);
+  }
   report_.draining = draining_;
   Report report = std::exchange(report_, {});
   news_ = false;
@@ -251,7 +260,8 @@ void Loop::observe_state() {
   const int32_t taken = pool_.total() - pool_.free();
   metrics_.kv_blocks_free.Set(pool_.free());
   metrics_.kv_usage_ratio.Set(pool_.total() > 0 ? static_cast<double>(taken) / pool_.total() : 0);
-  metrics_.kv_blocks_of_finished.Set(static_cast<double>(taken - owned));
+  metrics_.kv_blocks_of_finished.Set(static_cast<double>(pool_.owned_in_all() - owned));
+  metrics_.prefix_cache_blocks.Set(pool_.kept());
 }
 
 }  // namespace fathom

@@ -1,7 +1,7 @@
 // Who turns the crank? One thread: at each step boundary it applies the edits that wait, plans,
 // lets the engine run the step and reports once for all sequences; with nothing to compute it
 // sleeps. Everything it needs is handed in, and turn() does one boundary and step, so tests drive
-// it without threads. Invariants: a block is free or belongs to a sequence; a sequence ends with
+// it without threads. Invariants: a block is free or belongs to sequences; a sequence ends with
 // one finish, one failure or a Drop, and its blocks are free from then on; an edit that breaks the
 // contract fails its sequence and nothing else. docs/worker.md has the states and the failures.
 #pragma once
@@ -37,6 +37,7 @@ struct LoopConfig {
   uint64_t instance = 0;      // random per start
   int32_t rows_max = 256;     // sequences held at once
   int32_t step_token_budget = 512;
+  bool prefix_cache = true;
   Duration ticket_patience = Duration::seconds(10);
   int32_t speculative_tokens = 0;  // drafts of a row at most; the engine must have a drafter
 };
@@ -89,6 +90,13 @@ class Loop final : public DriveHandler {
   void reset(int32_t step_token_budget);  // from any thread
   static Error dropped();
   void drop_everything();
+
+  // The prefix cache, loop_prefix.cpp.
+  PrefixScope scope_of(const Sequence& sequence) const;
+  void adopt_prefix(Sequence& sequence, int32_t blocks_max);
+  void adopt_prefixes();
+  void publish_prefix(const Sequence& sequence);
+  void count_prefix(const Sequence& sequence);
 
   bool make_plan();
   void digest(Sequence& sequence, const Share& share, const StepRow& row, StepRowResult& result);

@@ -71,13 +71,23 @@ Status Loop::admit(SeqId seq, int32_t blocks) const {
 Status Loop::edit(const Prefill& edit) {
   FATHOM_CHECKED(check_edit(edit, limits()));
   FATHOM_CHECKED(admit(edit.seq, edit.blocks));
-  auto sequence = std::make_unique<Sequence>(edit, pool_.take(edit.seq, edit.blocks));
+  auto sequence = std::make_unique<Sequence>(edit, std::span<const BlockIndex>());
   Sequence& self = *sequence;
   by_id_[edit.seq] = &self;
   sequences_.push_back(std::move(sequence));
+  adopt_prefix(self, edit.blocks);  // before blocks are taken, which could forget that very prefix
+  const auto shared = static_cast<int32_t>(self.blocks().size());
+  self.adopt(pool_.take(edit.seq, edit.blocks - shared), self.cached());
   FATHOM_CHECKED(self.covered(limits()));
-  if (edit.handoff)
+  if (edit.handoff) {
     exports_.open(edit.seq, edit.key, self.blocks(), static_cast<int32_t>(edit.tokens.size()));
+    exports_.progress(edit.seq, self.computed(), self.blocks());
+  }
+  if (self.cached() > 0)  // the router need not wait for the first chunk to know
+    report_.rows.push_back({.seq = edit.seq,
+                            .first = self.emitted(),
+                            .computed = self.computed(),
+                            .cached = self.cached()});
   return {};
 }
 

@@ -62,6 +62,13 @@ WorkerMetrics::WorkerMetrics(Metrics& metrics)
       kv_blocks_of_finished(
           metrics.gauge("fathom_worker_kv_blocks_of_finished",
                         "KV blocks held without a sequence; anything but 0 is a leak")),
+      prefix_cache_blocks(
+          metrics.gauge("fathom_worker_prefix_cache_blocks",
+                        "Free KV blocks that still hold the beginning of a prompt")),
+      prefix_cache_queries(metrics.counter("fathom_worker_prefix_cache_queries_total",
+                                           "Prompt tokens looked up in the prefix cache")),
+      prefix_cache_hits(metrics.counter("fathom_worker_prefix_cache_hits_total",
+                                        "Prompt tokens found in the prefix cache")),
       sent_bytes(transfer_bytes(metrics, "sent")),
       received_bytes(transfer_bytes(metrics, "received")),
       sent_seconds(transfer_seconds(metrics, "sent")),

@@ -27,6 +27,9 @@ struct WorkerMetrics {
   prometheus::Gauge& kv_blocks_free;
   prometheus::Gauge& kv_usage_ratio;
   prometheus::Gauge& kv_blocks_of_finished;  // taken from the pool, owned by no sequence: must be 0
+  prometheus::Gauge& prefix_cache_blocks;
+  prometheus::Counter& prefix_cache_queries;  // prompt tokens of sequences that could use the cache
+  prometheus::Counter& prefix_cache_hits;     // of them, those it had
   prometheus::Counter& sent_bytes;
   prometheus::Counter& received_bytes;
   prometheus::Histogram& sent_seconds;      // copying one block out

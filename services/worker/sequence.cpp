@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "base/check.h"
+
 namespace fathom {
 namespace {
 
@@ -114,6 +116,23 @@ Status Sequence::covered(const SequenceLimits& limits) const {
                    " blocks for " + std::to_string(positions) + " positions, " +
                    std::to_string(reserved) + " are reserved",
                "blocks"};
+}
+
+std::span<const TokenId> Sequence::reusable() const {
+  if (sampling_.prompt_logprobs >= 0) return {};
+  return std::span(tokens_).first(
+      std::min(static_cast<size_t>(prompt_tokens_), tokens_.size() - 1));
+}
+
+std::span<const TokenId> Sequence::settled() const {
+  const auto known = std::min(static_cast<size_t>(computed_), tokens_.size() - 1);
+  return std::span(tokens_).first(std::min(static_cast<size_t>(prompt_tokens_), known));
+}
+
+void Sequence::adopt(std::span<const BlockIndex> blocks, int32_t positions) {
+  CHECK(untouched() && positions >= cached_);
+  blocks_.assign(blocks.begin(), blocks.end());
+  computed_ = cached_ = positions;
 }
 
 int32_t Sequence::drafts(const SequenceLimits& limits) const {

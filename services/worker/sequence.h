@@ -51,6 +51,8 @@ class Sequence {
   const std::vector<BlockIndex>& blocks() const { return blocks_; }
   const std::vector<TokenId>& tokens() const { return tokens_; }
   int32_t computed() const { return computed_; }
+  int32_t cached() const { return cached_; }  // of them, those that came from the prefix cache
+  int32_t prompt_tokens() const { return prompt_tokens_; }
   int32_t lease() const { return lease_; }
   int32_t emitted() const { return static_cast<int32_t>(tokens_.size()) - prompt_tokens_; }
 
@@ -59,6 +61,17 @@ class Sequence {
   int32_t pending() const;
   // RESOURCE_EXHAUSTED when the blocks do not cover what the lease permits.
   Status covered(const SequenceLimits& limits) const;
+
+  // Of a Prefill nothing of which was computed here yet: another's blocks may still take the place
+  // of its first ones.
+  bool untouched() const { return phase_ == Phase::prefilling && computed_ == cached_; }
+  // What may be looked up in a prefix cache: prompt tokens but the last known one, whose logits are
+  // wanted; none when every prompt position's logits are.
+  std::span<const TokenId> reusable() const;
+  // Prompt tokens whose KV is in place for good. The last known token may be computed once more.
+  std::span<const TokenId> settled() const;
+  // The first `positions` are in place in the first of these blocks, which are all it owns now.
+  void adopt(std::span<const BlockIndex> blocks, int32_t positions);
 
   // How many of its guesses a step may verify: all that could be emitted under the lease, of a
   // sequence that decodes.
@@ -93,7 +106,8 @@ class Sequence {
   uint64_t key_ = 0;
   int32_t prompt_tokens_ = 0;
   int32_t computed_ = 0;  // positions whose KV is in place
-  int32_t moving_ = 0;    // positions whose KV a receiving sequence waits for
+  int32_t cached_ = 0;
+  int32_t moving_ = 0;  // positions whose KV a receiving sequence waits for
   int32_t lease_ = 0;
   Sampling sampling_;
   std::vector<TokenId> tokens_;

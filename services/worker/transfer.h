@@ -39,11 +39,12 @@ class Exports final : public BlockSource {
 
   // Called by the loop's thread.
   void open(SeqId seq, uint64_t key, std::span<const BlockIndex> blocks, int32_t tokens);
-  void progress(SeqId seq, int32_t computed);  // positions whose KV is in place
-  void close(SeqId seq, const Error& why);     // unknown ids are ignored
-  void refuse_waiting(const Error& why);       // tickets that wait for a Prefill will not see it
-  void expire();                               // refuses tickets that waited too long
-  Instant next_deadline() const;  // when to call expire; kNever without waiting tickets
+  // Positions whose KV is in place, in which blocks; those of complete ones never change.
+  void progress(SeqId seq, int32_t computed, std::span<const BlockIndex> blocks);
+  void close(SeqId seq, const Error& why);  // unknown ids are ignored
+  void refuse_waiting(const Error& why);    // tickets that wait for a Prefill will not see it
+  void expire();                            // refuses tickets that waited too long
+  Instant next_deadline() const;            // when to call expire; kNever without waiting tickets
 
   // Called by gRPC's threads.
   std::shared_ptr<void> watch(const Ticket& ticket, int32_t tokens, Watcher watcher) override;

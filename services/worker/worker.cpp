@@ -131,6 +131,7 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
                               .instance = instance_,
                               .rows_max = config_.rows_max,
                               .step_token_budget = config_.step_token_budget,
+                              .prefix_cache = config_.prefix_cache,
                               .ticket_patience = Duration::seconds(config_.ticket_patience_seconds),
                               .speculative_tokens = drafts_of(config_)};
     auto loop = std::make_unique<Loop>(*engine_, *fetcher_, clock_, settings, metrics_,

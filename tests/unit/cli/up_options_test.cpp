@@ -78,6 +78,7 @@ TEST(UpOptions, arguments_carry_every_choice) {
   options.both = 2;
   options.compute = "bfloat16";
   options.question = false;
+  options.prefix_cache = false;
   options.run_dir = "/tmp/somewhere";
   const auto words = up_arguments(*settle_up_options(options));
   const auto after = [&](const std::string& option) {
@@ -91,6 +92,7 @@ TEST(UpOptions, arguments_carry_every_choice) {
   EXPECT_EQ(after("--model"), options.model);
   EXPECT_EQ(after("--run-dir"), "/tmp/somewhere");
   EXPECT_EQ(std::ranges::count(words, "--no-question"), 1);
+  EXPECT_EQ(std::ranges::count(words, "--no-prefix-cache"), 1);
   EXPECT_EQ(std::ranges::count(words, "--detach"), 0);
 }
 

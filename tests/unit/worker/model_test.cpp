@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <map>
 #include <sstream>
 
 #include "engine/tp_engine.h"
@@ -119,6 +120,35 @@ TEST_P(ModelStory, a_request_computed_again_in_the_middle_goes_on_with_the_refer
     EXPECT_EQ(node.tokens_of(id(i)),
               std::vector<TokenId>(golden[i].greedy.begin() + 13, golden[i].greedy.end()))
         << i;
+}
+
+// Logits and not only tokens: whatever the cache supplied, the same bits.
+TEST_P(ModelStory, a_cached_prefix_gives_the_same_bits_as_computing_it) {
+  std::map<int32_t, std::vector<std::vector<float>>> seen;  // by pass
+  int32_t pass = 0;
+  auto made = make_tp_engine({.model_dir = kCheckpoint,
+                              .tensor_parallel = GetParam(),
+                              .block_tokens = kBlockTokens,
+                              .kv_blocks = 512,
+                              .logits_tap = [&](int32_t, int32_t, std::span<const float> logits) {
+                                seen[pass].emplace_back(logits.begin(), logits.end());
+                              }});
+  ASSERT_TRUE(made.ok());
+  Node node(wire, {.step_token_budget = 23}, std::move(made).value());
+  const double none = node.metrics.prefix_cache_hits.Value();
+  for (; pass < 2; ++pass)
+    for (size_t i = 0; i < golden.size(); ++i) {
+      const SeqId seq = id(i + 100 * static_cast<size_t>(pass));
+      node.say({request(seq, golden[i], 0, 4)});
+      node.settle();
+      node.say({Drop{.seq = seq}});
+      node.settle();
+      EXPECT_EQ(node.tokens_of(seq),
+                std::vector<TokenId>(golden[i].greedy.begin(), golden[i].greedy.begin() + 4));
+    }
+  EXPECT_GT(node.metrics.prefix_cache_hits.Value(), none);
+  ASSERT_EQ(seen[0].size(), seen[1].size());
+  for (size_t i = 0; i < seen[0].size(); ++i) ASSERT_EQ(seen[0][i], seen[1][i]) << "row " << i;
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, ModelStory, ::testing::Values(1, 2));
