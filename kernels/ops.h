@@ -98,14 +98,27 @@ struct RopeParams {  // rotates pairs in place: adjacent ones (2i, 2i + 1), or (
   bool halves = false;     // pairs (i, i + width / 2), as Llama and Qwen have them
 };
 
-// A paged cache of latents, one layer: token slot s of block b holds `width` values at
-// base + b*block_stride + s*width (elements of dtype). Values are [c (rank) | k_pe (rope)].
+// A latent of 8 bits: c is rounded to int8 in groups of kLatentGroup values, each times a float32
+// scale (the group's largest magnitude / 127); the rope key stays bf16. One token is [scales | rope
+// key | int8 values], filled up to 4 bytes.
+inline constexpr int32_t kLatentGroup = 64;
+constexpr int32_t latent_scales(int32_t rank) { return (rank + kLatentGroup - 1) / kLatentGroup; }
+
+// Elements of dtype that one token's latent and rope key take.
+constexpr int64_t latent_stride(DType dtype, int32_t rank, int32_t rope) {
+  if (dtype != DType::i8) return int64_t{rank} + rope;
+  return (int64_t{latent_scales(rank)} * 4 + rope * 2 + rank + 3) / 4 * 4;
+}
+
+// A paged cache of latents, one layer: token slot s of block b stands at base + b*block_stride +
+// s*latent_stride (elements of dtype). Values are [c (rank) | k_pe (rope)], or as said above for
+// i8.
 struct LatentCache {
   void* base = nullptr;
-  DType dtype = DType::f32;  // f32 | bf16
+  DType dtype = DType::f32;  // f32 | bf16 | i8
   int64_t block_stride = 0;
   int32_t block_tokens = 0;
-  int32_t rank = 0, rope = 0;  // width = rank + rope
+  int32_t rank = 0, rope = 0;
 };
 
 struct CacheWriteParams {         // stores row t at slots[t] = block * block_tokens + offset

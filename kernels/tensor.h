@@ -6,9 +6,12 @@
 
 namespace fathom {
 
-enum class DType : uint8_t { f32, bf16, f16, f8_e4m3 };
+// i8 is for caches of latents only (ops.h): it carries its scales along.
+enum class DType : uint8_t { f32, bf16, f16, f8_e4m3, i8 };
 
-constexpr int64_t dtype_bytes(DType t) { return t == DType::f32 ? 4 : t == DType::f8_e4m3 ? 1 : 2; }
+constexpr int64_t dtype_bytes(DType t) {
+  return t == DType::f32 ? 4 : t == DType::f8_e4m3 || t == DType::i8 ? 1 : 2;
+}
 
 inline constexpr int kScaleBlock = 128;
 

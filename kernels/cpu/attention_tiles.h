@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/cpu/latent_i8.h"
 #include "kernels/cpu/operations.h"
 
 namespace fathom::cpu {
@@ -17,13 +18,19 @@ inline void gather_tile(const Inner& inner, const LatentCache& cache,
                         std::span<const BlockIndex> blocks, int32_t first, int32_t count,
                         float* out) {
   const int32_t width = cache.rank + cache.rope;
-  Weight view{.dtype = cache.dtype, .rows = cache.block_tokens, .cols = width, .row_stride = width};
+  const int64_t stride = latent_stride(cache.dtype, cache.rank, cache.rope);
+  Weight view{
+      .dtype = cache.dtype, .rows = cache.block_tokens, .cols = width, .row_stride = stride};
   for (int32_t i = 0; i < count; ++i) {
     const int32_t position = first + i;
     const int64_t block = blocks[static_cast<size_t>(position / cache.block_tokens)];
     view.data = static_cast<const char*>(cache.base) +
                 block * cache.block_stride * dtype_bytes(cache.dtype);
-    inner.widen(view, position % cache.block_tokens, false, out + int64_t{i} * width);
+    if (cache.dtype == DType::i8)
+      widen_latent(static_cast<const uint8_t*>(view.data) + position % cache.block_tokens * stride,
+                   cache.rank, cache.rope, out + int64_t{i} * width);
+    else
+      inner.widen(view, position % cache.block_tokens, false, out + int64_t{i} * width);
   }
 }
 

@@ -119,6 +119,8 @@ void with_weights(const Weight& w, F&& use) {
       return use(f16_weights(w));
     case DType::f8_e4m3:
       return use(fp8_weights(w));
+    case DType::i8:  // no weight is stored so
+      __builtin_trap();
   }
 }
 

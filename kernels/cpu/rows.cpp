@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/cpu/convert.h"
+#include "kernels/cpu/latent_i8.h"
 #include "kernels/cpu/operations.h"
 
 namespace fathom::cpu {
@@ -59,7 +60,7 @@ void rope(const Inner&, const OpContext& ctx, const RopeParams& p) {
 }
 
 void cache_write(const Inner& inner, const OpContext& ctx, const CacheWriteParams& p) {
-  const int64_t width = p.cache.rank + p.cache.rope;
+  const int64_t width = latent_stride(p.cache.dtype, p.cache.rank, p.cache.rope);
   share_rows(ctx, p.rows, p.rows * width, [&](int32_t t) {
     const int64_t block = p.slots[t] / p.cache.block_tokens;
     const int64_t at = block * p.cache.block_stride + p.slots[t] % p.cache.block_tokens * width;
@@ -69,6 +70,9 @@ void cache_write(const Inner& inner, const OpContext& ctx, const CacheWriteParam
       float* to = static_cast<float*>(p.cache.base) + at;
       std::copy_n(latent, p.cache.rank, to);
       std::copy_n(key, p.cache.rope, to + p.cache.rank);
+    } else if (p.cache.dtype == DType::i8) {
+      quantise_latent(latent, key, p.cache.rank, p.cache.rope,
+                      static_cast<uint8_t*>(p.cache.base) + at);
     } else {
       auto* to = static_cast<uint16_t*>(p.cache.base) + at;
       inner.pack(latent, p.cache.rank, p.cache.rank, to);

@@ -15,7 +15,9 @@ using V = __m512;
 constexpr int64_t kTileWords = 512;  // uint16_t of one tile
 
 __mmask32 first32(int32_t n) {
-  return n >= 32 ? ~__mmask32{0} : static_cast<__mmask32>((uint64_t{1} << n) - 1);
+  return n <= 0    ? __mmask32{0}
+         : n >= 32 ? ~__mmask32{0}
+                   : static_cast<__mmask32>((uint64_t{1} << n) - 1);
 }
 __mmask16 first16(int32_t n) {
   return n >= 16 ? __mmask16{0xFFFF} : static_cast<__mmask16>((1u << n) - 1);
@@ -100,6 +102,26 @@ void pack_values(const SpanRows& rows, int32_t width, uint16_t* out) {
       _mm512_store_si512(to, _mm512_permutex2var_epi16(x, low, y));
       _mm512_store_si512(to + kTileWords, _mm512_permutex2var_epi16(x, high, y));
     }
+  }
+}
+
+// Scales, rope key, 8-bit values: see ops.h. Whole groups of 64 share a scale.
+void widen_latent(const uint8_t* from, int32_t rank, int32_t rope, uint16_t* out) {
+  const uint8_t* key = from + (rank + 63) / 64 * 4;
+  const uint8_t* values = key + rope * 2;
+  for (int32_t i = 0; i < rank; i += 32) {
+    float scale;
+    __builtin_memcpy(&scale, from + i / 64 * 4, 4);
+    const __m256i q = _mm256_maskz_loadu_epi8(first32(rank - i), values + i);
+    const V low = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_castsi256_si128(q)));
+    const V high = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(q, 1)));
+    const V s = _mm512_set1_ps(scale);
+    _mm512_storeu_si512(out + i, rounded(_mm512_mul_ps(low, s), _mm512_mul_ps(high, s)));
+  }
+  const int32_t padded = (rank + rope + 31) / 32 * 32;
+  for (int32_t i = 0; rank + i < padded; i += 32) {
+    const __m512i k = _mm512_maskz_loadu_epi16(first32(rope - i), key + 2 * i);
+    _mm512_mask_storeu_epi16(out + rank + i, first32(padded - rank - i), k);
   }
 }
 
@@ -339,6 +361,7 @@ void merge(const BlockState& state, const BlockState& more) {
 
 constexpr SpanKernel kAmx = {.pack_rows = pack_rows,
                              .pack_values = pack_values,
+                             .widen_latent = widen_latent,
                              .expand = expand,
                              .attend = attend,
                              .merge = merge};

@@ -66,6 +66,8 @@ struct SpanKernel {
   // The first `width` columns of rows as packed values, width rounded up to 32; missing positions
   // are zeros up to a multiple of 32.
   void (*pack_values)(const SpanRows& rows, int32_t width, uint16_t* out);
+  // One 8-bit latent (ops.h) as a bf16 row, width rounded up to 32.
+  void (*widen_latent)(const uint8_t* from, int32_t rank, int32_t rope, uint16_t* out);
   void (*expand)(const SpanExpandParams&);
   void (*attend)(const SpanAttendParams&);
   // Adds a later span. A query that saw nothing of it (largest -inf) keeps its bits.

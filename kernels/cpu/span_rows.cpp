@@ -17,6 +17,13 @@ void copy_rows(const Inner& inner, const PagedRows& cache, std::span<const Block
   float row[kMost];
   for (int32_t i = 0; i < count; ++i) {
     const int64_t block = blocks[static_cast<size_t>((first + i) / cache.block_tokens)];
+    if (cache.dtype == DType::i8) {
+      inner.spans->widen_latent(static_cast<const uint8_t*>(cache.base) +
+                                    block * cache.block_stride +
+                                    (first + i) % cache.block_tokens * cache.row_stride,
+                                cache.rank, cache.width - cache.rank, copy + int64_t{i} * padded);
+      continue;
+    }
     for (int32_t at = 0; at < cache.width; at += kMost) {
       view.cols = std::min(kMost, cache.width - at);
       view.data = static_cast<const char*>(cache.base) +

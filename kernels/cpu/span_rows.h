@@ -17,11 +17,15 @@ struct PagedRows {
   DType dtype;
   int64_t block_stride, row_stride;  // elements
   int32_t block_tokens, width;
+  int32_t rank;  // of 8-bit latents: how many of the width's values they are
 };
 
 inline PagedRows paged_rows(const LatentCache& cache) {
   const int32_t width = cache.rank + cache.rope;
-  return {cache.base, cache.dtype, cache.block_stride, width, cache.block_tokens, width};
+  return {cache.base,         cache.dtype,
+          cache.block_stride, latent_stride(cache.dtype, cache.rank, cache.rope),
+          cache.block_tokens, width,
+          cache.rank};
 }
 
 // Elements of the copy that span_rows may need.

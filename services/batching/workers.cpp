@@ -27,6 +27,10 @@ Status agrees(const Welcome& w, const Welcome& others) {
     return refused("model_digest", "the other workers serve other weights");
   }
   if (w.model != others.model) return refused("model", "the other workers serve " + others.model);
+  if (w.kv.dtype != others.kv.dtype) {
+    return refused("kv.dtype", "the other workers keep KV as " + others.kv.dtype + ", not " +
+                                   w.kv.dtype + ": give all the same kv_dtype and compute");
+  }
   if (!(w.kv == others.kv)) return refused("kv", "the other workers lay out KV differently");
   if (w.vocab != others.vocab) return refused("vocab", "the other workers have another vocabulary");
   return {};

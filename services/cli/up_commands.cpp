@@ -40,6 +40,9 @@ void add_up(CLI::App& app, int& exit_code) {
                "guess ahead with the model's multi-token-prediction module");
   up->add_flag("!--no-prefix-cache", o.prefix_cache,
                "compute every prompt whole, also where it begins like an earlier one");
+  up->add_option("--kv-dtype", o.kv_dtype,
+                 "how KV is kept: float32, bfloat16, int8 (latent attention) or auto, as --compute")
+      ->capture_default_str();
   up->add_option("--device", o.device, "cpu, cuda or auto")->capture_default_str();
   up->add_option("--port", o.port, "of the HTTP API")->capture_default_str();
   up->add_option("--host", o.host, "address of the HTTP API; 0.0.0.0 for other machines too")

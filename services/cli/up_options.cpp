@@ -76,6 +76,9 @@ Result<UpOptions> settle_up_options(UpOptions o) {
   FATHOM_CHECKED(check_counts(o));
   if (o.compute != "float32" && o.compute != "bfloat16")
     return invalid("must be float32 or bfloat16", "--compute");
+  if (o.kv_dtype != "auto" && o.kv_dtype != "float32" && o.kv_dtype != "bfloat16" &&
+      o.kv_dtype != "int8")
+    return invalid("must be auto, float32, bfloat16 or int8", "--kv-dtype");
   if (o.device != "cpu" && o.device != "cuda" && o.device != "auto")
     return invalid("must be cpu, cuda or auto", "--device");
   if (o.port < 1 || o.port > 65535) return invalid("must be 1 to 65535", "--port");
@@ -109,6 +112,8 @@ std::vector<std::string> up_arguments(const UpOptions& o) {
                                     std::to_string(o.tensor_parallel),
                                     "--compute",
                                     o.compute,
+                                    "--kv-dtype",
+                                    o.kv_dtype,
                                     "--device",
                                     o.device,
                                     "--port",

@@ -19,6 +19,7 @@ struct UpOptions {
   std::string compute = "float32";
   bool speculative = false;  // the model's multi-token-prediction module guesses ahead
   bool prefix_cache = true;
+  std::string kv_dtype = "auto";
   std::string device = "auto";
   int32_t port = 8000;
   std::string host = "127.0.0.1";  // where the gateway listens

@@ -35,6 +35,7 @@ WorkerConfig worker_config(const UpOptions& options, const std::string& role) {
   config.device = options.device;
   config.compute = options.compute;
   config.speculative = options.speculative ? "auto" : "off";
+  config.kv_dtype = options.kv_dtype;
   config.engine = options.engine;
   config.tensor_parallel = options.tensor_parallel;
   config.prefix_cache = options.prefix_cache;

@@ -17,6 +17,7 @@ Status compare(const GroupHello& mine, const GroupHello& leader) {
   if (mine.expanded_prompt_min != leader.expanded_prompt_min) return differs("expanded_prompt_min");
   if (mine.compute != leader.compute) return differs("compute");
   if (mine.speculative_tokens != leader.speculative_tokens) return differs("speculative_tokens");
+  if (mine.block_bytes != leader.block_bytes) return differs("kv_dtype");
   return {};
 }
 
@@ -42,6 +43,7 @@ GroupHello make_hello(const TpEngineConfig& config, const ModelRanks& ranks, int
                  .expanded_prompt_min = config.expanded_prompt_min,
                  .compute = static_cast<int32_t>(config.compute),
                  .speculative_tokens = config.speculative_tokens,
+                 .block_bytes = ranks.layout().block_bytes,
                  .blocks = blocks};
   CHECK(ranks.digest().size() == sizeof(out.digest));
   std::memcpy(out.digest, ranks.digest().data(), sizeof(out.digest));

@@ -17,7 +17,8 @@ struct GroupHello {
   int32_t expanded_prompt_min = 0;
   int32_t compute = 0;
   int32_t speculative_tokens = 0;
-  int32_t blocks = 0;  // the leader's; followers take it
+  int64_t block_bytes = 0;  // another type of KV has blocks of another size
+  int32_t blocks = 0;       // the leader's; followers take it
 };
 
 GroupHello make_hello(const TpEngineConfig& config, const ModelRanks& ranks, int32_t blocks);

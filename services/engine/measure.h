@@ -35,7 +35,7 @@ struct DecodeFigure {
   int32_t context = 0;
   int32_t drafts = 0;
   double step_ms = 0;
-  double acceptance = 0;  // right drafts over verified ones
+  double acceptance = 0;         // right drafts over verified ones
   double tokens_per_second = 0;  // of the whole batch
 };
 

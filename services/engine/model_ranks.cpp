@@ -40,8 +40,18 @@ Result<const Ops*> choose_kernels(const std::string& name) {
   return ops;
 }
 
-KvLayout layout_for(const ModelConfig& model, const TpEngineConfig& config) {
-  const DType dtype = config.compute == Compute::float32 ? DType::f32 : DType::bf16;
+DType kv_dtype_of(const TpEngineConfig& config) {
+  return config.kv_dtype.value_or(config.compute == Compute::float32 ? DType::f32 : DType::bf16);
+}
+
+Result<KvLayout> layout_for(const ModelConfig& model, const TpEngineConfig& config) {
+  const DType dtype = kv_dtype_of(config);
+  if (dtype == DType::i8 && model.attention == AttentionKind::gqa)
+    return invalid(
+        "int8 is for latent attention; this model's keys and values are float32 or bfloat16",
+        "kv_dtype");
+  if (dtype == DType::i8)
+    return int8_mla_layout(model.cached_layers(), model.kv_rank, model.rope, config.block_tokens);
   if (model.attention == AttentionKind::gqa)
     return gqa_layout(dtype, model.layers, model.kv_heads, model.head_dim, config.block_tokens);
   return mla_layout(dtype, model.cached_layers(), model.latent_width(), config.block_tokens);
@@ -68,6 +78,13 @@ class SharedProgress {
 
 }  // namespace
 
+std::optional<DType> kv_dtype_named(std::string_view name) {
+  if (name == "float32") return DType::f32;
+  if (name == "bfloat16") return DType::bf16;
+  if (name == "int8") return DType::i8;
+  return std::nullopt;
+}
+
 Result<std::unique_ptr<ModelRanks>> ModelRanks::load(const TpEngineConfig& config,
                                                      const LoadProgress& progress) {
   FATHOM_CHECKED(check_settings(config));
@@ -90,7 +107,7 @@ Result<std::unique_ptr<ModelRanks>> ModelRanks::load(const TpEngineConfig& confi
   out->digest_ = model_digest(text, *out->checkpoint_);
   out->compute_ = config.compute;
   out->layer_tap_ = config.layer_tap;
-  out->layout_ = layout_for(out->model_, config);
+  FATHOM_TRY(out->layout_, layout_for(out->model_, config));
   FATHOM_CHECKED(out->read_weights(config, progress));
   return out;
 }

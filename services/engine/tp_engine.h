@@ -7,8 +7,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "base/clock.h"
 #include "engine/engine.h"
@@ -29,7 +31,9 @@ struct GroupPlace {
 
 struct TpEngineConfig {
   std::string model_dir;
-  Compute compute = Compute::float32;  // the KV is stored in the same type
+  Compute compute = Compute::float32;
+  // f32, bf16, or i8 for latent attention; none: the type of `compute`.
+  std::optional<DType> kv_dtype;
   int32_t tensor_parallel = 1;
   int32_t threads_per_rank = 1;
   std::string kernels;  // "portable", "avx2", "avx512", "amx"; empty chooses the widest
@@ -47,6 +51,9 @@ struct TpEngineConfig {
   std::function<void(int32_t row, int32_t position, std::span<const float> logits)> logits_tap;
   LayerTap layer_tap;  // on rank 0's thread; see model/forward.h
 };
+
+// Of "float32", "bfloat16" and "int8"; none for "auto".
+std::optional<DType> kv_dtype_named(std::string_view name);
 
 // The engine of a process that leads its group (or is alone in it).
 Result<std::unique_ptr<Engine>> make_tp_engine(const TpEngineConfig& config,

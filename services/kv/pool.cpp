@@ -9,7 +9,10 @@
 namespace fathom {
 namespace {
 
-DType dtype_of(const KvLayout& layout) { return layout.dtype == "bf16" ? DType::bf16 : DType::f32; }
+DType dtype_of(const KvLayout& layout) {
+  if (layout.dtype == kKvInt8) return DType::i8;
+  return layout.dtype == "bf16" ? DType::bf16 : DType::f32;
+}
 
 KvLayout layout_of(const char* kind, DType dtype, int32_t layers, int32_t width,
                    int32_t block_tokens) {
@@ -26,6 +29,15 @@ KvLayout layout_of(const char* kind, DType dtype, int32_t layers, int32_t width,
 
 KvLayout mla_layout(DType dtype, int32_t layers, int32_t width, int32_t block_tokens) {
   return layout_of("mla", dtype, layers, width, block_tokens);
+}
+
+KvLayout int8_mla_layout(int32_t layers, int32_t rank, int32_t rope, int32_t block_tokens) {
+  return {.kind = "mla",
+          .dtype = kKvInt8,
+          .layers = layers,
+          .width = rank + rope,
+          .block_tokens = block_tokens,
+          .block_bytes = layers * block_tokens * latent_stride(DType::i8, rank, rope)};
 }
 
 KvLayout gqa_layout(DType dtype, int32_t layers, int32_t heads, int32_t dim, int32_t block_tokens) {
@@ -72,7 +84,7 @@ KvPool::~KvPool() {
 LatentCache KvPool::layer(int32_t index, int32_t rank, int32_t rope) const {
   CHECK(index >= 0 && index < layout_.layers && rank + rope == layout_.width);
   const DType dtype = dtype_of(layout_);
-  const int64_t layer_bytes = int64_t{layout_.block_tokens} * layout_.width * dtype_bytes(dtype);
+  const int64_t layer_bytes = layout_.block_bytes / layout_.layers;
   return {.base = base_ + index * layer_bytes,
           .dtype = dtype,
           .block_stride = stride_ / dtype_bytes(dtype),

@@ -46,6 +46,9 @@ class KvPool {
 
 // f32 or bf16; fill block_bytes.
 KvLayout mla_layout(DType dtype, int32_t layers, int32_t width, int32_t block_tokens);
+// Latents of 8 bits, rope keys of bf16 (kernels/ops.h).
+inline constexpr const char* kKvInt8 = "int8";
+KvLayout int8_mla_layout(int32_t layers, int32_t rank, int32_t rope, int32_t block_tokens);
 KvLayout gqa_layout(DType dtype, int32_t layers, int32_t heads, int32_t dim, int32_t block_tokens);
 
 }  // namespace fathom

@@ -55,6 +55,7 @@ struct WorkerConfig {
   std::string operations_listen = "127.0.0.1:7101";
   std::string device = "auto";
   std::string compute = "float32";
+  std::string kv_dtype = "auto";
   std::string engine = "model";
   std::string speculative = "off";
   int32_t speculative_tokens = 1;
@@ -85,7 +86,10 @@ struct WorkerConfig {
       "host or host:port under which peers reach `listen`; empty for listen itself");
     v("operations_listen", operations_listen, "host:port of /metrics and /health; empty for none");
     v("device", device, "cpu, cuda or auto");
-    v("compute", compute, "float32 or bfloat16; the KV is kept in the same type");
+    v("compute", compute, "float32 or bfloat16");
+    v("kv_dtype", kv_dtype,
+      "float32, bfloat16, int8 (latent attention only) or auto: the type of compute; equal on all "
+      "workers of a router");
     v("engine", engine, "model, or fake: no model, for tests of the services around it");
     v("speculative", speculative,
       "off, or auto: the model's multi-token-prediction module guesses ahead where that is faster; "

@@ -70,6 +70,7 @@ TpEngineConfig model_settings(const WorkerConfig& c) {
   const int32_t threads = c.threads > 0 ? c.threads : cores;
   return {.model_dir = c.model,
           .compute = c.compute == "bfloat16" ? Compute::bfloat16 : Compute::float32,
+          .kv_dtype = kv_dtype_named(c.kv_dtype),
           .tensor_parallel = c.tensor_parallel,
           .threads_per_rank = std::max(1, threads / here),
           .block_tokens = c.block_tokens,
@@ -123,6 +124,7 @@ Status check_worker_config(const WorkerConfig& c) {
   FATHOM_CHECKED(one_of(c.speculative, {"off", "auto"}, "speculative"));
   if (c.speculative_tokens < 1 || c.speculative_tokens > Speculation::kDraftsMax)
     return invalid("must be 1 to " + std::to_string(Speculation::kDraftsMax), "speculative_tokens");
+  FATHOM_CHECKED(one_of(c.kv_dtype, {"auto", "float32", "bfloat16", "int8"}, "kv_dtype"));
   FATHOM_CHECKED(at_least(c.tensor_parallel, 1, "tensor_parallel"));
   FATHOM_CHECKED(at_least(c.threads, 0, "threads"));
   FATHOM_CHECKED(at_least(c.context_max, 0, "context_max"));

@@ -122,6 +122,9 @@ TEST(placement, a_worker_that_differs_is_refused_by_the_name_of_the_field) {
   EXPECT_EQ(refused(digest), "model_digest");
   Welcome kv = welcome_of(9, Role::both);
   kv.kv.dtype = "bf16";
+  EXPECT_EQ(refused(kv), "kv.dtype");
+  kv = welcome_of(9, Role::both);
+  kv.kv.width += 1;
   EXPECT_EQ(refused(kv), "kv");
   Welcome vocab = welcome_of(9, Role::both);
   vocab.vocab = 1;

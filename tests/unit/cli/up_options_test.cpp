@@ -44,6 +44,7 @@ TEST(UpOptions, every_refusal_names_its_option) {
   EXPECT_EQ(with([](UpOptions& o) { o.both = 65; }), "--both");
   EXPECT_EQ(with([](UpOptions& o) { o.tensor_parallel = 0; }), "--tensor-parallel");
   EXPECT_EQ(with([](UpOptions& o) { o.compute = "float16"; }), "--compute");
+  EXPECT_EQ(with([](UpOptions& o) { o.kv_dtype = "int4"; }), "--kv-dtype");
   EXPECT_EQ(with([](UpOptions& o) { o.device = "tpu"; }), "--device");
   EXPECT_EQ(with([](UpOptions& o) { o.port = 70000; }), "--port");
   EXPECT_EQ(with([](UpOptions& o) { o.model = "/nowhere"; }), "--model");
@@ -77,6 +78,7 @@ TEST(UpOptions, arguments_carry_every_choice) {
   UpOptions options = tiny();
   options.both = 2;
   options.compute = "bfloat16";
+  options.kv_dtype = "int8";
   options.question = false;
   options.prefix_cache = false;
   options.run_dir = "/tmp/somewhere";
@@ -89,6 +91,7 @@ TEST(UpOptions, arguments_carry_every_choice) {
   EXPECT_EQ(after("--both"), "2");
   EXPECT_EQ(after("--prefill"), "0");
   EXPECT_EQ(after("--compute"), "bfloat16");
+  EXPECT_EQ(after("--kv-dtype"), "int8");
   EXPECT_EQ(after("--model"), options.model);
   EXPECT_EQ(after("--run-dir"), "/tmp/somewhere");
   EXPECT_EQ(std::ranges::count(words, "--no-question"), 1);

@@ -19,6 +19,7 @@ UpPlan plan(int32_t prefill, int32_t decode, int32_t both) {
   options.both = both;
   options.model = "/models/some";
   options.compute = "bfloat16";
+  options.kv_dtype = "int8";
   return plan_up(options).value();
 }
 
@@ -39,6 +40,7 @@ TEST(UpPlan, the_settings_fit_together) {
   EXPECT_EQ(prefill->role, "prefill");
   EXPECT_EQ(decode->model, "/models/some");
   EXPECT_EQ(decode->compute, "bfloat16");
+  EXPECT_EQ(decode->kv_dtype, "int8");
   EXPECT_EQ(router->workers, (std::vector<std::string>{prefill->listen, decode->listen}));
   EXPECT_EQ(gateway->router, router->listen);
   EXPECT_EQ(gateway->listen, "127.0.0.1:8000");

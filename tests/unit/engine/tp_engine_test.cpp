@@ -33,6 +33,16 @@ TEST(TpEngine, info_says_what_a_welcome_needs) {
   half.kv_bytes = 100 * 4 * 8 * 80 * 2 + 7;
   EXPECT_EQ(make(half)->info().kv.dtype, "bf16");
   EXPECT_EQ(make(half)->info().blocks, 100);
+  half.kv_dtype = DType::i8;
+  EXPECT_EQ(make(half)->info().kv.dtype, "int8");
+  EXPECT_EQ(make(half)->info().kv.block_bytes, 4 * 8 * (64 + 16 * 2 + 4));
+}
+
+TEST(TpEngine, keys_and_values_of_8_bits_are_refused_by_name) {
+  TpEngineConfig grouped = config();
+  grouped.model_dir = FATHOM_SOURCE_DIR "/tests/golden/data/llama-tiny";
+  grouped.kv_dtype = DType::i8;
+  EXPECT_EQ(make_tp_engine(grouped).error().field, "kv_dtype");
 }
 
 TEST(TpEngine, a_wrong_row_fails_alone) {

@@ -87,6 +87,19 @@ TEST(KvPool, keys_and_values_of_all_heads_are_one_layer_wide) {
   EXPECT_EQ(layer.dim, 4);
 }
 
+TEST(KvPool, latents_of_8_bits_bring_their_scales_and_a_bf16_rope_key) {
+  const KvLayout layout = int8_mla_layout(3, 512, 64, 16);
+  EXPECT_EQ(layout.dtype, "int8");
+  EXPECT_EQ(layout.width, 576);
+  EXPECT_EQ(layout.block_bytes, 3 * 16 * (512 + 64 * 2 + 8 * 4)) << "58 % of bf16";
+  auto pool = KvPool::make(layout, 2);
+  ASSERT_TRUE(pool.ok());
+  const LatentCache last = pool->layer(2, 512, 64);
+  EXPECT_EQ(last.dtype, DType::i8);
+  EXPECT_EQ(static_cast<std::byte*>(last.base) - pool->block(0).data(), 2 * 16 * 672);
+  EXPECT_EQ(last.block_stride, pool->block(1).data() - pool->block(0).data());
+}
+
 TEST(KvPool, more_than_the_machine_has_is_refused_naming_the_setting) {
   const auto pool = KvPool::make(mla_layout(DType::f32, 61, 576, 64), 2'000'000'000);
   ASSERT_FALSE(pool.ok());

@@ -197,6 +197,7 @@ TEST(WorkerProcess, wrong_settings_are_named_before_any_port_opens) {
   };
   EXPECT_EQ(refusal([](WorkerConfig& c) { c.role = "chef"; }).field, "role");
   EXPECT_EQ(refusal([](WorkerConfig& c) { c.compute = "float8"; }).field, "compute");
+  EXPECT_EQ(refusal([](WorkerConfig& c) { c.kv_dtype = "int4"; }).field, "kv_dtype");
   EXPECT_EQ(refusal([](WorkerConfig& c) { c.device = "cuda"; }).field, "device");
   EXPECT_EQ(refusal([](WorkerConfig& c) { c.device = "tpu"; }).field, "device");
   EXPECT_EQ(refusal([](WorkerConfig& c) { c.block_tokens = 0; }).field, "block_tokens");
