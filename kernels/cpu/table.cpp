@@ -90,6 +90,14 @@ const Ops* cpu_ops_named(std::string_view name) {
   return nullptr;
 }
 
+const Inner& cpu_inner(const Ops& ops) {
+  if (&ops == ops_of<amx>()) return *inner_of(amx);
+  if (&ops == ops_of<avx512_bf16>()) return *inner_of(avx512_bf16);
+  if (&ops == ops_of<avx512>()) return *inner_of(avx512);
+  if (&ops == ops_of<avx2>()) return *inner_of(avx2);
+  return *inner_of(portable);
+}
+
 const Ops& cpu_ops() {
   static const Ops& chosen = []() -> const Ops& {
     for (const char* name : {"amx", "avx512", "avx2"})

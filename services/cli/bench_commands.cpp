@@ -89,9 +89,9 @@ Status run_engine(EngineWords& words) {
   words.config.threads_per_rank =
       std::max(1, words.threads / std::max(1, words.config.tensor_parallel));
   const SystemClock clock;
-  FATHOM_TRY(const Measurement measured, bench_engine(words.config, words.plan, clock));
-  std::cout << measurement_table(measured) << std::flush;
-  return write_json(words.json_file, measurement_json(measured, words.threads));
+  FATHOM_TRY(const EngineBench bench, bench_engine(words.config, words.plan, words.threads, clock));
+  std::cout << bench_engine_table(bench) << std::flush;
+  return write_json(words.json_file, bench_engine_json(bench));
 }
 
 void add_engine(CLI::App& bench, int& exit_code) {

@@ -6,6 +6,9 @@
 #include <boost/json/serialize.hpp>
 #include <cstdio>
 
+#include "kernels/cpu/lanes.h"
+#include "kernels/cpu/table.h"
+
 namespace fathom {
 namespace {
 
@@ -16,25 +19,61 @@ std::string formatted(const char* format, Values... values) {
   return line.data();
 }
 
-}  // namespace
-
-Result<Measurement> bench_engine(const TpEngineConfig& config, const MeasurePlan& plan,
-                                 const Clock& clock) {
-  FATHOM_TRY(const std::unique_ptr<Engine> engine, make_tp_engine(config));
-  return measure_engine(*engine, plan, clock);
+MachineLimits limits_of(const TpEngineConfig& config, int32_t threads, const Clock& clock) {
+  const auto lanes = make_lanes(threads);
+  const Instant start = clock.now();
+  return measure_limits(
+      {.ops = config.kernels.empty() ? &cpu_ops() : cpu_ops_named(config.kernels),
+       .lanes = lanes.get(),
+       .seconds = [&clock, start] { return (clock.now() - start).to_seconds(); }});
 }
 
-std::string measurement_table(const Measurement& measured) {
-  std::string text = measured.engine.model + ", " + measured.engine.compute + ", tensor parallel " +
-                     std::to_string(measured.engine.tensor_parallel) + "\n\n";
-  text += formatted("%-10s %12s %14s %14s\n", "prefill", "prompt", "seconds", "tokens/s");
-  for (const auto& figure : measured.prefill)
-    text += formatted("%-10s %12d %14.4f %14.1f\n", "", figure.prompt_tokens, figure.seconds,
-                      figure.tokens_per_second);
-  text += formatted("%-10s %12s %14s %14s\n", "decode", "batch", "step ms", "tokens/s");
-  for (const auto& figure : measured.decode) {
-    text += formatted("%-10s %12d %14.3f %14.1f", "", figure.batch, figure.step_ms,
-                      figure.tokens_per_second);
+}  // namespace
+
+double EngineBench::share_of_limit(const DecodeFigure& figure) const {
+  const double bytes = traffic.step_bytes(figure.batch * (1 + figure.drafts), 0) +
+                       traffic.kv_bytes * figure.batch * figure.context;
+  return bytes / limits.read_bytes_s / (figure.step_ms * 1e-3);
+}
+
+double EngineBench::share_of_limit(const PrefillFigure& figure) const {
+  const double flops_s =
+      measured.engine.compute == "bfloat16" ? limits.bfloat16_flops_s : limits.float32_flops_s;
+  return traffic.prompt_flops(figure.prompt_tokens) / flops_s / figure.seconds;
+}
+
+Result<EngineBench> bench_engine(const TpEngineConfig& config, const MeasurePlan& plan,
+                                 int32_t threads, const Clock& clock) {
+  FATHOM_TRY(const ModelConfig model, read_model_config(config.model_dir));
+  FATHOM_TRY(const Checkpoint checkpoint, Checkpoint::open(config.model_dir));
+  FATHOM_TRY(const std::unique_ptr<Engine> engine, make_tp_engine(config));
+  EngineBench out{.traffic = model_traffic(checkpoint, model, engine->info().kv),
+                  .limits = limits_of(config, threads, clock),
+                  .threads = threads};
+  FATHOM_TRY(out.measured, measure_engine(*engine, plan, clock));
+  return out;
+}
+
+std::string bench_engine_table(const EngineBench& bench) {
+  const EngineInfo& engine = bench.measured.engine;
+  std::string text = engine.model + ", " + engine.compute + ", tensor parallel " +
+                     std::to_string(engine.tensor_parallel) + "\n";
+  text +=
+      formatted("%d threads read %.1f GB/s and multiply %.0f (float32), %.0f (bfloat16) GFLOP/s\n",
+                bench.threads, bench.limits.read_bytes_s / 1e9, bench.limits.float32_flops_s / 1e9,
+                bench.limits.bfloat16_flops_s / 1e9);
+  text += formatted("one row of one step reads %.3f GB of weights\n\n",
+                    bench.traffic.step_bytes(1, 0) / 1e9);
+  text += formatted("%-10s %12s %14s %14s %10s\n", "prefill", "prompt", "seconds", "tokens/s",
+                    "of limit");
+  for (const auto& figure : bench.measured.prefill)
+    text += formatted("%-10s %12d %14.4f %14.1f %8.1f %%\n", "", figure.prompt_tokens,
+                      figure.seconds, figure.tokens_per_second, 100 * bench.share_of_limit(figure));
+  text += formatted("%-10s %12s %14s %14s %10s\n", "decode", "batch", "step ms", "tokens/s",
+                    "of limit");
+  for (const auto& figure : bench.measured.decode) {
+    text += formatted("%-10s %12d %14.3f %14.1f %8.1f %%", "", figure.batch, figure.step_ms,
+                      figure.tokens_per_second, 100 * bench.share_of_limit(figure));
     if (figure.drafts > 0)
       text += formatted("   %d drafts, %.1f %% right", figure.drafts, 100 * figure.acceptance);
     text += "\n";
@@ -42,25 +81,32 @@ std::string measurement_table(const Measurement& measured) {
   return text;
 }
 
-std::string measurement_json(const Measurement& measured, int32_t threads) {
+std::string bench_engine_json(const EngineBench& bench) {
   boost::json::array prefill;
-  for (const auto& figure : measured.prefill)
+  for (const auto& figure : bench.measured.prefill)
     prefill.push_back(boost::json::object{{"prompt_tokens", figure.prompt_tokens},
                                           {"seconds", figure.seconds},
-                                          {"tokens_per_second", figure.tokens_per_second}});
+                                          {"tokens_per_second", figure.tokens_per_second},
+                                          {"share_of_limit", bench.share_of_limit(figure)}});
   boost::json::array decode;
-  for (const auto& figure : measured.decode)
+  for (const auto& figure : bench.measured.decode)
     decode.push_back(boost::json::object{{"batch", figure.batch},
                                          {"context", figure.context},
                                          {"drafts", figure.drafts},
                                          {"acceptance", figure.acceptance},
                                          {"step_ms", figure.step_ms},
-                                         {"tokens_per_second", figure.tokens_per_second}});
+                                         {"tokens_per_second", figure.tokens_per_second},
+                                         {"share_of_limit", bench.share_of_limit(figure)}});
+  const boost::json::object limits{{"read_bytes_per_second", bench.limits.read_bytes_s},
+                                   {"float32_flops_per_second", bench.limits.float32_flops_s},
+                                   {"bfloat16_flops_per_second", bench.limits.bfloat16_flops_s}};
   return boost::json::serialize(
-             boost::json::object{{"model", measured.engine.model},
-                                 {"compute", measured.engine.compute},
-                                 {"tensor_parallel", measured.engine.tensor_parallel},
-                                 {"threads", threads},
+             boost::json::object{{"model", bench.measured.engine.model},
+                                 {"compute", bench.measured.engine.compute},
+                                 {"tensor_parallel", bench.measured.engine.tensor_parallel},
+                                 {"threads", bench.threads},
+                                 {"limits", limits},
+                                 {"weight_bytes_of_one_row", bench.traffic.step_bytes(1, 0)},
                                  {"prefill", prefill},
                                  {"decode", decode}}) +
          "\n";

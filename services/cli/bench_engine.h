@@ -1,6 +1,8 @@
 // How fast is one engine on this machine? `fathom bench engine` loads a checkpoint, or runs the
 // fake engine, and prints prefill and decode tokens per second by prompt length and batch; see
-// engine/measure.h for what is measured.
+// engine/measure.h for what is measured. Beside each figure stands which share of the machine's
+// limit it is, and the limits are measured just before: memory bandwidth for decoding
+// (model/traffic.h counts what a step reads), products of the compute type for prompts.
 #pragma once
 
 #include <string>
@@ -9,13 +11,28 @@
 #include "base/result.h"
 #include "engine/measure.h"
 #include "engine/tp_engine.h"
+#include "kernels/cpu/limits.h"
+#include "model/traffic.h"
 
 namespace fathom {
 
-Result<Measurement> bench_engine(const TpEngineConfig& config, const MeasurePlan& plan,
-                                 const Clock& clock);
+struct EngineBench {
+  Measurement measured;
+  Traffic traffic;
+  MachineLimits limits;
+  int32_t threads = 0;
 
-std::string measurement_table(const Measurement& measured);
-std::string measurement_json(const Measurement& measured, int32_t threads);
+  // What the step had to read, over the bandwidth times what it took; likewise of a prompt's
+  // products. 1 is the limit. A step of several drafts is judged by its rows.
+  double share_of_limit(const DecodeFigure& figure) const;
+  double share_of_limit(const PrefillFigure& figure) const;
+};
+
+// `threads` in all, for the limits; config says how many a rank has.
+Result<EngineBench> bench_engine(const TpEngineConfig& config, const MeasurePlan& plan,
+                                 int32_t threads, const Clock& clock);
+
+std::string bench_engine_table(const EngineBench& bench);
+std::string bench_engine_json(const EngineBench& bench);
 
 }  // namespace fathom
