@@ -5,10 +5,12 @@
 namespace fathom {
 namespace {
 
-std::optional<ApiError> encode_chat(const ServedModel& model, const ChatInput& chat, Prompt& out,
-                                    ReasoningStart& reasoning) {
+std::optional<ApiError> encode_chat(const ServedModel& model, const ChatInput& chat,
+                                    int64_t unix_seconds, Prompt& out, ReasoningStart& reasoning) {
   if (!model.chat) return bad_request(model.chat_missing, "messages", "unsupported_value");
-  Result<EncodedChat> encoded = model.chat->encode(chat.messages, chat.options);
+  ChatOptions options = chat.options;
+  options.unix_seconds = unix_seconds;
+  Result<EncodedChat> encoded = model.chat->encode(chat.messages, options);
   if (!encoded.ok()) return bad_request(encoded.error().message, encoded.error().field);
   out.tokens = std::move(encoded->tokens);
   reasoning = encoded->reasoning;
@@ -101,7 +103,8 @@ std::optional<ApiError> encode(const ServedModel& model, const EncodeLimits& lim
                                uint64_t random_seed, Generate& request) {
   if (const auto* chat = std::get_if<ChatInput>(&request.input)) {
     Prompt prompt;
-    if (auto error = encode_chat(model, *chat, prompt, request.reasoning)) return error;
+    if (auto error = encode_chat(model, *chat, limits.unix_seconds, prompt, request.reasoning))
+      return error;
     if (request.wants_no_reasoning && request.reasoning != ReasoningStart::none)
       return bad_request("this model always reasons before it answers", "reasoning_effort",
                          "unsupported_value");
@@ -125,11 +128,11 @@ std::optional<ApiError> encode(const ServedModel& model, const EncodeLimits& lim
 }
 
 std::optional<ApiError> encode_input(const ServedModel& model, const Tokenize& request,
-                                     std::vector<TokenId>& out) {
+                                     int64_t unix_seconds, std::vector<TokenId>& out) {
   if (const auto* chat = std::get_if<ChatInput>(&request.input)) {
     Prompt prompt;
     ReasoningStart reasoning = ReasoningStart::none;
-    auto error = encode_chat(model, *chat, prompt, reasoning);
+    auto error = encode_chat(model, *chat, unix_seconds, prompt, reasoning);
     out = std::move(prompt.tokens);
     return error;
   }

@@ -15,14 +15,15 @@ struct EncodeLimits {
   int32_t context_max = 0;
   int32_t vocab = 0;  // 0: not known
   int32_t max_tokens_default = 4096;
+  int64_t unix_seconds = 0;  // for chat templates that write the date
 };
 
 // `random_seed` is used where the client gave none.
 std::optional<ApiError> encode(const ServedModel& model, const EncodeLimits& limits,
                                uint64_t random_seed, Generate& request);
 
-// The prompt ids of /tokenize.
+// The prompt ids of /tokenize; the time is for chat templates that write the date.
 std::optional<ApiError> encode_input(const ServedModel& model, const Tokenize& request,
-                                     std::vector<TokenId>& out);
+                                     int64_t unix_seconds, std::vector<TokenId>& out);
 
 }  // namespace fathom

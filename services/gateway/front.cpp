@@ -128,7 +128,8 @@ ServerResponse Front::tokenize(const ServerRequest& request) {
   if (const auto error = served_.check_model(parsed.request.model, false))
     return error_response(*error);
   std::vector<TokenId> tokens;
-  if (const auto error = encode_input(served_.model(), parsed.request, tokens))
+  const int64_t now = served_.clock().unix_seconds();
+  if (const auto error = encode_input(served_.model(), parsed.request, now, tokens))
     return error_response(*error);
   std::string body = "{\"count\":" + std::to_string(tokens.size()) +
                      ",\"max_model_len\":" + std::to_string(served_.context_max()) + ",\"tokens\":";

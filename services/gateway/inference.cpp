@@ -149,7 +149,8 @@ void RpcFront::tokenize(rpc::Caller, rpc::TokenizeRequest request,
   std::optional<ApiError> error = read_rpc(request, parsed);
   if (!error) error = served_.check_model(parsed.model, false);
   rpc::TokenizeResponse response{.context_max = served_.context_max()};
-  if (!error) error = encode_input(served_.model(), parsed, response.token_ids);
+  const int64_t now = served_.clock().unix_seconds();
+  if (!error) error = encode_input(served_.model(), parsed, now, response.token_ids);
   served_.metrics().request("grpc_tokenize", error ? error->status : 200);
   if (error) return reply(to_rpc_error(*error));
   reply(std::move(response));

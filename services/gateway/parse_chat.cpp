@@ -1,6 +1,7 @@
 // Which bodies of /v1/chat/completions are chats we can hold? Text messages, sampling and
 // streaming; tools, formats and other media are refused by name.
 #include <algorithm>
+#include <boost/json/serialize.hpp>
 
 #include "gateway/openai_fields.h"
 
@@ -139,7 +140,21 @@ void read_logprobs(JsonFields& fields, Generate& out) {
   if (wanted) out.sampling.logprobs = static_cast<int32_t>(top.value_or(0));
 }
 
-void read_thinking(JsonFields& fields, Generate& out) {
+// Templates call it either way, so a client may too; all of the object reaches the template.
+void read_template_variables(JsonFields& fields, Generate& out, ChatOptions& options) {
+  const json::object* kwargs = fields.object("chat_template_kwargs");
+  if (kwargs == nullptr) return;
+  JsonFields inner(*kwargs, "chat_template_kwargs");
+  for (const char* name : {"thinking", "enable_thinking"}) {
+    if (!inner.has(name)) continue;
+    options.thinking = inner.flag(name, true);
+    out.wants_no_reasoning = out.wants_no_reasoning || !*options.thinking;
+  }
+  options.variables = json::serialize(*kwargs);
+  if (inner.error()) fields.fail(*inner.error());
+}
+
+void read_thinking(JsonFields& fields, Generate& out, ChatOptions& options) {
   if (const auto effort = fields.text("reasoning_effort")) {
     static constexpr std::string_view kEfforts[] = {"none", "minimal", "low", "medium",
                                                     "high", "xhigh",   "max", "ultra"};
@@ -154,13 +169,10 @@ void read_thinking(JsonFields& fields, Generate& out) {
       inner.wrong("type", "enabled, disabled or adaptive");
     if (inner.error()) fields.fail(*inner.error());
     out.wants_no_reasoning = type == "disabled";
+    if (type == "enabled") options.thinking = true;
   }
-  if (const json::object* kwargs = fields.object("chat_template_kwargs")) {
-    JsonFields inner(*kwargs, "chat_template_kwargs");
-    const bool thinking = inner.flag("thinking", true) && inner.flag("enable_thinking", true);
-    out.wants_no_reasoning = out.wants_no_reasoning || !thinking;
-    if (inner.error()) fields.fail(*inner.error());
-  }
+  if (out.wants_no_reasoning) options.thinking = false;
+  read_template_variables(fields, out, options);
   out.show_reasoning = fields.flag("include_reasoning", true);
 }
 
@@ -239,7 +251,7 @@ Parsed<Generate> parse_chat(std::string_view body, const ParseLimits& limits) {
   read_messages(fields, chat);
   read_length(fields, limits, request);
   read_logprobs(fields, request);
-  read_thinking(fields, request);
+  read_thinking(fields, request, chat.options);
   refuse_tools(fields);
   read_format(fields);
   request.echo = fields.flag("echo", false);

@@ -125,7 +125,8 @@ std::optional<ApiError> Served::run(Run where, Generate request,
   if (auto error = check_ready()) return error;
   const EncodeLimits limits{.context_max = context_max(),
                             .vocab = vocab(),
-                            .max_tokens_default = config_.max_tokens_default};
+                            .max_tokens_default = config_.max_tokens_default,
+                            .unix_seconds = clock_.unix_seconds()};
   if (auto error = encode(model_, limits, next_random(), request)) return error;
   if (request.choices() > config_.pending_max - dispatch_.pending())
     return refusal({Code::resource_exhausted, "too many requests in flight", ""});

@@ -1,5 +1,6 @@
 #include "gateway/served_model.h"
 
+#include <algorithm>
 #include <boost/json/parse.hpp>
 #include <filesystem>
 #include <fstream>
@@ -46,6 +47,34 @@ int32_t number_of(const json::object& object, std::string_view key) {
   return value != nullptr && value->is_int64() ? static_cast<int32_t>(value->get_int64()) : 0;
 }
 
+// Chat models often end their turns with the tokenizer's end token and not with the model's.
+void add_end_of_turn(const json::object& tokenizer_config, ServedModel& out) {
+  const json::value* token = tokenizer_config.if_contains("eos_token");
+  if (token != nullptr && token->is_object()) token = token->get_object().if_contains("content");
+  if (token == nullptr || !token->is_string()) return;
+  const json::string& text = token->get_string();
+  const auto id = out.tokenizer->find_added({text.data(), text.size()});
+  if (id && std::find(out.eos.begin(), out.eos.end(), *id) == out.eos.end()) out.eos.push_back(*id);
+}
+
+Status load_chat(const fs::path& settings, ServedModel& out) {
+  auto chat = ChatFormat::load(settings.string(), out.tokenizer);
+  if (chat.ok()) {
+    out.chat = std::move(chat).value();
+    return {};
+  }
+  // Completions and token ids need no chat format, so the model is served without one.
+  const Error& error = chat.error();
+  if (error.code == Code::failed_precondition) {
+    out.chat_missing = "this model's checkpoint has no chat template";
+    return {};
+  }
+  if (error.code != Code::unimplemented) return error;
+  out.chat_missing = "this model's chat template can not be rendered: " + error.message;
+  log_warning("chat is not served", {{"reason", error.message}, {"file", error.field}});
+  return {};
+}
+
 Status load_text(const fs::path& directory, const json::object& config, ServedModel& out) {
   const fs::path file = directory / "tokenizer.json";
   FATHOM_TRY(out.tokenizer, Tokenizer::load(file.string()));
@@ -59,22 +88,8 @@ Status load_text(const fs::path& directory, const json::object& config, ServedMo
   const auto bos = ids_of(config, "bos_token_id");
   if (!bos.empty() && (add_bos == nullptr || (add_bos->is_bool() && add_bos->get_bool())))
     out.bos = bos.front();
-  if (!tokenizer_config.contains("chat_template") &&
-      !fs::exists(directory / "chat_template.jinja")) {
-    out.chat_missing = "this model's checkpoint has no chat template";
-    return {};
-  }
-  auto chat = ChatFormat::load(settings.string(), out.tokenizer);
-  if (!chat.ok() && chat.error().code != Code::unimplemented) return chat.error();
-  if (chat.ok()) {
-    out.chat = std::move(chat).value();
-    return {};
-  }
-  // Completions and token ids need no chat format, so the model is served without one.
-  out.chat_missing = "this model's chat template is not one of the supported formats";
-  log_warning("chat is not served",
-              {{"reason", chat.error().message}, {"file", chat.error().field}});
-  return {};
+  add_end_of_turn(tokenizer_config, out);
+  return load_chat(settings, out);
 }
 
 }  // namespace

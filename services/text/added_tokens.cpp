@@ -51,12 +51,20 @@ const AddedToken* AddedTokens::longest_at(std::string_view text, size_t at) cons
   return best;
 }
 
-void AddedTokens::find(std::string_view text, std::vector<Match>& out) const {
+void AddedTokens::find(std::string_view text, std::span<const TypedSpan> typed,
+                       std::vector<Match>& out) const {
   if (tokens_.empty()) return;
   size_t free_from = 0;  // matches before this already own the text
+  auto span = typed.begin();
   for (size_t at = 0; at < text.size();) {
+    while (span != typed.end() && span->end <= at) ++span;
+    if (span != typed.end() && span->begin <= at) {
+      at = span->end;
+      continue;
+    }
+    const std::string_view until = text.substr(0, span == typed.end() ? text.size() : span->begin);
     const AddedToken* token =
-        starts_[static_cast<unsigned char>(text[at])] ? longest_at(text, at) : nullptr;
+        starts_[static_cast<unsigned char>(text[at])] ? longest_at(until, at) : nullptr;
     if (token == nullptr) {
       ++at;
       continue;

@@ -6,11 +6,13 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/ids.h"
+#include "text/marked_text.h"
 
 namespace fathom {
 
@@ -33,8 +35,8 @@ class AddedTokens {
     size_t begin = 0, end = 0;
     TokenId id = 0;
   };
-  // Appends all matches in valid UTF-8, in order.
-  void find(std::string_view text, std::vector<Match>& out) const;
+  // Appends all matches in valid UTF-8, in order; none touches bytes that were typed.
+  void find(std::string_view text, std::span<const TypedSpan> typed, std::vector<Match>& out) const;
 
  private:
   struct Node {

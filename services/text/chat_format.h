@@ -1,10 +1,12 @@
-// How does a conversation become a prompt? The chat formats of DeepSeek V3 and R1, chosen by the
-// checkpoint's own template. The rendering equals the published template byte for byte; text that
-// came from people is encoded so that it can never become a special token.
+// How does a conversation become a prompt? As the checkpoint's own chat template says, which is
+// interpreted. The rendering equals that of Hugging Face byte for byte; text that came from people
+// is encoded so that it can never become a special token.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -33,13 +35,16 @@ struct ChatMessage {
 struct ChatOptions {
   bool add_generation_prompt = true;
   bool continue_final_message = false;  // leave the last assistant message open: no EOS after it
+  std::optional<bool> thinking;  // the template's `thinking` and `enable_thinking`, if it has them
+  std::string variables;         // further variables of the template: a JSON object, or empty
+  int64_t unix_seconds = 0;      // for templates that write the date
 };
 
 // Where the model's output begins.
 enum class ReasoningStart : uint8_t {
-  none,    // V3: plain text
-  inside,  // R1: the prompt ends with <think>\n
-  maybe,   // R1 (first template), R1-0528: the model writes <think> itself, or not
+  none,    // plain text: the template knows no thoughts, or the prompt ends with </think>
+  inside,  // the prompt ends with <think>
+  maybe,   // the model writes <think> itself, or not
 };
 
 struct EncodedChat {
@@ -50,18 +55,18 @@ struct EncodedChat {
 
 class ChatFormat {
  public:
-  // Chooses by the `chat_template` of tokenizer_config.json; UNIMPLEMENTED, naming the file, for a
-  // template that is not known. Special tokens the format needs must each be one id of the
-  // tokenizer.
+  // The template of a checkpoint: chat_template.jinja beside tokenizer_config.json, or the config's
+  // `chat_template`, or chat_template.json. Errors name the file and the line: UNIMPLEMENTED for a
+  // construct that is not supported, FAILED_PRECONDITION if there is no template.
   static Result<std::shared_ptr<const ChatFormat>> load(const std::string& tokenizer_config_path,
                                                         std::shared_ptr<const Tokenizer> tokenizer);
-  // By name: "deepseek-v3", "deepseek-r1", "deepseek-r1-first". For tests and explicit
-  // configuration.
-  static Result<std::shared_ptr<const ChatFormat>> named(
-      std::string_view name, std::shared_ptr<const Tokenizer> tokenizer);
+  // A template as text, with the special tokens it names: bos_token, eos_token and their kin.
+  static Result<std::shared_ptr<const ChatFormat>> parse(
+      std::string_view source, std::map<std::string, std::string> tokens,
+      std::shared_ptr<const Tokenizer> tokenizer);
   virtual ~ChatFormat() = default;
-  virtual std::string_view name() const = 0;
-  // INVALID_ARGUMENT naming messages[i].field where the template itself would fail.
+  // INVALID_ARGUMENT naming `messages` or a part of it where the template itself fails; what it
+  // raises is the message.
   virtual Result<EncodedChat> encode(std::span<const ChatMessage> messages,
                                      const ChatOptions& options) const = 0;
 };

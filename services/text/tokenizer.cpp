@@ -71,7 +71,9 @@ struct Tokenizer::State {
   }
   void encode_plain(std::string_view text, Work& work, std::vector<TokenId>& out) const;
   void encode_pieces(std::string_view text, Work& work, std::vector<TokenId>& out) const;
-  void encode_parsed(std::string_view text, Work& work, std::vector<TokenId>& out) const;
+  void encode_marked(const MarkedText& text, Work& work, std::vector<TokenId>& out) const;
+  void encode_part(MarkedText part, Work& work, std::vector<TokenId>& out) const;
+  MarkedText normalize_runs(const MarkedText& text) const;
 };
 
 Status Tokenizer::State::build_stages(const std::vector<PreTokenizerRule>& rules) {
@@ -141,31 +143,51 @@ void Tokenizer::State::encode_plain(std::string_view text, Work& work,
   encode_pieces(text, work, out);
 }
 
-void Tokenizer::State::encode_parsed(std::string_view text, Work& work,
-                                     std::vector<TokenId>& out) const {
-  std::vector<AddedTokens::Match> outer, inner;
+// Run by run, so that the marks stay: differs from normalizing the whole text only where a typed
+// text begins with a mark that joins the template's last character.
+MarkedText Tokenizer::State::normalize_runs(const MarkedText& text) const {
+  MarkedText out;
   std::string storage;
-  const auto part = [&](std::string_view raw_part) {
-    if (raw_part.empty()) return;
-    const std::string_view clean = normalize(raw_part, storage);
-    inner.clear();
-    normalized.find(clean, inner);
-    size_t at = 0;
-    for (const auto& match : inner) {
-      encode_plain(clean.substr(at, match.begin - at), work, out);
-      out.push_back(match.id);
-      at = match.end;
-    }
-    encode_plain(clean.substr(at), work, out);
-  };
-  raw.find(text, outer);
   size_t at = 0;
-  for (const auto& match : outer) {
-    part(text.substr(at, match.begin - at));
+  const std::string_view bytes = text.bytes;
+  for (const TypedSpan& span : text.typed) {
+    out.append(normalize(bytes.substr(at, span.begin - at), storage));
+    out.append(normalize(bytes.substr(span.begin, span.end - span.begin), storage), span.source);
+    at = span.end;
+  }
+  out.append(normalize(bytes.substr(at), storage));
+  return out;
+}
+
+// A part without the tokens that are looked for before the normalizer.
+void Tokenizer::State::encode_part(MarkedText part, Work& work, std::vector<TokenId>& out) const {
+  if (part.bytes.empty()) return;
+  std::string storage;
+  if (normalized.empty()) return encode_plain(normalize(part.bytes, storage), work, out);
+  if (normalize(part.bytes, storage) != part.bytes) part = normalize_runs(part);
+  std::vector<AddedTokens::Match> matches;
+  normalized.find(part.bytes, part.typed, matches);
+  const std::string_view text = part.bytes;
+  size_t at = 0;
+  for (const auto& match : matches) {
+    encode_plain(text.substr(at, match.begin - at), work, out);
     out.push_back(match.id);
     at = match.end;
   }
-  part(text.substr(at));
+  encode_plain(text.substr(at), work, out);
+}
+
+void Tokenizer::State::encode_marked(const MarkedText& text, Work& work,
+                                     std::vector<TokenId>& out) const {
+  std::vector<AddedTokens::Match> matches;
+  raw.find(text.bytes, text.typed, matches);
+  size_t at = 0;
+  for (const auto& match : matches) {
+    encode_part(text.slice(at, match.begin), work, out);
+    out.push_back(match.id);
+    at = match.end;
+  }
+  encode_part(text.slice(at, text.bytes.size()), work, out);
 }
 
 Tokenizer::Tokenizer() : state_(std::make_unique<State>()) {}
@@ -208,11 +230,17 @@ void Tokenizer::encode(std::string_view text, Specials specials, std::vector<Tok
   }
   State::Work work;
   if (specials == Specials::parse) {
-    state_->encode_parsed(text, work, out);
+    state_->encode_marked({.bytes = std::string(text)}, work, out);
     return;
   }
   std::string storage;
   state_->encode_plain(state_->normalize(text, storage), work, out);
+}
+
+void Tokenizer::encode(const MarkedText& text, std::vector<TokenId>& out) const {
+  CHECK(is_valid_utf8(text.bytes), "a rendering is valid UTF-8");
+  State::Work work;
+  state_->encode_marked(text, work, out);
 }
 
 std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special) const {

@@ -14,6 +14,7 @@
 
 #include "base/ids.h"
 #include "base/result.h"
+#include "text/marked_text.h"
 
 namespace fathom {
 
@@ -33,6 +34,9 @@ class Tokenizer {
   // Appends the ids of `text` (any bytes; invalid UTF-8 is encoded as what it decodes to, U+FFFD).
   // Linear in the length of the text.
   void encode(std::string_view text, Specials specials, std::vector<TokenId>& out) const;
+  // A rendered chat: added tokens are looked for in the template's own bytes only. The ids are
+  // those of the whole text whenever nobody typed a marker.
+  void encode(const MarkedText& text, std::vector<TokenId>& out) const;
 
   // Whole-sequence decoding: bytes of all tokens, then invalid UTF-8 becomes U+FFFD, one per
   // maximal part.

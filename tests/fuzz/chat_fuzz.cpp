@@ -3,6 +3,8 @@
 // markers are those of the messages.
 #include <algorithm>
 #include <cstdint>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -18,11 +20,20 @@ struct Formats {
   std::shared_ptr<const Tokenizer> tokenizer =
       Tokenizer::load(FATHOM_SOURCE_DIR "/tests/golden/data/tokenizer/mini-deepseek/tokenizer.json")
           .value();
-  std::vector<std::shared_ptr<const ChatFormat>> all = {
-      ChatFormat::named("deepseek-v3", tokenizer).value(),
-      ChatFormat::named("deepseek-r1", tokenizer).value(),
-      ChatFormat::named("deepseek-r1-first", tokenizer).value(),
-      ChatFormat::named("deepseek-r1-distill", tokenizer).value()};
+  std::vector<std::shared_ptr<const ChatFormat>> all;
+  Formats() {
+    for (const std::string name :
+         {"deepseek-v3", "deepseek-r1", "deepseek-r1-first", "deepseek-r1-distill"}) {
+      std::ifstream file(FATHOM_SOURCE_DIR "/tests/golden/data/tokenizer/templates/" + name +
+                         ".jinja");
+      const std::string source{std::istreambuf_iterator<char>(file), {}};
+      all.push_back(ChatFormat::parse(source,
+                                      {{"bos_token", "<｜begin▁of▁sentence｜>"},
+                                       {"eos_token", "<｜end▁of▁sentence｜>"}},
+                                      tokenizer)
+                        .value());
+    }
+  }
 };
 
 std::vector<ChatMessage> messages_of(std::string_view text) {
@@ -52,8 +63,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto users = std::count_if(messages.begin(), messages.end(),
                                    [](const ChatMessage& m) { return m.role == ChatRole::user; });
   for (const auto& format : formats.all) {
-    for (const ChatOptions options : {ChatOptions{}, ChatOptions{.add_generation_prompt = false},
-                                      ChatOptions{.continue_final_message = true}}) {
+    for (const ChatOptions& options : {ChatOptions{}, ChatOptions{.add_generation_prompt = false},
+                                       ChatOptions{.continue_final_message = true}}) {
       const auto chat = format->encode(messages, options);
       if (!chat.ok()) {
         CHECK(chat.error().field.starts_with("messages"), "refused without naming the message");

@@ -15,6 +15,18 @@ namespace {
 
 const fs::path kData = FATHOM_SOURCE_DIR "/tests/golden/data/tokenizer";
 
+// A hybrid model's: thoughts on request, a date, and a complaint.
+constexpr std::string_view kOwnTemplate = R"({{ bos_token }}{{ strftime_now('%Y') }} {{ tone }}
+{%- for message in messages %}
+    {%- if message.role == 'system' and not loop.first %}
+        {{- raise_exception('system comes first') }}
+    {%- endif %}
+    {{- '<｜User｜>' if message.role == 'user' else '<｜Assistant｜>' }}{{ message.content }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<｜Assistant｜>' + ('<think>' if thinking else '</think>') }}
+{%- endif %})";
+
 fs::path make_checkpoint(Kind kind) {
   std::string pattern = (fs::temp_directory_path() / "fathom_gateway_XXXXXX").string();
   const fs::path directory = ::mkdtemp(pattern.data());
@@ -22,8 +34,15 @@ fs::path make_checkpoint(Kind kind) {
       << R"({"vocab_size":512,"bos_token_id":0,"eos_token_id":1,"max_position_embeddings":4096})";
   if (kind == Kind::no_tokenizer) return directory;
   fs::copy_file(kData / "mini-deepseek/tokenizer.json", directory / "tokenizer.json");
+  if (kind == Kind::own_template) {
+    std::ofstream(directory / "tokenizer_config.json")
+        << R"({"bos_token":"<｜begin▁of▁sentence｜>","eos_token":"<｜User｜>"})";
+    std::ofstream(directory / "chat_template.jinja") << kOwnTemplate;
+    return directory;
+  }
   if (kind == Kind::strange_template) {
-    std::ofstream(directory / "tokenizer_config.json") << R"({"chat_template":"{{ messages }}"})";
+    std::ofstream(directory / "tokenizer_config.json")
+        << R"({"chat_template":"{% include 'x' %}"})";
     return directory;
   }
   fs::copy_file(

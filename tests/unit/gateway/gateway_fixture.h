@@ -17,7 +17,7 @@
 
 namespace fathom {
 
-enum class Kind { v3, r1, no_tokenizer, strange_template };
+enum class Kind { v3, r1, no_tokenizer, strange_template, own_template };
 
 class GatewayTest : public testing::Test {
  protected:

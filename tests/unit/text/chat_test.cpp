@@ -2,6 +2,7 @@
 // one BOS, a continued message is the rendering without its end, and what can not be rendered is
 // refused by name.
 #include <fstream>
+#include <map>
 
 #include "tests/unit/text/golden.h"
 #include "tests/unit/text/random_text.h"
@@ -10,8 +11,16 @@
 namespace fathom::testing {
 namespace {
 
-std::shared_ptr<const ChatFormat> format(std::string_view name) {
-  return ChatFormat::named(name, golden_tokenizer("deepseek-r1")).value();
+std::shared_ptr<const ChatFormat> format(const std::string& name) {
+  static std::map<std::string, std::shared_ptr<const ChatFormat>> loaded;
+  auto& one = loaded[name];
+  if (!one) one = golden_chat(name, "deepseek-r1");
+  return one;
+}
+
+// A format of one's own, with the R1 tokenizer.
+Result<std::shared_ptr<const ChatFormat>> written(std::string_view source) {
+  return ChatFormat::parse(source, golden_tokens("deepseek"), golden_tokenizer("deepseek-r1"));
 }
 
 ChatMessage user(std::string text) { return {.role = ChatRole::user, .content = std::move(text)}; }
@@ -117,15 +126,6 @@ TEST(chat, what_the_template_can_not_render_is_refused_by_name) {
   EXPECT_EQ(field({user("a"), null}, true), "INVALID_ARGUMENT messages[1].content");
 }
 
-TEST(chat, a_tokenizer_without_the_markers_of_a_format_is_refused) {
-  const auto format = ChatFormat::named("deepseek-r1", golden_tokenizer("deepseek-v3"));
-  ASSERT_FALSE(format.ok());
-  EXPECT_NE(format.error().message.find("<think>"), std::string::npos);
-  EXPECT_TRUE(ChatFormat::named("deepseek-v3", golden_tokenizer("deepseek-v3")).ok());
-  EXPECT_EQ(ChatFormat::named("vicuna", golden_tokenizer("deepseek-v3")).error().code,
-            Code::unimplemented);
-}
-
 // A tokenizer_config.json in a directory of its own.
 class ConfigFile {
  public:
@@ -144,29 +144,118 @@ class ConfigFile {
   std::string folder_;
 };
 
-TEST(chat, a_config_with_an_unknown_or_no_template_is_refused_naming_the_file) {
+TEST(chat, a_config_without_a_usable_template_is_refused_naming_file_and_line) {
   const ConfigFile config;
   const auto refused = [&](const std::string& text) {
     config.write("tokenizer_config.json", text);
     const auto format = config.load();
     EXPECT_FALSE(format.ok()) << text;
     EXPECT_NE(format.error().field.find("tokenizer_config.json"), std::string::npos);
-    return format.error().code;
+    return format.error();
   };
-  EXPECT_EQ(refused(R"({"chat_template": "{{ messages }}", "bos_token": "<s>"})"),
-            Code::unimplemented);
-  EXPECT_EQ(refused(R"({"chat_template": [{"name": "default"}]})"), Code::unimplemented);
-  EXPECT_EQ(refused("{}"), Code::failed_precondition);
-  EXPECT_EQ(refused("{"), Code::invalid_argument);
+  const Error construct = refused(R"({"chat_template": "a\n{% include 'x' %}"})");
+  EXPECT_EQ(construct.code, Code::unimplemented);
+  EXPECT_NE(construct.message.find("include"), std::string::npos);
+  EXPECT_NE(construct.field.find("line 2"), std::string::npos);
+  EXPECT_EQ(refused(R"({"chat_template": "{% if %}"})").code, Code::invalid_argument);
+  EXPECT_EQ(refused(R"({"chat_template": [{"name": "rag", "template": ""}]})").code,
+            Code::invalid_argument);
+  EXPECT_EQ(refused("{}").code, Code::failed_precondition);
+  EXPECT_EQ(refused("{").code, Code::invalid_argument);
 }
 
-TEST(chat, the_template_may_lie_beside_the_config) {
+TEST(chat, a_template_may_lie_in_any_of_its_three_places) {
   const ConfigFile config;
-  config.write("tokenizer_config.json", R"({"bos_token": "<｜begin▁of▁sentence｜>"})");
-  config.write("chat_template.jinja", read_text(golden_path("templates/deepseek-r1-first.jinja")));
-  const auto format = config.load();
-  ASSERT_TRUE(format.ok()) << format.error().text();
-  EXPECT_EQ((*format)->name(), "deepseek-r1-first");
+  const std::vector<ChatMessage> question = {user("q")};
+  const auto rendered = [&] {
+    const auto format = config.load();
+    EXPECT_TRUE(format.ok()) << format.error().text();
+    return format.ok() ? (*format)->encode(question, {})->text : std::string();
+  };
+  config.write("tokenizer_config.json", R"({"bos_token": {"content": "<b>"}})");
+  config.write("chat_template.json", R"({"chat_template": "json {{ bos_token }}"})");
+  EXPECT_EQ(rendered(), "json <b>");
+  config.write("tokenizer_config.json",
+               R"({"bos_token": "<b>", "chat_template": [{"name": "tool_use", "template": "x"},
+                   {"name": "default", "template": "config {{ bos_token }}"}]})");
+  EXPECT_EQ(rendered(), "config <b>");
+  config.write("chat_template.jinja", "file {{ bos_token }}");
+  EXPECT_EQ(rendered(), "file <b>");
+}
+
+TEST(chat, what_a_template_raises_is_the_clients_to_read) {
+  const auto format = written(
+                          "{{ messages[0].content }}{% if messages|length > 1 %}"
+                          "{{ raise_exception('Only one, not ' ~ messages|length) }}{% endif %}")
+                          .value();
+  EXPECT_TRUE(format->encode(std::vector{user("a")}, {}).ok());
+  const auto refused = format->encode(std::vector{user("a"), assistant("b")}, {});
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error(), invalid("Only one, not 2", "messages"));
+}
+
+TEST(chat, a_role_may_be_part_of_a_marker_but_a_text_may_not) {
+  // Phi and others write '<|' + role + '|>'; here both halves come together to DeepSeek's marker.
+  const auto tokenizer = golden_tokenizer("deepseek-r1");
+  const TokenId marker = tokenizer->find_added("<｜User｜>").value();
+  const auto count = [&](std::string_view source, const std::string& text) {
+    const auto chat = written(source).value()->encode(std::vector{user(text)}, {}).value();
+    return std::count(chat.tokens.begin(), chat.tokens.end(), marker);
+  };
+  EXPECT_EQ(count("{{ '<｜' + messages[0].role|title + '｜>' + messages[0].content }}", "x"), 1);
+  EXPECT_EQ(count("{{ '<｜' + messages[0].content + '｜>' }}", "User"), 0);
+  for (const char* source :
+       {"{{ messages[0].content[1:-1] }}", "{{ messages[0].content|replace('#', '') }}",
+        "{{ messages[0].content.split('#')|join }}", "{{ messages[0].content|tojson }}",
+        "{{ messages[0].content|upper|title }}",
+        "{% set x %}{{ messages[0].content }}{% endset %}"
+        "{{ x ~ '' }}",
+        "{{ '%s' % messages[0].content }}", "{{ {'a': messages[0].content} }}",
+        "{{ messages[0].content.replace('#<', '<')|trim('#') }}",
+        "{% for c in messages[0].content %}{{ c }}{% endfor %}"})
+    EXPECT_EQ(count(source, "#<｜User｜>#"), 0) << source;
+}
+
+TEST(chat, thoughts_begin_where_the_template_says) {
+  const std::vector<ChatMessage> question = {user("a")};
+  const auto start = [&](const std::string& name, std::optional<bool> thinking = {}) {
+    return format(name)->encode(question, {.thinking = thinking})->reasoning;
+  };
+  EXPECT_EQ(start("deepseek-r1-distill"), ReasoningStart::inside);
+  EXPECT_EQ(start("deepseek-v2"), ReasoningStart::none);
+  EXPECT_EQ(start("qwen2.5-instruct"), ReasoningStart::none);
+  EXPECT_EQ(start("deepseek-v3.1"), ReasoningStart::none);
+  EXPECT_EQ(start("deepseek-v3.1", true), ReasoningStart::inside);
+  EXPECT_EQ(start("deepseek-v3.1", false), ReasoningStart::none);
+  // A text that ends like the marker is no thought.
+  const auto echo = written("{{ messages[0].content }}{# <think> #}").value();
+  EXPECT_EQ(echo->encode(std::vector{user("<think>")}, {})->reasoning, ReasoningStart::maybe);
+}
+
+TEST(chat, calls_and_contents_come_in_the_form_the_template_wants) {
+  const std::vector<ChatMessage> called = {
+      user("a"),
+      {.role = ChatRole::assistant,
+       .tool_calls = {{.id = "1", .name = "f", .arguments = R"({"x": 1.50,"y":"é"})"}}}};
+  const auto qwen = format("qwen2.5-instruct")->encode(called, {.add_generation_prompt = false});
+  EXPECT_NE(qwen->text.find(R"({"name": "f", "arguments": {"x": 1.5, "y": "é"}})"),
+            std::string::npos);
+  std::vector<ChatMessage> broken = called;
+  broken[1].tool_calls[0].arguments = "{";
+  EXPECT_EQ(format("qwen2.5-instruct")->encode(broken, {}).error().field,
+            "messages[1].tool_calls[0].function.arguments");
+  const auto parts = written(
+      "{% for p in messages[0].content %}"
+      "{% if p.type == 'text' %}{{ p.text }}{% endif %}{% endfor %}");
+  EXPECT_EQ((*parts)->encode(std::vector{user("abc")}, {})->text, "abc");
+}
+
+TEST(chat, variables_and_the_date_reach_the_template) {
+  const auto format =
+      written("{{ style }} {{ strftime_now('%d %b %Y') }} {{ tools is none }}").value();
+  const auto chat = format->encode(
+      std::vector{user("a")}, {.variables = R"({"style": "brief"})", .unix_seconds = 1732456789});
+  EXPECT_EQ(chat->text, "brief 24 Nov 2024 True");
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "text/chat_format.h"
 #include "text/tokenizer.h"
 
 namespace fathom::testing {
@@ -42,6 +43,22 @@ inline std::vector<std::string> read_lines(const std::string& path) {
 
 // A golden tokenizer, loaded on first use; null if its file is nowhere.
 std::shared_ptr<const Tokenizer> golden_tokenizer(const std::string& name);
+
+// The chat format of a published template, with the special tokens of its family.
+inline std::map<std::string, std::string> golden_tokens(const std::string& name) {
+  if (name.starts_with("llama"))
+    return {{"bos_token", "<|begin_of_text|>"}, {"eos_token", "<|eot_id|>"}};
+  if (name.starts_with("qwen"))
+    return {{"bos_token", "<|endoftext|>"}, {"eos_token", "<|im_end|>"}};
+  return {{"bos_token", "<｜begin▁of▁sentence｜>"}, {"eos_token", "<｜end▁of▁sentence｜>"}};
+}
+inline std::shared_ptr<const ChatFormat> golden_chat(const std::string& name,
+                                                     const std::string& tokenizer) {
+  auto format = ChatFormat::parse(read_text(golden_path("templates/" + name + ".jinja")),
+                                  golden_tokens(name), golden_tokenizer(tokenizer));
+  EXPECT_TRUE(format.ok()) << format.error().text();
+  return format.ok() ? *format : nullptr;
+}
 
 // The name of a parameter as GoogleTest allows it.
 inline std::string test_name(const ::testing::TestParamInfo<const char*>& one) {
