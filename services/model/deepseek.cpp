@@ -19,6 +19,8 @@ DeepseekRank::DeepseekRank(RankParts parts, const DeepseekWeights& weights)
   const ModelConfig& c = ops_.config();
   CHECK(caches_.size() == weights_.layers.size() + (weights_.mtp ? 1 : 0));
   rope_ = make_rope_table(c.rope, c.rope_theta, c.scaling);
+  if (weights_.mtp && ops_.context().compute == Compute::bfloat16)
+    draft_head_.emplace(weights_.ends.lm_head);
   scale_ =
       static_cast<float>(rope_.softmax_factor / std::sqrt(static_cast<double>(c.nope + c.rope)));
 }
@@ -71,7 +73,8 @@ Status DeepseekRank::draft(const Batch& batch, std::span<const int32_t> from,
   ops_.linear(pair_, int64_t{2} * c.hidden, w.join, residual_);
   FATHOM_CHECKED(run_layer(w.layer, c.layers, batch));
   last_norm_ = &w.head_norm;
-  return logits_.run(ops_, *last_norm_, weights_.ends.lm_head, residual_, batch.logit_rows(), sink);
+  const Weight& head = draft_head_ ? draft_head_->weight() : weights_.ends.lm_head;
+  return logits_.run(ops_, *last_norm_, head, residual_, batch.logit_rows(), sink);
 }
 
 Status DeepseekRank::run_layer(const DeepseekLayer& layer, int32_t index, const Batch& batch) {

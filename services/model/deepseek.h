@@ -4,6 +4,9 @@
 // experts). docs/engine.md has the formulas.
 #pragma once
 
+#include <optional>
+
+#include "model/draft_head.h"
 #include "model/feed_forward.h"
 #include "model/logits.h"
 
@@ -32,8 +35,9 @@ class DeepseekRank final : public ModelRank {
   RopeTable rope_;
   float scale_;
   std::vector<float> residual_, normed_, q_rank_, q_, latent_, latent_normed_, attended_, partial_;
-  std::vector<float> hidden_, pair_;   // of the draft module
-  const Weight* last_norm_ = nullptr;  // of what ran last: residual_ awaits it
+  std::vector<float> hidden_, pair_;     // of the draft module
+  std::optional<DraftHead> draft_head_;  // without: guesses use the model's own
+  const Weight* last_norm_ = nullptr;    // of what ran last: residual_ awaits it
   FeedForward feed_forward_;
   LogitsTail logits_;
 };
