@@ -38,9 +38,11 @@ struct ModelConfig {
   int32_t heads = 0;
   int32_t context_max = 0;
   AttentionKind attention = AttentionKind::mla;
+  // Biases of the projections into attention and out of it; of mla, the two into the low ranks.
+  bool qkv_bias = false, output_bias = false;
   // Of gqa.
   int32_t kv_heads = 0, head_dim = 0;
-  bool qkv_bias = false, output_bias = false;
+  bool mlp_bias = false;  // of gate, up and down
   // Of mla.
   int32_t q_rank = 0;  // 0: queries come from one matrix, q_proj
   int32_t kv_rank = 0;

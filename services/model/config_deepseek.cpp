@@ -15,8 +15,7 @@ void read_attention(Keys& keys, ModelConfig& c) {
   c.rope = keys.size("qk_rope_head_dim", 2, 1 << 14);
   c.value = keys.size("v_head_dim", 1, 1 << 14);
   if (c.rope % 2 != 0) keys.fail("qk_rope_head_dim", "must be even");
-  if (keys.flag_or("attention_bias", false))
-    keys.fail("attention_bias", "is true; biases are not served", Code::unimplemented);
+  c.qkv_bias = c.output_bias = keys.flag_or("attention_bias", false);
   if (!keys.flag_or("rope_interleave", true))
     keys.fail("rope_interleave", "is false; only adjacent pairs are turned", Code::unimplemented);
   const int64_t widest = int64_t{c.heads} * (std::max(c.nope, c.value) + std::max(c.nope, c.rope));

@@ -64,10 +64,10 @@ Result<ModelConfig> read_dense(Keys& keys, ModelConfig c) {
 
 }  // namespace
 
-// Biases, where there are any, stand on all four projections.
+// Biases, where there are any, stand on all four projections, and on all three of the MLP.
 Result<ModelConfig> read_llama(Keys& keys, ModelConfig c) {
   c.qkv_bias = c.output_bias = keys.flag_or("attention_bias", false);
-  refuse_flag(keys, "mlp_bias", "biases of the MLP are not served");
+  c.mlp_bias = keys.flag_or("mlp_bias", false);
   return read_dense(keys, std::move(c));
 }
 

@@ -97,6 +97,8 @@ Status DeepseekRank::attention(const MlaWeights& weights, const LatentCache& cac
   FATHOM_CHECKED(write_latents(weights, cache, batch));
   attend(weights, cache, batch);
   ops_.linear(attended_, int64_t{heads_} * ops_.config().value, weights.o, partial_);
+  // Once, for the ranks' parts are summed.
+  if (ops_.shard().rank == 0) ops_.add_bias(weights.o_bias, partial_);
   return {};
 }
 
@@ -107,6 +109,7 @@ void DeepseekRank::queries(const MlaWeights& w, const Batch& batch) {
     ops_.linear(normed_, c.hidden, w.q_b, q_);
   } else {
     ops_.linear(normed_, c.hidden, w.q_a, q_rank_);
+    ops_.add_bias(w.q_a_bias, q_rank_);
     ops_.norm(q_rank_, c.q_rank, w.q_a_norm, kInnerNormEps, q_rank_, c.q_rank);
     ops_.linear(q_rank_, c.q_rank, w.q_b, q_);
   }
@@ -125,6 +128,7 @@ Status DeepseekRank::write_latents(const MlaWeights& w, const LatentCache& cache
   const ModelConfig& c = ops_.config();
   if (ops_.writes_cache()) {
     ops_.linear(normed_, c.hidden, w.kv_a, latent_);
+    ops_.add_bias(w.kv_a_bias, latent_);
     ops_.norm(latent_, c.latent_width(), w.kv_a_norm, kInnerNormEps, latent_normed_, c.kv_rank);
     const auto key = std::span(latent_).subspan(static_cast<size_t>(c.kv_rank));
     ops_.rotate({.values = key, .row_stride = c.latent_width()}, rope_, batch);

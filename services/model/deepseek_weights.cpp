@@ -5,6 +5,21 @@
 namespace fathom {
 namespace {
 
+Status read_bias(const ModelConfig& c, WeightReader& reader, const std::string& prefix,
+                 MlaWeights& out) {
+  if (c.qkv_bias) {
+    FATHOM_TRY(out.kv_a_bias,
+               reader.wide_vector(prefix + "kv_a_proj_with_mqa.bias", c.latent_width()));
+  }
+  if (c.qkv_bias && c.q_rank > 0) {  // q_proj never has one
+    FATHOM_TRY(out.q_a_bias, reader.wide_vector(prefix + "q_a_proj.bias", c.q_rank));
+  }
+  if (c.output_bias) {
+    FATHOM_TRY(out.o_bias, reader.wide_vector(prefix + "o_proj.bias", c.hidden));
+  }
+  return {};
+}
+
 Status read_attention(const ModelConfig& c, WeightReader& reader, const std::string& prefix,
                       MlaWeights& out) {
   const int32_t q_rows = c.heads * (c.nope + c.rope);
@@ -21,7 +36,7 @@ Status read_attention(const ModelConfig& c, WeightReader& reader, const std::str
   FATHOM_TRY(out.kv_b,
              reader.matrix(prefix + "kv_b_proj.weight", c.heads * (c.nope + c.value), c.kv_rank));
   FATHOM_TRY(out.o, reader.matrix(prefix + "o_proj.weight", c.hidden, c.heads * c.value));
-  return {};
+  return read_bias(c, reader, prefix, out);
 }
 
 Status read_experts(const ModelConfig& c, Shard shard, WeightReader& reader,

@@ -17,7 +17,7 @@ void FeedForward::reserve(const ModelConfig& c, const Shard& shard, int32_t rows
 void FeedForward::run(const RankOps& ops, const FeedForwardWeights& w, std::span<const float> x,
                       std::span<float> out) {
   if (w.dense.gate.data != nullptr) {
-    dense(ops, w.dense, x, out);
+    dense(ops, w, x, out);
   } else {
     std::fill_n(out.begin(), int64_t{ops.rows()} * ops.config().hidden, 0.0f);
   }
@@ -25,10 +25,13 @@ void FeedForward::run(const RankOps& ops, const FeedForwardWeights& w, std::span
 }
 
 // This rank's channels of down(silu(gate x) * up x).
-void FeedForward::dense(const RankOps& ops, const DenseWeights& w, std::span<const float> x,
-                        std::span<float> out) {
+void FeedForward::dense(const RankOps& ops, const FeedForwardWeights& layer,
+                        std::span<const float> x, std::span<float> out) {
+  const DenseWeights& w = layer.dense;
   ops.linear(x, ops.config().hidden, w.gate, gate_);
+  ops.add_bias(layer.gate_bias, gate_);
   ops.linear(x, ops.config().hidden, w.up, up_);
+  ops.add_bias(layer.up_bias, up_);
   ops.table().swiglu(ops.context(), {.gate = gate_.data(),
                                      .up = up_.data(),
                                      .in_stride = w.gate.rows,
@@ -38,6 +41,8 @@ void FeedForward::dense(const RankOps& ops, const DenseWeights& w, std::span<con
                                      .out_stride = w.gate.rows});
   ops.context().scratch->reset();
   ops.linear(gate_, w.gate.rows, w.down, out);
+  // Once, for the ranks' parts are summed.
+  if (ops.shard().rank == 0) ops.add_bias(layer.down_bias, out);
 }
 
 // Every rank routes alike and adds the experts it has.

@@ -15,7 +15,7 @@ class FeedForward {
            std::span<float> out);
 
  private:
-  void dense(const RankOps& ops, const DenseWeights& weights, std::span<const float> x,
+  void dense(const RankOps& ops, const FeedForwardWeights& weights, std::span<const float> x,
              std::span<float> out);
   void routed(const RankOps& ops, const FeedForwardWeights& weights, std::span<const float> x,
               std::span<float> out);

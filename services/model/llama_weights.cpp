@@ -23,8 +23,7 @@ Status read_attention(const ModelConfig& c, Shard shard, WeightReader& reader,
   const int32_t q_rows = c.heads * c.head_dim;
   FATHOM_TRY(out.q, reader.matrix(prefix + "q_proj.weight", q_rows, c.hidden));
   if (c.qkv_bias) {
-    FATHOM_TRY(const Weight whole, reader.wide_vector(prefix + "q_proj.bias", q_rows));
-    out.q_bias = whole.slice_cols(shard.begin(q_rows), shard.part(q_rows));
+    FATHOM_TRY(out.q_bias, reader.wide_part(prefix + "q_proj.bias", q_rows));
   }
   out.first_kv_head = shard.local_begin(c.kv_heads);
   FATHOM_CHECKED(read_kv(c, shard, reader, prefix + "k_proj", out.k, out.k_bias));
@@ -33,6 +32,15 @@ Status read_attention(const ModelConfig& c, Shard shard, WeightReader& reader,
   if (c.output_bias) {
     FATHOM_TRY(out.o_bias, reader.wide_vector(prefix + "o_proj.bias", c.hidden));
   }
+  return {};
+}
+
+Status read_mlp_bias(const ModelConfig& c, WeightReader& reader, const std::string& prefix,
+                     FeedForwardWeights& out) {
+  if (!c.mlp_bias) return {};
+  FATHOM_TRY(out.gate_bias, reader.wide_part(prefix + "gate_proj.bias", c.intermediate));
+  FATHOM_TRY(out.up_bias, reader.wide_part(prefix + "up_proj.bias", c.intermediate));
+  FATHOM_TRY(out.down_bias, reader.wide_vector(prefix + "down_proj.bias", c.hidden));
   return {};
 }
 
@@ -50,6 +58,7 @@ Result<LlamaWeights> read_llama_weights(const ModelConfig& c, Shard shard, Weigh
     FATHOM_CHECKED(read_attention(c, shard, reader, prefix + "self_attn.", layer.attention));
     FATHOM_TRY(layer.feed_forward.dense,
                read_mlp(reader, prefix + "mlp.", c.hidden, c.intermediate));
+    FATHOM_CHECKED(read_mlp_bias(c, reader, prefix + "mlp.", layer.feed_forward));
   }
   return out;
 }

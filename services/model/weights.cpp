@@ -171,6 +171,11 @@ Result<Weight> WeightReader::wide_vector(const std::string& name, int32_t width)
   return w;
 }
 
+Result<Weight> WeightReader::wide_part(const std::string& name, int32_t width) {
+  FATHOM_TRY(const Weight whole, wide_vector(name, width));
+  return whole.slice_cols(shard_.begin(width), shard_.part(width));
+}
+
 uint64_t WeightReader::bytes() const {
   uint64_t total = 0;
   for (const Weight& w : parts_) total += row_bytes(w) * static_cast<uint64_t>(w.rows);

@@ -25,16 +25,18 @@ struct DenseWeights {
 };
 
 struct FeedForwardWeights {
-  DenseWeights dense;                  // the dense MLP, or the shared experts of an expert layer
-  Weight router;                       // null data in a dense layer
-  Weight router_bias;                  // float32; null data in families without one
-  std::vector<ExpertWeights> experts;  // this rank's
+  DenseWeights dense;                    // the dense MLP, or the shared experts of an expert layer
+  Weight router;                         // null data in a dense layer
+  Weight router_bias;                    // float32; null data in families without one
+  std::vector<ExpertWeights> experts;    // this rank's
+  Weight gate_bias, up_bias, down_bias;  // of the dense MLP; float32, null data without
 };
 
 struct MlaWeights {
   Weight q_a, q_a_norm;  // null data when q_rank is 0
   Weight q_b;            // or q_proj
   Weight kv_a, kv_a_norm, kv_b, o;
+  Weight q_a_bias, kv_a_bias, o_bias;  // float32; null data where a model has none
 };
 
 struct DeepseekLayer {
@@ -106,6 +108,8 @@ class WeightReader {
   Result<Weight> vector(const std::string& name, int32_t width);
   // The same widened to float32, exactly; a copy where it is stored otherwise.
   Result<Weight> wide_vector(const std::string& name, int32_t width);
+  // This rank's part of one that is divided like the rows of its matrix.
+  Result<Weight> wide_part(const std::string& name, int32_t width);
   // Size of all parts handed out.
   uint64_t bytes() const;
   // Reads one byte of every page of the parts handed out, so that the first request does not pay

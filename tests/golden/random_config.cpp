@@ -36,12 +36,13 @@ class Config {
     if (s_.kv_heads != s_.heads || s_.tied) size("num_key_value_heads", s_.kv_heads);
     if (s_.hidden != s_.heads * s_.head_dim) size("head_dim", s_.head_dim);
     if (s_.theta != 10000) size("rope_theta", static_cast<int>(s_.theta));
-    if (s_.family == "llama") flag("attention_bias", s_.qkv_bias);
+    if (s_.family == "llama") flag("attention_bias", s_.qkv_bias), flag("mlp_bias", s_.mlp_bias);
     if (s_.family == "qwen2") size("sliding_window", 3), flag("use_sliding_window", false);
   }
 
   void latent() {
     key("q_lora_rank", s_.q_rank ? std::to_string(s_.q_rank) : "null");
+    if (s_.qkv_bias) flag("attention_bias", true);
     size("kv_lora_rank", s_.kv_rank), size("qk_nope_head_dim", s_.nope);
     size("qk_rope_head_dim", s_.rope), size("v_head_dim", s_.value);
     size("moe_intermediate_size", s_.expert_intermediate), size("n_routed_experts", s_.experts);

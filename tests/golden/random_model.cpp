@@ -67,6 +67,7 @@ class Maker {
     s_.mscale_all_dim = one_of({0.0, 1.0, 0.707});
     if (s_.family == "deepseek_v2")
       s_.method = one_of<std::string>({"greedy", "group_limited_greedy"});
+    s_.qkv_bias = s_.output_bias = one_in(4);
     if (grouped(s_)) choose_grouped();
   }
 
@@ -78,6 +79,7 @@ class Maker {
     if (one_in(4)) s_.hidden = s_.heads * s_.head_dim;  // the only shape without head_dim
     s_.qkv_bias = s_.family == "qwen2" || one_in(3);
     s_.output_bias = s_.family == "llama" && s_.qkv_bias;
+    s_.mlp_bias = s_.family == "llama" && one_in(3);
     s_.scaling = one_of<std::string>({"none", "yarn", "linear", "llama3", "llama3"});
     s_.mscale = 1;  // these families do not look at them
     s_.mscale_all_dim = 0;
@@ -184,6 +186,8 @@ class Maker {
     linear(prefix + "down_proj.weight", s_.hidden, width);
   }
 
+  void bias(const std::string& name, int width) { add(name + ".bias", 1, width, 0.5, 0, other()); }
+
   void mla(const std::string& a) {
     const int q_rows = s_.heads * (s_.nope + s_.rope);
     if (s_.q_rank == 0) {
@@ -197,6 +201,10 @@ class Maker {
     norm(a + "kv_a_layernorm.weight", s_.kv_rank);
     linear(a + "kv_b_proj.weight", s_.heads * (s_.nope + s_.value), s_.kv_rank);
     linear(a + "o_proj.weight", s_.hidden, s_.heads * s_.value);
+    if (!s_.qkv_bias) return;
+    if (s_.q_rank > 0) bias(a + "q_a_proj", s_.q_rank);
+    bias(a + "kv_a_proj_with_mqa", s_.kv_rank + s_.rope);
+    bias(a + "o_proj", s_.hidden);
   }
 
   void gqa(const std::string& a) {
@@ -206,11 +214,11 @@ class Maker {
     linear(a + "v_proj.weight", kv_rows, s_.hidden);
     linear(a + "o_proj.weight", s_.hidden, q_rows);
     if (s_.qkv_bias) {
-      add(a + "q_proj.bias", 1, q_rows, 0.5, 0, other());
-      add(a + "k_proj.bias", 1, kv_rows, 0.5, 0, other());
-      add(a + "v_proj.bias", 1, kv_rows, 0.5, 0, other());
+      bias(a + "q_proj", q_rows);
+      bias(a + "k_proj", kv_rows);
+      bias(a + "v_proj", kv_rows);
     }
-    if (s_.output_bias) add(a + "o_proj.bias", 1, s_.hidden, 0.5, 0, other());
+    if (s_.output_bias) bias(a + "o_proj", s_.hidden);
   }
 
   void moe(const std::string& m) {
@@ -233,6 +241,10 @@ class Maker {
       grouped(s_) ? gqa(p + "self_attn.") : mla(p + "self_attn.");
       const bool dense = grouped(s_) || i < s_.dense_layers || i % s_.freq != 0;
       dense ? mlp(m, s_.intermediate) : moe(m);
+      if (!s_.mlp_bias) continue;
+      bias(m + "gate_proj", s_.intermediate);
+      bias(m + "up_proj", s_.intermediate);
+      bias(m + "down_proj", s_.hidden);
     }
   }
 

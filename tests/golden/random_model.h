@@ -21,10 +21,11 @@ struct NumberTable {
 };
 
 struct RandomShape {
-  std::string family;  // the model_type
+  std::string family;          // the model_type
+  bool qkv_bias, output_bias;  // of latent attention: into the low ranks, and out
   // Of Llama and Qwen2.
   int kv_heads, head_dim;
-  bool qkv_bias, output_bias;
+  bool mlp_bias;
   // Of DeepSeek V2.
   std::string method;  // topk_method
   int vocab, hidden, layers, heads, q_rank /* 0: none */, kv_rank, nope, rope, value;

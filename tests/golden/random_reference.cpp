@@ -120,9 +120,9 @@ class Reference {
     const std::string a = "self_attn.";
     const Vector q = s_.q_rank == 0 ? product(w(a + "q_proj.weight"), u)
                                     : product(w(a + "q_b_proj.weight"),
-                                              rms(product(w(a + "q_a_proj.weight"), u),
+                                              rms(biased(a + "q_a_proj", u, s_.qkv_bias),
                                                   w(a + "q_a_layernorm.weight"), 1e-6));
-    const Vector kv = product(w(a + "kv_a_proj_with_mqa.weight"), u);
+    const Vector kv = biased(a + "kv_a_proj_with_mqa", u, s_.qkv_bias);
     cache.push_back({rms(part(kv, 0, s_.kv_rank), w(a + "kv_a_layernorm.weight"), 1e-6),
                      rope(part(kv, s_.kv_rank, s_.rope))});
     std::vector<Vector> expanded;
@@ -148,7 +148,7 @@ class Reference {
         out.push_back(o);
       }
     }
-    return product(w(a + "o_proj.weight"), out);
+    return biased(a + "o_proj", out, s_.output_bias);
   }
 
   // y = W u (+ b)
@@ -194,10 +194,10 @@ class Reference {
   }
 
   Vector mlp(const std::string& name, const Vector& u) const {
-    Vector gate = product(w(name + "gate_proj.weight"), u);
-    const Vector up = product(w(name + "up_proj.weight"), u);
+    Vector gate = biased(name + "gate_proj", u, s_.mlp_bias);
+    const Vector up = biased(name + "up_proj", u, s_.mlp_bias);
     for (size_t i = 0; i < gate.size(); ++i) gate[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
-    return product(w(name + "down_proj.weight"), gate);
+    return biased(name + "down_proj", gate, s_.mlp_bias);
   }
 
   bool v3() const { return s_.family == "deepseek_v3"; }

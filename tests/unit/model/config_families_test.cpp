@@ -67,6 +67,7 @@ TEST(ModelFamilies, llama_has_groups_of_heads_and_its_own_rope_scaling) {
   const auto biased = parse("llama-tiny", "\"attention_bias\": false", "\"attention_bias\": true");
   EXPECT_TRUE(biased->qkv_bias);
   EXPECT_TRUE(biased->output_bias);
+  EXPECT_TRUE(parse("llama-tiny", "\"mlp_bias\": false", "\"mlp_bias\": true")->mlp_bias);
 }
 
 TEST(ModelFamilies, what_old_llama_files_leave_out_has_its_old_meaning) {
@@ -106,13 +107,10 @@ TEST(ModelFamilies, what_is_not_served_is_named_with_its_value) {
       {"qwen2-tiny", "\"use_sliding_window\": false", "\"use_sliding_window\": true",
        "use_sliding_window is true"},
       {"v2-like", "{", R"({"rope_interleave": false,)", "rope_interleave is false"},
-      {"v2-like", "\"attention_bias\": false", "\"attention_bias\": true",
-       "attention_bias is true"},
       {"qwen2-tiny", "\"use_mrope\": false", "\"use_mrope\": true", "use_mrope is true"},
       {"qwen2-tiny", "{", R"({"layer_types": ["full_attention", "sliding_attention"],)",
        "layer_types holds \"sliding_attention\""},
       {"qwen2-tiny", "{", R"({"layer_types": 3,)", "layer_types must be a list", invalid},
-      {"llama-tiny", "\"mlp_bias\": false", "\"mlp_bias\": true", "mlp_bias is true"},
       {"llama-tiny", "\"llama3\"", "\"longrope\"", "rope_scaling.rope_type is \"longrope\""},
       {"llama-tiny", "\"high_freq_factor\": 4.0", "\"high_freq_factor\": 1.0",
        "high_freq_factor must be above low_freq_factor", invalid},

@@ -97,7 +97,6 @@ TEST(ModelConfig, every_wrong_value_is_named) {
       {"fmt", "\"e5m2\"", "quantization_config.fmt", Code::unimplemented},
       {"hidden_act", "\"gelu\"", "hidden_act is \"gelu\"", Code::unimplemented},
       {"scoring_func", "\"softmax\"", "scoring_func", Code::unimplemented},
-      {"attention_bias", "true", "attention_bias", Code::unimplemented},
       {"attention_bias", "3", "attention_bias must be true or false"},
       {"model_type", "\"mamba\"",
        "\"mamba\" is not served; served: deepseek_v2, deepseek_v3, llama, qwen2",
