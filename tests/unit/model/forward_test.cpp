@@ -1,6 +1,7 @@
 // Does a steady stream of steps leave the allocator alone?
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <memory>
@@ -28,8 +29,10 @@ void operator delete(void* p, size_t) noexcept { std::free(p); }
 namespace fathom {
 namespace {
 
-TEST(Forward, a_step_no_larger_than_an_earlier_one_allocates_nothing) {
-  const std::string dir = FATHOM_SOURCE_DIR "/tests/golden/data/v3-tiny-fp8";
+class Forward : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Forward, a_step_no_larger_than_an_earlier_one_allocates_nothing) {
+  const std::string dir = FATHOM_SOURCE_DIR "/tests/golden/data/" + std::string(GetParam());
   const ModelConfig config = read_model_config(dir).value();
   const Checkpoint checkpoint = Checkpoint::open(dir).value();
   WeightReader reader(checkpoint, {});
@@ -38,19 +41,29 @@ TEST(Forward, a_step_no_larger_than_an_earlier_one_allocates_nothing) {
   const auto scratch = make_scratch();
   const auto comm = make_solo();
   constexpr int32_t kBlocks = 16, kBlockTokens = 16;
-  const int32_t width = config.latent_width();
+  const bool grouped = config.attention == AttentionKind::gqa;
+  const int32_t width = grouped ? 2 * config.kv_heads * config.head_dim : config.latent_width();
   std::vector<float> pool(static_cast<size_t>(config.layers * kBlocks * kBlockTokens * width));
   RankParts parts{.config = &config,
                   .ops = &cpu_ops(),
                   .context = {lanes.get(), scratch.get(), Compute::float32},
                   .comm = comm.get()};
-  for (int32_t i = 0; i < config.layers; ++i)
-    parts.caches.push_back({.base = pool.data() + i * kBlocks * kBlockTokens * width,
-                            .dtype = DType::f32,
-                            .block_stride = kBlockTokens * width,
-                            .block_tokens = kBlockTokens,
-                            .rank = config.kv_rank,
-                            .rope = config.rope});
+  for (int32_t i = 0; i < config.layers; ++i) {
+    float* base = pool.data() + i * kBlocks * kBlockTokens * width;
+    if (grouped) {
+      parts.kv_caches.push_back({.base = base,
+                                 .block_stride = kBlockTokens * width,
+                                 .block_tokens = kBlockTokens,
+                                 .heads = config.kv_heads,
+                                 .dim = config.head_dim});
+    } else {
+      parts.caches.push_back({.base = base,
+                              .block_stride = kBlockTokens * width,
+                              .block_tokens = kBlockTokens,
+                              .rank = config.kv_rank,
+                              .rope = config.rope});
+    }
+  }
   const auto rank = make_model_rank(std::move(parts), weights);
 
   std::vector<TokenId> prompt(100);
@@ -82,6 +95,14 @@ TEST(Forward, a_step_no_larger_than_an_earlier_one_allocates_nothing) {
   EXPECT_EQ(allocations - before, 0);
   EXPECT_NE(seen, 0);
 }
+
+INSTANTIATE_TEST_SUITE_P(architectures, Forward,
+                         ::testing::Values("v3-tiny-fp8", "v2-lite-like", "qwen2-tiny"),
+                         [](const auto& instance) {
+                           std::string name = instance.param;
+                           std::ranges::replace(name, '-', '_');
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace fathom
