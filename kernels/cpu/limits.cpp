@@ -31,13 +31,13 @@ double fastest(const LimitsParams& params, F&& run) {
 
 // One word of every line is enough to fetch it.
 uint64_t read_stretch(const uint64_t* words, size_t count) {
-  constexpr size_t step = kLine / sizeof(uint64_t);
+  constexpr size_t kStep = kLine / sizeof(uint64_t);
   uint64_t a = 0, b = 0, c = 0, d = 0;
-  for (size_t i = 0; i + 4 * step <= count; i += 4 * step) {
+  for (size_t i = 0; i + 4 * kStep <= count; i += 4 * kStep) {
     a += words[i];
-    b += words[i + step];
-    c += words[i + 2 * step];
-    d += words[i + 3 * step];
+    b += words[i + kStep];
+    c += words[i + 2 * kStep];
+    d += words[i + 3 * kStep];
   }
   return a ^ b ^ c ^ d;
 }

@@ -35,16 +35,18 @@ void bound(const OpContext& ctx, const Params& params) {
 }
 
 template <Set set>
+constexpr auto kLinear = set == amx ? cpu::linear_tiles : cpu::linear;
+template <Set set>
+constexpr auto kExperts = set == amx ? cpu::experts_tiles : cpu::experts;
+
+template <Set set>
 const Ops* ops_of() {
   if (!inner_of(set)) return nullptr;
-  constexpr bool tiles = set == amx;
   static const Ops ops = {
       .name = inner_of(set)->name,
       .embed = bound<set, EmbedParams, cpu::embed>,
       .rms_norm = bound<set, RmsNormParams, cpu::rms_norm>,
-      .linear = bound < set,
-      LinearParams,
-      tiles ? cpu::linear_tiles : cpu::linear >,
+      .linear = bound<set, LinearParams, kLinear<set>>,
       .rope = bound<set, RopeParams, cpu::rope>,
       .cache_write = bound<set, CacheWriteParams, cpu::cache_write>,
       .mla_absorbed = bound<set, MlaParams, cpu::mla_absorbed>,
@@ -53,9 +55,7 @@ const Ops* ops_of() {
       .gqa = bound<set, GqaParams, cpu::gqa>,
       .swiglu = bound<set, SwigluParams, cpu::swiglu>,
       .route = bound<set, RouteParams, cpu::route>,
-      .experts = bound < set,
-      ExpertsParams,
-      tiles ? cpu::experts_tiles : cpu::experts >,
+      .experts = bound<set, ExpertsParams, kExperts<set>>,
       .add = bound<set, AddParams, cpu::add>,
   };
   return &ops;

@@ -25,7 +25,7 @@ Status compare(const GroupHello& mine, const GroupHello& leader) {
 Status agree_on_rank(const GroupHello& mine, GroupHello& leader, Comm& comm) {
   leader = mine;
   FATHOM_CHECKED(comm.broadcast(std::as_writable_bytes(std::span(&leader, 1)), 0));
-  const Status same = compare(mine, leader);
+  Status same = compare(mine, leader);
   float against = same.ok() ? 0.0f : 1.0f;
   FATHOM_CHECKED(comm.all_reduce(std::span(&against, 1)));
   if (!same.ok()) return same;

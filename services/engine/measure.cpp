@@ -43,7 +43,8 @@ class Sequences {
       s.position = at;
       add(s, std::span(prompt_).subspan(static_cast<size_t>(at), static_cast<size_t>(n)), drafts);
       plan_.rows.back().sample = at + n == total;
-      if (at + n < total) plan_.rows.back().next_token = prompt_[static_cast<size_t>(at + n)];
+      if (at + n < total)
+        plan_.rows.back().next_token = prompt_[static_cast<size_t>(at) + static_cast<size_t>(n)];
       FATHOM_CHECKED(run({&s}));
     }
     return {};
