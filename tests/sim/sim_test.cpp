@@ -12,6 +12,7 @@ namespace {
 
 constexpr uint64_t kSeeds = 5000;
 constexpr uint64_t kCrowded = 100;
+constexpr uint64_t kSpeculating = 1000;
 
 // A CHECK of the Batcher itself ends the program: `fathom_sim --from 1 --to 5000 --verbose` names
 // its seed.
@@ -33,6 +34,15 @@ TEST(sim, no_crowded_world_breaks_a_promise) {
   const Outcome sum = search(kCrowdedSeeds, kCrowded);
   std::cout << kCrowded << " crowded seeds, " << sum.tokens << " tokens\n";
   EXPECT_GT(sum.preemptions, kCrowded);
+}
+
+// Several tokens in a row of a report, up to the lease and never beyond.
+TEST(sim, no_world_of_speculating_workers_breaks_a_promise) {
+  const Outcome sum = search(kSpeculatingSeeds, kSpeculating);
+  std::cout << kSpeculating << " speculating seeds, " << sum.tokens << " tokens\n";
+  EXPECT_GT(sum.tokens, 100 * kSpeculating);
+  EXPECT_GT(sum.recoveries, kSpeculating / 10);
+  EXPECT_GT(sum.preemptions, kSpeculating / 10);
 }
 
 TEST(sim, no_world_breaks_a_promise) {

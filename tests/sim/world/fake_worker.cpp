@@ -155,13 +155,14 @@ void FakeWorker::compute(Sequence& sequence, int32_t tokens, Row& row) const {
 
 void FakeWorker::emit(Sequence& sequence, Row& row) const {
   const TokenId token = next_token(sequence.kv.back(), sequence.sampling.seed);
-  row.first = static_cast<int32_t>(sequence.tokens.size()) - sequence.prompt_tokens;
+  const int32_t before = static_cast<int32_t>(sequence.tokens.size()) - sequence.prompt_tokens;
+  if (row.tokens.empty()) row.first = before;
   row.tokens.push_back(token);
   if (sequence.sampling.logprobs >= 0) row.logprobs.push_back({.logprob = -1.0f});
   sequence.tokens.push_back(token);
   --sequence.lease;
   const auto& stops = sequence.sampling.stop_tokens;
-  const int32_t emitted = row.first + 1;
+  const int32_t emitted = before + 1;
   if (emitted > sequence.sampling.min_tokens &&
       std::find(stops.begin(), stops.end(), token) != stops.end()) {
     row.finish = Finish::stop;
@@ -169,6 +170,14 @@ void FakeWorker::emit(Sequence& sequence, Row& row) const {
     row.finish = Finish::length;
   }
   if (sequence.handoff || row.finish != Finish::none) sequence.done = true;
+}
+
+void FakeWorker::emit_more(Sequence& sequence, int32_t right, Row& row) const {
+  for (; right > 0 && row.finish == Finish::none && sequence.lease > 0; --right) {
+    compute(sequence, 1, row);
+    row.computed = sequence.computed();
+    emit(sequence, row);
+  }
 }
 
 namespace {
@@ -208,6 +217,8 @@ Report FakeWorker::end_step(Dice& dice, const WorkerFaults& faults) {
         row.finish = Finish::length;
       } else {
         emit(sequence, row);
+        const bool decodes = planned.tokens == 1 && !sequence.handoff;
+        if (decodes && spec_.drafts > 0) emit_more(sequence, dice.count(0, spec_.drafts), row);
       }
     }
     (planned.tokens == 1 ? report.decode_rows : report.prefill_tokens) += planned.tokens;

@@ -23,6 +23,7 @@ struct WorkerSpec {
   int32_t context_max = 0;
   int64_t step_us = 1000;
   int64_t token_us = 50;
+  int32_t drafts = 0;  // tokens a decode row may draw in one step beyond the first
 };
 
 // Rare misbehaviour, per row of a step.
@@ -99,6 +100,8 @@ class FakeWorker {
   bool may_run(const Sequence& sequence) const;
   void compute(Sequence& sequence, int32_t tokens, Row& row) const;
   void emit(Sequence& sequence, Row& row) const;
+  // As if so many guesses were right: the tokens that as many steps would have drawn.
+  void emit_more(Sequence& sequence, int32_t right, Row& row) const;
 
   WorkerSpec spec_;
   int32_t step_budget_ = 0;

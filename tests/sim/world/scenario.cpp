@@ -27,6 +27,8 @@ std::vector<Role> roles_of(Dice& dice) {
   }
 }
 
+bool crowded(uint64_t seed) { return seed >= kCrowdedSeeds && seed < kSpeculatingSeeds; }
+
 void add_workers(Scenario& s, Dice& dice, int32_t block_tokens) {
   const bool alike = dice.chance(0.7);
   // Tight: a few sequences fill a worker, so they must give way to each other.
@@ -73,7 +75,7 @@ Submit submit_of(uint64_t id, Dice& dice, bool tight_deadlines) {
 }
 
 void add_requests(Scenario& s, Dice& dice) {
-  const int32_t count = dice.pick({1, 4, 12, 30, 30, 60}) * (s.seed >= kCrowdedSeeds ? 10 : 1);
+  const int32_t count = dice.pick({1, 4, 12, 30, 30, 60}) * (crowded(s.seed) ? 10 : 1);
   const bool burst = dice.chance(0.3);
   const bool tight_deadlines = dice.chance(0.2);
   const double cancels = dice.pick({0.0, 0.0, 0.1, 0.5});
@@ -130,7 +132,9 @@ Scenario scenario_of(uint64_t seed) {
   s.gateways = static_cast<size_t>(dice.between(1, 3));
   s.latency_us_max = dice.pick({10, 500, 5000});
   add_workers(s, dice, dice.pick({2, 4, 8, 16}));
-  if (seed >= kCrowdedSeeds) add_workers(s, dice, s.workers.front().block_tokens);
+  if (crowded(seed)) add_workers(s, dice, s.workers.front().block_tokens);
+  if (seed >= kSpeculatingSeeds)
+    for (WorkerSpec& worker : s.workers) worker.drafts = dice.count(1, 3);
   add_requests(s, dice);
   add_faults(s, dice);
   return s;

@@ -57,6 +57,8 @@ struct Scenario {
 
 // From here on twice the workers and ten times the requests.
 inline constexpr uint64_t kCrowdedSeeds = 1'000'000;
+// From here on workers draw several tokens in a step, in clusters of the usual size.
+inline constexpr uint64_t kSpeculatingSeeds = 2'000'000;
 
 Scenario scenario_of(uint64_t seed);
 

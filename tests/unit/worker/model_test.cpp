@@ -151,6 +151,89 @@ TEST_P(ModelStory, a_cached_prefix_gives_the_same_bits_as_computing_it) {
   for (size_t i = 0; i < seen[0].size(); ++i) ASSERT_EQ(seen[0][i], seen[1][i]) << "row " << i;
 }
 
+// What a node tells of one request: tokens with their log-probabilities, and how it ended.
+struct Told {
+  std::vector<TokenId> tokens;
+  std::vector<TokenLogprob> logprobs;
+  Finish finish = Finish::none;
+  bool operator==(const Told&) const = default;
+};
+
+Told told_of(const Node& node, SeqId seq) {
+  Told out{.tokens = node.tokens_of(seq), .logprobs = {}, .finish = node.finish_of(seq)};
+  for (const Report& report : node.reports)
+    for (const Row& row : report.rows)
+      if (row.seq == seq)
+        out.logprobs.insert(out.logprobs.end(), row.logprobs.begin(), row.logprobs.end());
+  return out;
+}
+
+// Everything that makes a draw depend on the draws before it, or ends a sequence between guesses.
+std::vector<Prefill> demanding_requests() {
+  std::vector<Prefill> out;
+  for (int32_t i = 0; i < 12; ++i) {
+    Prefill edit{.seq = id(static_cast<size_t>(i)), .prompt_tokens = 3 + 11 * i, .lease = 70};
+    for (int32_t k = 0; k < edit.prompt_tokens; ++k)
+      edit.tokens.push_back((k * 37 + i * 101 + 11) % 512);
+    Sampling& s = edit.sampling;
+    s = {.temperature = i % 3 == 0 ? 0.0f : 0.8f, .seed = 77u + static_cast<uint64_t>(i)};
+    s.max_tokens = 60 + i % 4;
+    s.logprobs = i % 2 == 0 ? 3 : -1;
+    if (i % 4 == 1) s.repetition_penalty = 1.3f;
+    if (i % 4 == 2) s.frequency_penalty = 0.4f;
+    if (i % 4 == 3) s.presence_penalty = 0.7f;
+    if (i >= 6) {
+      for (TokenId t = 5 * i; t < 5 * i + 20; ++t) s.stop_tokens.push_back(t);
+      s.min_tokens = 10 + i;
+    }
+    edit.blocks = blocks_for(edit.prompt_tokens + edit.lease, kBlockTokens);
+    out.push_back(std::move(edit));
+  }
+  return out;
+}
+
+TEST_P(ModelStory, guessing_ahead_shows_in_nothing_that_is_told) {
+  const auto run = [&](int32_t drafts, double& right) {
+    auto made = make_tp_engine({.model_dir = FATHOM_SOURCE_DIR "/tests/golden/data/v3-tiny-mtp",
+                                .tensor_parallel = GetParam(),
+                                .block_tokens = kBlockTokens,
+                                .kv_blocks = 512,
+                                .speculative_tokens = drafts});
+    CHECK(made.ok(), "the golden checkpoint loads");
+    Node node(wire, {.step_token_budget = 40, .speculative_tokens = drafts},
+              std::move(made).value());
+    // The clock stands still, so steps cost alike and guesses always pay.
+    for (Prefill& edit : demanding_requests()) {
+      node.say({std::move(edit)});
+      node.loop.turn();
+    }
+    node.settle();
+    // Once more, over what the prefix cache kept: of the module's KV too.
+    for (Prefill& edit : demanding_requests()) {
+      edit.seq.value += 100;
+      node.say({std::move(edit)});
+    }
+    node.settle();
+    for (size_t i = 0; i < 12; ++i)
+      EXPECT_EQ(told_of(node, id(i)) == told_of(node, id(i + 100)), true) << i;
+    right = node.metrics.accepted_draft_tokens.Value();
+    EXPECT_EQ(node.leaked(), 0);
+    std::vector<Told> out;
+    for (size_t i = 0; i < 12; ++i) out.push_back(told_of(node, id(i)));
+    return out;
+  };
+  double right = 0;
+  const auto plain = run(0, right);
+  EXPECT_EQ(right, 0);
+  const auto stopped = std::ranges::count(plain, Finish::stop, &Told::finish);
+  EXPECT_GT(stopped, 2) << "stop tokens must be met for the test to show anything";
+  for (const int32_t drafts : {1, 3}) {
+    const auto got = run(drafts, right);
+    for (size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i] == plain[i], true) << i;
+    EXPECT_GT(right, 50) << "of several hundred tokens";
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Ranks, ModelStory, ::testing::Values(1, 2));
 
 }  // namespace
