@@ -56,10 +56,16 @@ void Bpe::encode(std::string_view piece, Scratch& scratch, std::vector<TokenId>&
   scratch.ids.resize(piece.size());
   for (size_t i = 0; i < piece.size(); ++i)
     scratch.ids[i] = byte_tokens_[static_cast<unsigned char>(piece[i])];
-  scratch.ranks.assign(piece.size(), kNoRank);
-  for (size_t i = 0; i + 1 < piece.size(); ++i)
-    scratch.ranks[i] = rank(scratch.ids[i], scratch.ids[i + 1]);
-  if (piece.size() <= kShortPiece)
+  merge(scratch, out);
+}
+
+void Bpe::merge(Scratch& scratch, std::vector<TokenId>& out) const {
+  const size_t size = scratch.ids.size();
+  if (size == 0) return;
+  CHECK(size < kNowhere, "a piece of 4 Gi symbols");
+  scratch.ranks.assign(size, kNoRank);
+  for (size_t i = 0; i + 1 < size; ++i) scratch.ranks[i] = rank(scratch.ids[i], scratch.ids[i + 1]);
+  if (size <= kShortPiece)
     encode_short(scratch, out);
   else
     encode_long(scratch, out);

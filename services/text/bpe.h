@@ -29,6 +29,8 @@ class Bpe {
   };
   // Appends the tokens of the piece; its length is below 2^32.
   void encode(std::string_view piece, Scratch& scratch, std::vector<TokenId>& out) const;
+  // The same for symbols that are not bytes: those in scratch.ids.
+  void merge(Scratch& scratch, std::vector<TokenId>& out) const;
 
  private:
   struct Slot {

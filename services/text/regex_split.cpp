@@ -80,7 +80,12 @@ class Translation {
   }
 
   Status outside_class(char c) {
-    if (c == '^' || c == '$') return refuse("^ or $", pattern_);
+    if (c == '^') return refuse("^", pattern_);
+    if (c == '$') {
+      // Oniguruma's: the end of any line, but not behind a line feed that ends the text.
+      out_ += R"((?:(?=\n)|(?<!\n)\z))";
+      return {};
+    }
     if (c == '[') {
       in_class_ = true;
       out_ += c;

@@ -1,14 +1,14 @@
 #include "text/tokenizer.h"
 
-#include <unicode/bytestream.h>
-#include <unicode/normalizer2.h>
-
+#include <algorithm>
+#include <array>
 #include <fstream>
 #include <iterator>
 #include <unordered_map>
 
 #include "text/added_tokens.h"
 #include "text/bpe.h"
+#include "text/normalize.h"
 #include "text/piece_map.h"
 #include "text/split.h"
 #include "text/tokenizer_file.h"
@@ -30,26 +30,16 @@ Result<std::string> read_file(const std::string& path) {
   return text;
 }
 
-// NFC of valid UTF-8, in `storage` if it differs.
-std::string_view to_nfc(std::string_view text, std::string& storage) {
-  UErrorCode status = U_ZERO_ERROR;
-  const icu::Normalizer2* nfc = icu::Normalizer2::getNFCInstance(status);
-  CHECK(U_SUCCESS(status), "ICU has no NFC data");
-  const icu::StringPiece source(text.data(), static_cast<int32_t>(text.size()));
-  if (nfc->isNormalizedUTF8(source, status) && U_SUCCESS(status)) return text;
-  storage.clear();
-  status = U_ZERO_ERROR;
-  icu::StringByteSink<std::string> sink(&storage);
-  nfc->normalizeUTF8(0, source, sink, nullptr, status);
-  CHECK(U_SUCCESS(status), "NFC failed on valid UTF-8");
-  return storage;
-}
-
 }  // namespace
 
 struct Tokenizer::State {
-  bool nfc = false;
+  std::vector<NormalizerRule> normalizer;
   bool add_prefix_space = false;
+  bool characters = false;  // SentencePiece's kind
+  Metaspace metaspace;
+  std::unordered_map<char32_t, TokenId> character_tokens;
+  std::array<TokenId, 256> byte_tokens{};
+  bool strip_space = false;
   std::vector<std::unique_ptr<SplitStage>> stages;
   std::vector<TokenizerFile::Entry> entries;
   std::optional<Bpe> bpe;
@@ -66,14 +56,15 @@ struct Tokenizer::State {
 
   Status build_stages(const std::vector<PreTokenizerRule>& rules);
   void build_pieces(bool ignore_merges);
-  std::string_view normalize(std::string_view text, std::string& storage) const {
-    return nfc ? to_nfc(text, storage) : text;
-  }
-  void encode_plain(std::string_view text, Work& work, std::vector<TokenId>& out) const;
+  MarkedText normalize(MarkedText text) const;
+  // `first`: the text stands at the very beginning.
+  void encode_plain(std::string_view text, bool first, Work& work, std::vector<TokenId>& out) const;
+  void encode_characters(std::string_view text, bool first, Work& work,
+                         std::vector<TokenId>& out) const;
+  void symbols(std::string_view text, std::vector<TokenId>& out) const;
   void encode_pieces(std::string_view text, Work& work, std::vector<TokenId>& out) const;
   void encode_marked(const MarkedText& text, Work& work, std::vector<TokenId>& out) const;
-  void encode_part(MarkedText part, Work& work, std::vector<TokenId>& out) const;
-  MarkedText normalize_runs(const MarkedText& text) const;
+  void encode_part(MarkedText part, bool first, Work& work, std::vector<TokenId>& out) const;
 };
 
 Status Tokenizer::State::build_stages(const std::vector<PreTokenizerRule>& rules) {
@@ -133,9 +124,10 @@ void Tokenizer::State::encode_pieces(std::string_view text, Work& work,
 }
 
 // Text without added tokens, normalized.
-void Tokenizer::State::encode_plain(std::string_view text, Work& work,
+void Tokenizer::State::encode_plain(std::string_view text, bool first, Work& work,
                                     std::vector<TokenId>& out) const {
   if (text.empty()) return;
+  if (characters) return encode_characters(text, first, work, out);
   if (add_prefix_space && text.front() != ' ') {
     work.prefixed.assign(1, ' ').append(text);
     text = work.prefixed;
@@ -143,38 +135,23 @@ void Tokenizer::State::encode_plain(std::string_view text, Work& work,
   encode_pieces(text, work, out);
 }
 
-// Run by run, so that the marks stay: differs from normalizing the whole text only where a typed
-// text begins with a mark that joins the template's last character.
-MarkedText Tokenizer::State::normalize_runs(const MarkedText& text) const {
-  MarkedText out;
-  std::string storage;
-  size_t at = 0;
-  const std::string_view bytes = text.bytes;
-  for (const TypedSpan& span : text.typed) {
-    out.append(normalize(bytes.substr(at, span.begin - at), storage));
-    out.append(normalize(bytes.substr(span.begin, span.end - span.begin), storage), span.source);
-    at = span.end;
-  }
-  out.append(normalize(bytes.substr(at), storage));
-  return out;
-}
-
 // A part without the tokens that are looked for before the normalizer.
-void Tokenizer::State::encode_part(MarkedText part, Work& work, std::vector<TokenId>& out) const {
+void Tokenizer::State::encode_part(MarkedText part, bool first, Work& work,
+                                   std::vector<TokenId>& out) const {
   if (part.bytes.empty()) return;
-  std::string storage;
-  if (normalized.empty()) return encode_plain(normalize(part.bytes, storage), work, out);
-  if (normalize(part.bytes, storage) != part.bytes) part = normalize_runs(part);
+  // Without tokens to be found in it, the marks no longer matter.
+  if (normalized.empty()) part.typed.clear();
+  part = normalize(std::move(part));
   std::vector<AddedTokens::Match> matches;
   normalized.find(part.bytes, part.typed, matches);
   const std::string_view text = part.bytes;
   size_t at = 0;
   for (const auto& match : matches) {
-    encode_plain(text.substr(at, match.begin - at), work, out);
+    encode_plain(text.substr(at, match.begin - at), first && at == 0, work, out);
     out.push_back(match.id);
     at = match.end;
   }
-  encode_plain(text.substr(at), work, out);
+  encode_plain(text.substr(at), first && at == 0, work, out);
 }
 
 void Tokenizer::State::encode_marked(const MarkedText& text, Work& work,
@@ -183,11 +160,56 @@ void Tokenizer::State::encode_marked(const MarkedText& text, Work& work,
   raw.find(text.bytes, text.typed, matches);
   size_t at = 0;
   for (const auto& match : matches) {
-    encode_part(text.slice(at, match.begin), work, out);
+    encode_part(text.slice(at, match.begin), at == 0, work, out);
     out.push_back(match.id);
     at = match.end;
   }
-  encode_part(text.slice(at, text.bytes.size()), work, out);
+  encode_part(text.slice(at, text.bytes.size()), at == 0, work, out);
+}
+
+MarkedText Tokenizer::State::normalize(MarkedText text) const {
+  return normalized_text(normalizer, std::move(text));
+}
+
+// The symbols that merges begin with: characters, or the bytes of those that have no token.
+void Tokenizer::State::symbols(std::string_view text, std::vector<TokenId>& out) const {
+  out.clear();
+  for (size_t at = 0; at < text.size();) {
+    const CodePoint c = code_point(text.data() + at);
+    const auto token = character_tokens.find(c.value);
+    if (token != character_tokens.end()) out.push_back(token->second);
+    for (size_t i = 0; token == character_tokens.end() && i < c.length; ++i)
+      out.push_back(byte_tokens[static_cast<unsigned char>(text[at + i])]);
+    at += c.length;
+  }
+}
+
+void Tokenizer::State::encode_characters(std::string_view text, bool first, Work& work,
+                                         std::vector<TokenId>& out) const {
+  const std::string& space = metaspace.replacement;
+  if (space.empty()) {
+    symbols(text, work.bpe.ids);
+    return bpe->merge(work.bpe, out);
+  }
+  using Prepend = Metaspace::Prepend;
+  const bool prefix =
+      metaspace.prepend == Prepend::always || (metaspace.prepend == Prepend::first && first);
+  const bool there = text.starts_with(' ') || text.starts_with(space);
+  std::string& spaced = work.prefixed;
+  spaced = prefix && !there ? space : "";
+  for (const char c : text) {
+    if (c == ' ')
+      spaced += space;
+    else
+      spaced += c;
+  }
+  for (size_t at = 0; at < spaced.size();) {
+    const size_t next = metaspace.split ? spaced.find(space, at + 1) : std::string::npos;
+    const size_t end = std::min(next, spaced.size());
+    symbols(std::string_view(spaced).substr(at, end - at), work.bpe.ids);
+    bpe->merge(work.bpe, out);
+    at = end;
+  }
 }
 
 Tokenizer::Tokenizer() : state_(std::make_unique<State>()) {}
@@ -203,17 +225,22 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::parse(std::string_view json,
   FATHOM_TRY(TokenizerFile file, parse_tokenizer_file(json, where));
   const std::shared_ptr<Tokenizer> tokenizer(new Tokenizer());
   State& state = *tokenizer->state_;
-  state.nfc = file.nfc;
+  state.normalizer = std::move(file.normalizer);
+  state.characters = file.characters;
+  state.metaspace = std::move(file.metaspace);
+  state.character_tokens = std::move(file.character_tokens);
+  state.byte_tokens = file.byte_tokens;
+  state.strip_space = file.strip_space;
   if (Status built = state.build_stages(file.pre_tokenizer); !built.ok())
     return Error{built.error().code, "pre_tokenizer: " + built.error().message, where};
   state.entries = std::move(file.entries);
   state.bpe.emplace(file.byte_tokens, file.merges);
-  state.build_pieces(file.ignore_merges);
+  if (!state.characters) state.build_pieces(file.ignore_merges);
   for (AddedToken& token : file.added) {
     state.added_ids.emplace(state.entries[static_cast<size_t>(token.id)].bytes, token.id);
     if (token.normalized) {
-      std::string storage;
-      token.content = std::string(state.normalize(token.content, storage));
+      token.content = state.normalize({.bytes = token.content}).bytes;
+      if (token.content.empty()) return invalid("an added token is normalized to nothing", where);
     }
     AddedTokens& group = token.normalized ? state.normalized : state.raw;
     group.add(std::move(token));
@@ -233,8 +260,8 @@ void Tokenizer::encode(std::string_view text, Specials specials, std::vector<Tok
     state_->encode_marked({.bytes = std::string(text)}, work, out);
     return;
   }
-  std::string storage;
-  state_->encode_plain(state_->normalize(text, storage), work, out);
+  const MarkedText plain = state_->normalize({.bytes = std::string(text)});
+  state_->encode_plain(plain.bytes, true, work, out);
 }
 
 void Tokenizer::encode(const MarkedText& text, std::vector<TokenId>& out) const {
@@ -250,6 +277,7 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special) c
   std::string text;
   text.reserve(raw.size());
   append_utf8(raw, true, text);
+  if (state_->strip_space && text.starts_with(' ')) text.erase(0, 1);
   return text;
 }
 

@@ -1,7 +1,6 @@
-// Which token ids is this text, and back? A tokenizer.json of the byte-level BPE kind, with the
-// pre-tokeniser and added-token rules that DeepSeek, Llama 3 and Qwen2 files use. Anything else in
-// the file is refused at load. Immutable after load; every method is const and safe from any
-// thread.
+// Which token ids is this text, and back? A tokenizer.json with BPE of bytes (DeepSeek, Llama 3,
+// Qwen2) or of characters with byte fallback (Llama 2). Anything else in the file is refused at
+// load. Immutable after load; every method is const and safe from any thread.
 #pragma once
 
 #include <cstdint>

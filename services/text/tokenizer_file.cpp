@@ -1,182 +1,20 @@
 #include "text/tokenizer_file.h"
 
 #include <algorithm>
-#include <boost/json.hpp>
-#include <initializer_list>
 #include <optional>
 
 #include "text/byte_alphabet.h"
+#include "text/tokenizer_json.h"
+#include "text/utf8.h"
 
 namespace fathom {
 namespace {
 
-namespace json = boost::json;
+using namespace tokenizer_json;
 
 constexpr int64_t kLargestId =
     (1 << 22) - 1;  // 4 Mi rows: no model is near it, and a bad file stays small
 constexpr size_t kLongestToken = 1 << 16;
-
-std::string_view view(const json::string& text) { return {text.data(), text.size()}; }
-std::string quoted(std::string_view key, const json::value& value) {
-  std::string text = json::serialize(value);
-  if (text.size() > 120) text = text.substr(0, 120) + "...";
-  return std::string(key) + " = " + text;
-}
-Error unsupported(std::string_view key_and_value) {
-  return {Code::unimplemented, "not supported: " + std::string(key_and_value), {}};
-}
-Error malformed(std::string what) { return {Code::invalid_argument, std::move(what), {}}; }
-
-// One JSON object whose keys are all accounted for. `path` names it in errors.
-class Fields {
- public:
-  static Result<Fields> of(const json::value& value, std::string path,
-                           std::initializer_list<std::string_view> known) {
-    if (!value.is_object()) return malformed(path + " is not an object");
-    for (const auto& member : value.get_object()) {
-      const std::string_view key(member.key().data(), member.key().size());
-      if (std::find(known.begin(), known.end(), key) == known.end())
-        return unsupported("key " + path + "." + std::string(key));
-    }
-    return Fields(value.get_object(), std::move(path));
-  }
-  std::string name(std::string_view key) const { return path_ + "." + std::string(key); }
-  const json::value* find(std::string_view key) const {
-    return object_->if_contains({key.data(), key.size()});
-  }
-  Result<bool> boolean(std::string_view key, bool otherwise) const {
-    const json::value* value = find(key);
-    if (value == nullptr) return otherwise;
-    if (!value->is_bool()) return malformed(name(key) + " is not a boolean");
-    return value->get_bool();
-  }
-  Result<std::string> string(std::string_view key) const {
-    const json::value* value = find(key);
-    if (value == nullptr || !value->is_string()) return malformed(name(key) + " is not a string");
-    return std::string(view(value->get_string()));
-  }
-  Result<const json::array*> array(std::string_view key) const {
-    const json::value* value = find(key);
-    if (value == nullptr || !value->is_array()) return malformed(name(key) + " is not a list");
-    return &value->get_array();
-  }
-  // Refuses any value but null, absence and those given.
-  Status only(std::string_view key, std::initializer_list<json::value> allowed) const {
-    const json::value* value = find(key);
-    if (value == nullptr || value->is_null()) return {};
-    for (const json::value& option : allowed)
-      if (*value == option) return {};
-    return unsupported(quoted(name(key), *value));
-  }
-
- private:
-  Fields(const json::object& object, std::string path) : object_(&object), path_(std::move(path)) {}
-  const json::object* object_;
-  std::string path_;
-};
-
-std::string type_of(const json::value& value) {
-  const json::object* object = value.if_object();
-  const json::value* type = object == nullptr ? nullptr : object->if_contains("type");
-  return type != nullptr && type->is_string() ? std::string(view(type->get_string()))
-                                              : std::string();
-}
-
-bool absent(const json::value* value) { return value == nullptr || value->is_null(); }
-
-Status read_normalizer(const json::value& value, const std::string& path, TokenizerFile& file) {
-  const std::string type = type_of(value);
-  if (type == "NFC") {
-    FATHOM_TRY(const Fields fields, Fields::of(value, path, {"type"}));
-    file.nfc = true;
-    return {};
-  }
-  if (type != "Sequence") return unsupported(quoted(path, value));
-  FATHOM_TRY(const Fields fields, Fields::of(value, path, {"type", "normalizers"}));
-  FATHOM_TRY(const json::array* list, fields.array("normalizers"));
-  for (const json::value& item : *list) {
-    if (type_of(item) == "Sequence") return unsupported("a Sequence inside " + path);
-    FATHOM_CHECKED(read_normalizer(item, path + ".normalizers[]", file));
-  }
-  return {};
-}
-
-Result<PreTokenizerRule> read_split(const json::value& value, const std::string& path) {
-  FATHOM_TRY(const Fields fields,
-             Fields::of(value, path, {"type", "pattern", "behavior", "invert"}));
-  const json::value* pattern = fields.find("pattern");
-  if (pattern == nullptr) return malformed(path + ".pattern is missing");
-  FATHOM_TRY(const Fields inner, Fields::of(*pattern, path + ".pattern", {"Regex"}));
-  PreTokenizerRule rule;
-  FATHOM_TRY(rule.split.pattern, inner.string("Regex"));
-  FATHOM_TRY(const std::string behavior, fields.string("behavior"));
-  if (behavior != "Isolated" && behavior != "Removed")
-    return unsupported(path + ".behavior = \"" + behavior + "\"");
-  rule.split.behavior = behavior == "Removed" ? SplitBehavior::removed : SplitBehavior::isolated;
-  FATHOM_TRY(rule.split.invert, fields.boolean("invert", false));
-  return rule;
-}
-
-Result<PreTokenizerRule> read_rule(const json::value& value, const std::string& path) {
-  const std::string type = type_of(value);
-  PreTokenizerRule rule;
-  if (type == "Split") return read_split(value, path);
-  if (type == "Digits") {
-    FATHOM_TRY(const Fields fields, Fields::of(value, path, {"type", "individual_digits"}));
-    rule.kind = PreTokenizerRule::Kind::digits;
-    FATHOM_TRY(rule.individual_digits, fields.boolean("individual_digits", false));
-    return rule;
-  }
-  if (type != "ByteLevel") return unsupported(quoted(path, value));
-  FATHOM_TRY(const Fields fields,
-             Fields::of(value, path, {"type", "add_prefix_space", "trim_offsets", "use_regex"}));
-  rule.kind = PreTokenizerRule::Kind::byte_level;
-  FATHOM_TRY(rule.add_prefix_space, fields.boolean("add_prefix_space", true));
-  FATHOM_TRY(rule.use_regex, fields.boolean("use_regex", true));
-  return rule;
-}
-
-Status read_pre_tokenizer(const json::value& value, TokenizerFile& file) {
-  const std::string path = "pre_tokenizer";
-  if (type_of(value) == "Sequence") {
-    FATHOM_TRY(const Fields fields, Fields::of(value, path, {"type", "pretokenizers"}));
-    FATHOM_TRY(const json::array* list, fields.array("pretokenizers"));
-    for (size_t i = 0; i < list->size(); ++i) {
-      const std::string item = path + ".pretokenizers[" + std::to_string(i) + "]";
-      FATHOM_TRY(PreTokenizerRule rule, read_rule((*list)[i], item));
-      file.pre_tokenizer.push_back(std::move(rule));
-    }
-  } else {
-    FATHOM_TRY(PreTokenizerRule rule, read_rule(value, path));
-    file.pre_tokenizer.push_back(std::move(rule));
-  }
-  // Behind ByteLevel text is in the byte alphabet, where patterns mean something else.
-  for (size_t i = 0; i < file.pre_tokenizer.size(); ++i) {
-    const bool byte_level = file.pre_tokenizer[i].kind == PreTokenizerRule::Kind::byte_level;
-    if (byte_level != (i + 1 == file.pre_tokenizer.size()))
-      return unsupported(path + " whose last and only ByteLevel is not at the end");
-  }
-  if (file.pre_tokenizer.empty()) return unsupported(path + " without ByteLevel");
-  // Behind other stages it would prefix every piece.
-  if (file.pre_tokenizer.back().add_prefix_space && file.pre_tokenizer.size() > 1)
-    return unsupported(path + " with add_prefix_space behind another stage");
-  return {};
-}
-
-// Post-processors add special tokens or trim offsets; encode() does neither, so known ones are
-// accepted.
-Status check_post_processor(const json::value& value, const std::string& path) {
-  const std::string type = type_of(value);
-  if (type == "ByteLevel" || type == "TemplateProcessing") return {};
-  if (type != "Sequence") return unsupported(quoted(path, value));
-  FATHOM_TRY(const Fields fields, Fields::of(value, path, {"type", "processors"}));
-  FATHOM_TRY(const json::array* list, fields.array("processors"));
-  for (const json::value& item : *list) {
-    if (type_of(item) == "Sequence") return unsupported("a Sequence inside " + path);
-    FATHOM_CHECKED(check_post_processor(item, path + ".processors[]"));
-  }
-  return {};
-}
 
 Result<TokenId> read_id(const json::value& value, const std::string& path) {
   const int64_t* id = value.if_int64();
@@ -191,6 +29,29 @@ TokenizerFile::Entry& entry_at(TokenizerFile& file, TokenId id) {
   return file.entries[index];
 }
 
+// "<0x0A>".
+std::string fallback_name(unsigned char byte) {
+  static constexpr std::string_view kHex = "0123456789ABCDEF";
+  return std::string("<0x") + kHex[byte >> 4] + kHex[byte & 15] + ">";
+}
+
+// An entry of SentencePiece's kind: text with a visible space, or one byte.
+void add_character_entry(std::string_view key, TokenId id, TokenizerFile& file) {
+  std::string bytes;
+  for (size_t at = 0; at < key.size();) {
+    const size_t hit = std::min(key.find(file.space, at), key.size());
+    bytes += key.substr(at, hit - at);
+    if (hit < key.size()) bytes += ' ';
+    at = hit + file.space.size();
+  }
+  for (int byte = 0; key.size() == 6 && key.starts_with("<0x") && byte < 256; ++byte)
+    if (key == fallback_name(static_cast<unsigned char>(byte)))
+      bytes.assign(1, static_cast<char>(byte));
+  file.entries[static_cast<size_t>(id)] = {.bytes = std::move(bytes), .exists = true};
+  if (is_valid_utf8(key) && code_point(key.data()).length == key.size())
+    file.character_tokens[code_point(key.data()).value] = id;
+}
+
 Status read_vocab(const json::object& vocab, TokenizerFile& file) {
   for (const auto& member : vocab) {
     const std::string_view key(member.key().data(), member.key().size());
@@ -199,13 +60,18 @@ Status read_vocab(const json::object& vocab, TokenizerFile& file) {
     if (key.empty() || key.size() > kLongestToken) return malformed(path + " is empty or too long");
     TokenizerFile::Entry& entry = entry_at(file, id);
     if (entry.exists) return malformed(path + " has the id of another entry");
+    if (file.characters) {
+      add_character_entry(key, id, file);
+      continue;
+    }
     std::optional<std::string> bytes = bytes_of_entry(key);
     entry = {.bytes = bytes ? std::move(*bytes) : std::string(key),
              .exists = true,
              .plain = bytes.has_value()};
   }
   for (size_t byte = 0; byte < 256; ++byte) {
-    const std::string name = entry_of_byte(static_cast<unsigned char>(byte));
+    const auto value = static_cast<unsigned char>(byte);
+    const std::string name = file.characters ? fallback_name(value) : entry_of_byte(value);
     const json::value* id = vocab.if_contains({name.data(), name.size()});
     if (id == nullptr)
       return malformed("model.vocab has no entry \"" + name + "\" for byte " +
@@ -259,12 +125,18 @@ Status read_model(const json::value& value, TokenizerFile& file) {
   FATHOM_TRY(const std::string type, fields.string("type"));
   if (type != "BPE") return unsupported("model.type = \"" + type + "\"");
   FATHOM_CHECKED(fields.only("dropout", {0, 0.0}));
-  FATHOM_CHECKED(fields.only("unk_token", {}));
+  FATHOM_TRY(const bool byte_fallback, fields.boolean("byte_fallback", false));
+  if (byte_fallback != file.characters)
+    return unsupported(std::string("model.byte_fallback = ") + (byte_fallback ? "true" : "false") +
+                       " with this decoder");
+  // With a token for every byte nothing is ever unknown.
+  if (!byte_fallback) FATHOM_CHECKED(fields.only("unk_token", {}));
   FATHOM_CHECKED(fields.only("continuing_subword_prefix", {""}));
   FATHOM_CHECKED(fields.only("end_of_word_suffix", {""}));
-  FATHOM_CHECKED(fields.only("fuse_unk", {false}));
-  FATHOM_CHECKED(fields.only("byte_fallback", {false}));
+  if (!byte_fallback) FATHOM_CHECKED(fields.only("fuse_unk", {false}));
   FATHOM_TRY(file.ignore_merges, fields.boolean("ignore_merges", false));
+  if (file.ignore_merges && file.characters)
+    return unsupported("model.ignore_merges = true with byte_fallback");
   const json::value* vocab = fields.find("vocab");
   if (vocab == nullptr || !vocab->is_object()) return malformed("model.vocab is not an object");
   FATHOM_TRY(const json::array* merges, fields.array("merges"));
@@ -309,9 +181,25 @@ Status check_unreachable(const TokenizerFile& file) {
   for (const TokenId id : file.byte_tokens)
     if (added(id))
       return unsupported("added token " + std::to_string(id) + " that is the token of a byte");
+  for (const auto& character : file.character_tokens)
+    if (added(character.second))
+      return unsupported("added token " + std::to_string(character.second) +
+                         " that is the token of a character");
   for (const Merge& merge : file.merges)
     if (added(merge.result))
       return unsupported("added token " + std::to_string(merge.result) + " that merges produce");
+  return {};
+}
+
+// A space becomes three bytes in published files; rules that multiply each other would not end.
+Status check_growth(const std::vector<NormalizerRule>& rules) {
+  size_t growth = 1;
+  for (const NormalizerRule& rule : rules) {
+    if (rule.kind == NormalizerRule::Kind::replace)
+      growth *= std::max<size_t>(1, (rule.to.size() + rule.from.size() - 1) / rule.from.size());
+    if (growth > 16 || rule.to.size() > 64 || rules.size() > 16)
+      return unsupported("normalizer that makes texts much longer");
+  }
   return {};
 }
 
@@ -326,15 +214,12 @@ Result<TokenizerFile> read(const json::value& root) {
   FATHOM_CHECKED(fields.only("padding", {}));
   const auto* normalizer = fields.find("normalizer");
   if (!absent(normalizer)) FATHOM_CHECKED(read_normalizer(*normalizer, "normalizer", file));
-  const auto* pre_tokenizer = fields.find("pre_tokenizer");
-  if (absent(pre_tokenizer)) return unsupported("pre_tokenizer without ByteLevel");
-  FATHOM_CHECKED(read_pre_tokenizer(*pre_tokenizer, file));
+  FATHOM_CHECKED(check_growth(file.normalizer));
+  FATHOM_CHECKED(read_decoder(fields.find("decoder"), file));
+  FATHOM_CHECKED(read_pre_tokenizer(fields.find("pre_tokenizer"), file));
   const auto* post_processor = fields.find("post_processor");
   if (!absent(post_processor))
     FATHOM_CHECKED(check_post_processor(*post_processor, "post_processor"));
-  const auto* decoder = fields.find("decoder");
-  if (absent(decoder) || type_of(*decoder) != "ByteLevel")
-    return unsupported(decoder == nullptr ? "decoder is missing" : quoted("decoder", *decoder));
   const auto* model = fields.find("model");
   if (model == nullptr) return malformed("model is missing");
   FATHOM_CHECKED(read_model(*model, file));

@@ -6,6 +6,7 @@
 #include <array>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "base/result.h"
@@ -14,6 +15,12 @@
 #include "text/split.h"
 
 namespace fathom {
+
+struct NormalizerRule {
+  enum class Kind : uint8_t { nfc, prepend, replace };
+  Kind kind = Kind::nfc;
+  std::string from, to;  // prepend has no `from`
+};
 
 struct PreTokenizerRule {
   enum class Kind : uint8_t { split, digits, byte_level };
@@ -24,6 +31,14 @@ struct PreTokenizerRule {
   bool use_regex = false;
 };
 
+// SentencePiece's way with spaces: they become a visible character, and texts begin with one.
+struct Metaspace {
+  enum class Prepend : uint8_t { never, first, always };
+  std::string replacement;  // empty: no such stage
+  Prepend prepend = Prepend::always;
+  bool split = true;  // a piece begins at each
+};
+
 struct TokenizerFile {
   struct Entry {
     std::string bytes;  // what the token decodes to; empty for a hole
@@ -32,8 +47,15 @@ struct TokenizerFile {
     bool added = false;
     bool special = false;
   };
-  bool nfc = false;
-  std::vector<PreTokenizerRule> pre_tokenizer;
+  std::vector<NormalizerRule> normalizer;
+  // What the merges begin with: characters, and bytes only for those that have no token
+  // (SentencePiece's kind), or bytes alone.
+  bool characters = false;
+  std::vector<PreTokenizerRule> pre_tokenizer;  // of bytes
+  Metaspace metaspace;                          // of characters
+  std::unordered_map<char32_t, TokenId> character_tokens;
+  std::string space;         // what the decoder writes as a space; empty: nothing
+  bool strip_space = false;  // the decoder drops one space at the start of all
   bool ignore_merges = false;
   std::vector<Entry> entries;  // by id
   std::array<TokenId, 256> byte_tokens{};

@@ -88,8 +88,14 @@ TEST(split, digits_are_cut_one_by_one_or_as_runs) {
   EXPECT_EQ(pieces(*digits_split(false), "ab12c"), (Strings{"ab", "12", "c"}));
 }
 
+TEST(split, a_dollar_is_the_end_of_a_line_but_not_behind_the_last_line_feed) {
+  const auto stage = regex_split({.pattern = R"(\s+$)"}).value();
+  EXPECT_EQ(pieces(*stage, "a  b  "), (Strings{"a  b", "  "}));
+  EXPECT_EQ(pieces(*stage, "a \n\nb \n"), (Strings{"a", " \n", "\nb", " ", "\n"}));
+}
+
 TEST(split, what_the_two_engines_read_differently_is_refused) {
-  for (const char* pattern : {"^a", "a$", R"(\w+)", R"(\bab)", R"([^\S]+)", "[a[bc]]", "[a&&b]",
+  for (const char* pattern : {"^a", R"(\w+)", R"(\bab)", R"([^\S]+)", "[a[bc]]", "[a&&b]",
                               "a{1,2}+", "[]a]", R"(\h)", R"((?<name>a))", "(*UTF)a", "\\"}) {
     const auto stage = regex_split({.pattern = pattern});
     ASSERT_FALSE(stage.ok()) << pattern;
