@@ -18,6 +18,10 @@ struct Absorbed {
   float* sums;     // [rows, heads, rank]
 };
 
+// The products with kv_b where there are matrix tiles: key rows of a head are at most kSpan.
+void into_latent_space_by_tiles(const Absorbed& a, Workspace& workspace);
+void out_of_latent_space_by_tiles(const Absorbed& a, Workspace& workspace);
+
 // From queries to sums by tiles of 64 positions in float32, or by whole spans with inner.spans.
 void absorbed_by_tiles(const Absorbed& a, Workspace& workspace);
 void absorbed_by_spans(const Absorbed& a, Workspace& workspace);

@@ -81,5 +81,6 @@ inline int32_t runs_of(std::span<const AttentionSequence> sequences, Run* runs) 
 
 // Prompts with matrix tiles, and no sequence of more than `rows` rows.
 void expanded_by_spans(const Inner&, const OpContext&, const MlaParams&, int32_t rows, int lanes);
+void gqa_by_spans(const Inner&, const OpContext&, const GqaParams&, int lanes);
 
 }  // namespace fathom::cpu

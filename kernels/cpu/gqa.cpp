@@ -204,6 +204,7 @@ void gqa(const Inner& inner, const OpContext& ctx, const GqaParams& p) {
   const std::span<const Block> blocks = blocks_of(a, false, workspace);
   if (blocks.empty()) return;
   const int lanes = lanes_for(ctx, work / kInlineWork + 1, work);
+  if (ctx.compute == Compute::bfloat16 && inner.spans) return gqa_by_spans(inner, ctx, p, lanes);
   auto* tiles = workspace.take<Tile>(lanes);
   for (int i = 0; i < lanes; ++i) tiles[i] = tile_of(a, workspace);
   if (lanes > 1 && blocks.size() < 4 * static_cast<size_t>(lanes))

@@ -105,12 +105,10 @@ void mla_absorbed(const Inner& inner, const OpContext& ctx, const MlaParams& p) 
   a.lanes = lanes_for(ctx, std::max(p.heads, a.rows), work);
   a.queries = workspace.take<float>(int64_t{a.rows} * p.heads * a.width);
   a.sums = workspace.take<float>(int64_t{a.rows} * p.heads * p.cache.rank);
-  into_latent_space(a, workspace);
-  if (ctx.compute == Compute::bfloat16 && inner.spans)
-    absorbed_by_spans(a, workspace);
-  else
-    absorbed_by_tiles(a, workspace);
-  out_of_latent_space(a, workspace);
+  const bool tiled = ctx.compute == Compute::bfloat16 && inner.spans && p.nope <= kSpan;
+  (tiled ? into_latent_space_by_tiles : into_latent_space)(a, workspace);
+  (tiled ? absorbed_by_spans : absorbed_by_tiles)(a, workspace);
+  (tiled ? out_of_latent_space_by_tiles : out_of_latent_space)(a, workspace);
 }
 
 }  // namespace fathom::cpu

@@ -65,21 +65,32 @@ __m512i interleaved(__m512i v) {
   return _mm512_permutexvar_epi16(order, v);
 }
 
+// 32 columns of up to 16 rows, n of them there.
+void load_rows(const float* x, int64_t stride, int32_t count, int32_t n, __m512i* rows) {
+  for (int32_t r = 0; r < 16; ++r) {
+    if (r >= count) {
+      rows[r] = _mm512_setzero_si512();
+      continue;
+    }
+    const float* from = x + r * stride;
+    const V low = _mm512_maskz_loadu_ps(first16(n), from);
+    const V high = n > 16 ? _mm512_maskz_loadu_ps(first16(n - 16), from + 16) : _mm512_setzero_ps();
+    rows[r] = rounded(low, high);
+  }
+}
+
+void pack_left(const float* x, int64_t stride, int32_t count, int32_t width, uint16_t* out) {
+  for (int32_t k = 0; k < width; k += 32, out += kTileWords) {
+    __m512i rows[16];
+    load_rows(x + k, stride, count, width - k, rows);
+    for (int32_t r = 0; r < 16; ++r) _mm512_store_si512(out + r * 32, rows[r]);
+  }
+}
+
 void pack_rows(const float* x, int64_t stride, int32_t count, int32_t width, uint16_t* out) {
   for (int32_t k = 0; k < width; k += 32, out += kTileWords) {
-    const int32_t n = width - k;
     __m512i rows[16];
-    for (int32_t r = 0; r < 16; ++r) {
-      if (r >= count) {
-        rows[r] = _mm512_setzero_si512();
-        continue;
-      }
-      const float* from = x + r * stride + k;
-      const V low = _mm512_maskz_loadu_ps(first16(n), from);
-      const V high =
-          n > 16 ? _mm512_maskz_loadu_ps(first16(n - 16), from + 16) : _mm512_setzero_ps();
-      rows[r] = rounded(low, high);
-    }
+    load_rows(x + k, stride, count, width - k, rows);
     turn(rows);
     for (int32_t r = 0; r < 16; ++r) _mm512_store_si512(out + r * 32, rows[r]);
   }
@@ -295,30 +306,30 @@ void soften(const SpanAttendParams& p, const float* scores, uint16_t* probabilit
   _mm512_storeu_ps(p.out.sum, sum);
 }
 
-// 64 columns of values; the last columns may be fewer.
-void sum_values(const SpanAttendParams& p, const uint16_t* probabilities, int32_t tile) {
-  const int32_t tiles = p.out.width / 16, left = tiles - tile;
-  const int64_t bytes = int64_t{p.out.width} * 4, step = tiles * kTileWords;
-  const uint16_t* values = p.values + tile * kTileWords;
-  float* out = p.out.sums + tile * 16;
+// 64 columns of a product, from column 16 * tile on; the last columns may be fewer.
+void product_columns(const SpanProduct& p, int32_t tile) {
+  const int32_t tiles = p.width / 16, left = tiles - tile;
+  const int64_t bytes = int64_t{p.width} * 4, step = tiles * kTileWords;
+  const uint16_t* right = p.right + tile * kTileWords;
+  float* out = p.out + tile * 16;
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
-  for (int32_t t = 0; t < p.keys.count; t += 32, values += step, probabilities += kTileWords) {
-    _tile_loadd(4, probabilities, 64);
-    _tile_loadd(5, values, 64);
+  for (int32_t t = 0; t < p.steps; ++t, right += step) {
+    _tile_loadd(4, p.left + t * kTileWords, 64);
+    _tile_loadd(5, right, 64);
     _tile_dpbf16ps(0, 4, 5);
     if (left > 1) {
-      _tile_loadd(6, values + kTileWords, 64);
+      _tile_loadd(6, right + kTileWords, 64);
       _tile_dpbf16ps(1, 4, 6);
     }
     if (left > 2) {
-      _tile_loadd(7, values + 2 * kTileWords, 64);
+      _tile_loadd(7, right + 2 * kTileWords, 64);
       _tile_dpbf16ps(2, 4, 7);
     }
     if (left > 3) {
-      _tile_loadd(5, values + 3 * kTileWords, 64);
+      _tile_loadd(5, right + 3 * kTileWords, 64);
       _tile_dpbf16ps(3, 4, 5);
     }
   }
@@ -328,6 +339,15 @@ void sum_values(const SpanAttendParams& p, const uint16_t* probabilities, int32_
   if (left > 3) _tile_stored(3, out + 48, bytes);
 }
 
+void all_columns(const SpanProduct& p) {
+  for (int32_t tile = 0; tile < p.width / 16; tile += 4) product_columns(p, tile);
+}
+
+void product(const SpanProduct& p) {
+  const AmxTiles tiles;
+  all_columns(p);
+}
+
 void attend(const SpanAttendParams& p) {
   const AmxTiles tiles;
   alignas(64) float scores[kSpan * kSpanQueries];
@@ -335,7 +355,11 @@ void attend(const SpanAttendParams& p) {
   for (int32_t group = 0; group * kGroup < p.keys.count; group += 4)
     score_block(p, group, scores + group * kGroup * kSpanQueries);
   soften(p, scores, probabilities);
-  for (int32_t tile = 0; tile < p.out.width / 16; tile += 4) sum_values(p, probabilities, tile);
+  all_columns({.left = probabilities,
+               .right = p.values,
+               .steps = (p.keys.count + 31) / 32,
+               .width = p.out.width,
+               .out = p.out.sums});
 }
 
 void merge(const BlockState& state, const BlockState& more) {
@@ -360,6 +384,8 @@ void merge(const BlockState& state, const BlockState& more) {
 }
 
 constexpr SpanKernel kAmx = {.pack_rows = pack_rows,
+                             .pack_left = pack_left,
+                             .product = product,
                              .pack_values = pack_values,
                              .widen_latent = widen_latent,
                              .expand = expand,

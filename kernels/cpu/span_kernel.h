@@ -60,9 +60,20 @@ struct SpanExpandParams {
   uint16_t* values;  // packed
 };
 
+// out [16, width] = left x right, over steps of 32.
+struct SpanProduct {
+  const uint16_t* left;   // [steps] tiles of 16 rows x 32, from pack_left
+  const uint16_t* right;  // packed values of 32 * steps positions
+  int32_t steps, width;   // width a multiple of 16
+  float* out;
+};
+
 struct SpanKernel {
   // Rows [count <= 16, width] as packed rows; what is missing is zero.
   void (*pack_rows)(const float* x, int64_t stride, int32_t count, int32_t width, uint16_t* out);
+  // Rows [count <= 16, width] as the left side of a product; what is missing is zero.
+  void (*pack_left)(const float* x, int64_t stride, int32_t count, int32_t width, uint16_t* out);
+  void (*product)(const SpanProduct&);
   // The first `width` columns of rows as packed values, width rounded up to 32; missing positions
   // are zeros up to a multiple of 32.
   void (*pack_values)(const SpanRows& rows, int32_t width, uint16_t* out);

@@ -203,6 +203,39 @@ TEST_P(Gqa, row_has_the_same_bits_however_the_prompt_is_cut_and_whoever_shares_t
     }
 }
 
+TEST_P(Gqa, bfloat16_stays_near_float32) {
+  for (const Shape& s : {kLlama, kOdd, kOneEach})
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const Machine exact = machine(), rounded = machine(2, Compute::bfloat16);
+      Context c(exact, s, dtype, {700, 300});
+      const auto q = naive::random_floats(static_cast<size_t>(101 * s.heads * s.dim), 8);
+      const std::vector<AttentionSequence> sequences = {c.sequence(0, 0, 100, 600),
+                                                        c.sequence(1, 100, 1, 299)};
+      const auto want = attend(exact, c, q, sequences), got = attend(rounded, c, q, sequences);
+      double error = 0, size = 0;
+      for (size_t i = 0; i < want.size(); ++i)
+        error += std::pow(got[i] - want[i], 2), size += std::pow(want[i], 2);
+      EXPECT_LT(std::sqrt(error / size), 0.05);
+    }
+}
+
+TEST_P(Gqa, long_context_has_the_same_bits_shared_out_to_lanes_or_in_a_batch) {
+  for (const Compute compute : {Compute::float32, Compute::bfloat16}) {
+    const Machine m = machine(1, compute);
+    Context c(m, kLlama, DType::bf16, {1400, 1400});
+    const auto width = static_cast<size_t>(kLlama.heads * kLlama.dim);
+    const auto q = naive::random_floats(20 * width, 8);
+    const std::vector<float> last(q.end() - static_cast<std::ptrdiff_t>(width), q.end());
+    const auto alone = attend(m, c, last, {c.sequence(0, 0, 1, 1399)});
+    for (const int threads : {2, 3})
+      ASSERT_EQ(alone, attend(machine(threads, compute), c, last, {c.sequence(0, 0, 1, 1399)}));
+    const auto batch =
+        attend(machine(2, compute), c, q, {c.sequence(1, 0, 19, 1300), c.sequence(0, 19, 1, 1399)});
+    ASSERT_TRUE(
+        std::equal(alone.begin(), alone.end(), batch.end() - static_cast<std::ptrdiff_t>(width)));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(AllTables, Gqa, testing::ValuesIn(naive::tables()),
                          [](const auto& tested) { return tested.param; });
 

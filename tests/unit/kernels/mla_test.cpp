@@ -225,8 +225,10 @@ TEST_P(Mla, long_context_has_the_same_bits_shared_out_to_lanes_or_in_a_batch) {
 
 TEST_P(Mla, bfloat16_products_stay_near_float32) {
   for (const Shape& s : {kTiny, kOdd, kWide})
-    for (const DType cache : {DType::f32, DType::bf16}) {
-      Context c(s, cache, DType::bf16, {700});
+    for (const auto& [cache, weight] : {std::pair{DType::f32, DType::bf16},
+                                        {DType::bf16, DType::bf16},
+                                        {DType::f32, DType::f8_e4m3}}) {
+      Context c(s, cache, weight, {700});
       const auto q =
           naive::random_floats(static_cast<size_t>(100 * s.heads * (s.nope + s.rope)), 8);
       const auto exact = attend(machine(), absorbed_, c, q, {c.sequence(0, 0, 100, 600)});
