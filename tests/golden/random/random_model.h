@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint_writer.h"
+#include "tests/golden/checkpoint_writer.h"
 
 namespace fathom {
 

@@ -7,10 +7,10 @@
 #include <numeric>
 #include <random>
 
-#include "generation.h"
 #include "model/config.h"
 #include "model/shard.h"
 #include "random_model.h"
+#include "tests/golden/generation.h"
 
 namespace fathom {
 namespace {
