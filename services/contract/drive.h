@@ -108,8 +108,7 @@ struct KvLayout {
       "mla";  // mla: latents and rope keys; gqa: keys and values of all heads; fake: FakeEngine's
   std::string dtype = "f32";  // f32 | bf16 | int8
   int32_t layers = 0;
-  int32_t width =
-      0;  // values per token and layer: kv_lora_rank + qk_rope_head_dim; 2 * heads * dim
+  int32_t width = 0;  // values per token and layer: latent + rope key, or 2 * heads * dim
   int32_t block_tokens = 0;
   int64_t block_bytes = 0;  // layers * block_tokens * width * size of dtype; int8: with scales
   bool operator==(const KvLayout&) const = default;
