@@ -64,7 +64,7 @@ TileTokens* pack_all(const TilePass& s, Workspace& workspace, Weight ExpertWeigh
     for (int32_t i = 0; i < given; ++i) rows[i] = row(s.groups.begin[job.expert] + first + i);
     s.tiles.pack({.rows = rows,
                   .count = given,
-                  .alone = tokens[job.expert].alone,
+                  .width = tokens[job.expert].width,
                   .steps = tokens[job.expert].steps,
                   .out = job.out});
   });

@@ -21,7 +21,7 @@ TileTokens packed(const Tiles& tiles, const OpContext& ctx, const LinearParams& 
     for (int32_t i = 0; i < n; ++i) rows[i] = p.x + (t * kTileEdge + i) * p.x_stride;
     tiles.pack({.rows = rows,
                 .count = n,
-                .alone = x.alone,
+                .width = x.width,
                 .steps = x.steps,
                 .out = words + t * x.tile_words()});
   });

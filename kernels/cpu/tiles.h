@@ -48,26 +48,24 @@ struct TileSteps {
   }
 };
 
-// Activations as the tiles take them: [tiles of 16 tokens][steps][16 pairs of columns][16 tokens],
-// or one token alone: [steps][16 pairs].
+// Activations as the tiles take them: [tiles of 16 tokens][steps][16 pairs of columns][width],
+// where few tokens make narrow tiles: 1, 4, 8 or 16 tokens wide.
 struct TileTokens {
   const uint16_t* data = nullptr;
   TileSteps steps;
   int32_t count = 0;
-  bool alone = false;
+  int32_t width = kTileEdge;
 
   static constexpr int64_t tiles(int64_t count) { return (count + kTileEdge - 1) / kTileEdge; }
   static TileTokens of(const TileSteps& steps, int32_t count, const uint16_t* data = nullptr) {
-    return {data, steps, count, count == 1};
+    return {data, steps, count, count == 1 ? 1 : count <= 4 ? 4 : count <= 8 ? 8 : kTileEdge};
   }
-  int64_t tile_words() const {
-    return int64_t{steps.count()} * kTileCols * (alone ? 1 : kTileEdge);
-  }
+  int64_t tile_words() const { return int64_t{steps.count()} * kTileCols * width; }
   int64_t words() const { return tiles(count) * tile_words(); }
   // Tokens of tiles [first, first + n).
   TileTokens some(int32_t first, int32_t n) const {
     const int32_t left = count - first * kTileEdge;
-    return {data + first * tile_words(), steps, left < n * kTileEdge ? left : n * kTileEdge, alone};
+    return {data + first * tile_words(), steps, left < n * kTileEdge ? left : n * kTileEdge, width};
   }
   // So many tiles at a time, that their columns stay in L2 while weights pass.
   int32_t block_tiles() const {
@@ -81,7 +79,7 @@ struct TileTokens {
 struct TilePack {  // one tile of tokens
   const float* const* rows = nullptr;
   int32_t count = 0;  // rows given, at most 16
-  bool alone = false;
+  int32_t width = kTileEdge;
   TileSteps steps;
   uint16_t* out = nullptr;
 };
