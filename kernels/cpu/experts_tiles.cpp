@@ -119,17 +119,19 @@ void experts_tiles(const Inner& inner, const OpContext& ctx, const ExpertsParams
   const TileTokens* x = pack_all(pass, workspace, &ExpertWeights::gate, hidden, [&](int32_t i) {
     return p.x + groups.pair[i] / p.chosen * p.x_stride;
   });
-  constexpr int32_t kStep = 2 * kTilePanel;
+  // Reading a piece begins with an empty pipeline: few tokens, which leave memory the limit, make
+  // longer ones.
+  const int32_t step = (p.rows <= 32 ? 4 : 2) * kTilePanel;
   auto* pieces = workspace.take<Piece>(int64_t{pass.experts()} *
-                                       ((std::max(hidden, width) + kStep - 1) / kStep));
+                                       ((std::max(hidden, width) + step - 1) / step));
   float* middle = workspace.take<float>(int64_t{groups.count} * width);
   float* other = workspace.take<float>(int64_t{groups.count} * width);
-  gate_and_up(pass, x, pieces, cut(groups, pass.experts(), width, kStep, pieces), middle, other);
+  gate_and_up(pass, x, pieces, cut(groups, pass.experts(), width, step, pieces), middle, other);
 
   const TileTokens* mid = pack_all(pass, workspace, &ExpertWeights::down, width,
                                    [&](int32_t i) { return middle + int64_t{i} * width; });
   float* y = workspace.take<float>(int64_t{groups.count} * hidden);
-  down(pass, mid, pieces, cut(groups, pass.experts(), hidden, kStep, pieces), y);
+  down(pass, mid, pieces, cut(groups, pass.experts(), hidden, step, pieces), y);
   add_in_slot_order(inner, ctx, p, groups, y);
 }
 

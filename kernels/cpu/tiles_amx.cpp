@@ -245,6 +245,7 @@ struct Narrow {
     constexpr bool kTwo = T <= 2;
     const Fp8Decoder decoder;
     Block now{0, 0}, before{0, 0};
+    fetch_second();
     decode(decoder, now, tiles);
     for (int32_t i = 0; now.o < p.outs; ++i) {
       const Block next = after(now);
@@ -268,6 +269,17 @@ struct Narrow {
     if constexpr (kTwo) {
       const int32_t count = (p.outs + kTileEdge - 1) / kTileEdge * p.x.steps.blocks();
       count % 2 == 0 ? scale_block<true>(before) : scale_block<false>(before);
+    }
+  }
+
+  // Decoding fetches two blocks ahead; nobody fetched the second.
+  void fetch_second() const {
+    if (p.x.steps.blocks() < 2) return;
+    const char* from =
+        static_cast<const char*>(p.w.data) + p.first * p.w.row_stride + p.x.steps.block_begin(1);
+    for (int32_t i = 0; i < rows_from(0); ++i, from += p.w.row_stride) {
+      _mm_prefetch(from, _MM_HINT_T0);
+      _mm_prefetch(from + 64, _MM_HINT_T0);
     }
   }
 
