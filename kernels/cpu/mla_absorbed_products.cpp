@@ -94,7 +94,7 @@ void out_of_latent_space_by_tiles(const Absorbed& a, Workspace& workspace) {
           rows[i] = a.sums + (int64_t{run.first + t + i} * p.heads + head) * rank;
         tiles.pack({.rows = rows,
                     .count = count,
-                    .alone = x.alone,
+                    .width = x.width,
                     .steps = steps,
                     .out = packed + lane * most + t / kTileEdge * x.tile_words()});
       }
