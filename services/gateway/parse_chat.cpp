@@ -82,6 +82,7 @@ void read_message(JsonFields& fields, ChatMessage& out) {
   }
   read_tool_calls(fields, out);
   out.tool_call_id = fields.text("tool_call_id").value_or("");
+  out.reasoning_content = fields.text("reasoning_content").value_or("");
   if (!out.has_content && out.role != ChatRole::assistant) fields.wrong("content", "a string");
   if (!out.has_content && out.tool_calls.empty() && out.role == ChatRole::assistant)
     out.has_content = true;

@@ -75,7 +75,9 @@ Status load_chat(const fs::path& settings, ServedModel& out) {
   return {};
 }
 
-Status load_text(const fs::path& directory, const json::object& config, ServedModel& out) {
+// `own_eos`: the end tokens are the checkpoint's, not the operator's.
+Status load_text(const fs::path& directory, const json::object& config, bool own_eos,
+                 ServedModel& out) {
   const fs::path file = directory / "tokenizer.json";
   FATHOM_TRY(out.tokenizer, Tokenizer::load(file.string()));
   if (out.vocab > 0 && out.tokenizer->vocab_size() > out.vocab)
@@ -88,7 +90,7 @@ Status load_text(const fs::path& directory, const json::object& config, ServedMo
   const auto bos = ids_of(config, "bos_token_id");
   if (!bos.empty() && (add_bos == nullptr || (add_bos->is_bool() && add_bos->get_bool())))
     out.bos = bos.front();
-  add_end_of_turn(tokenizer_config, out);
+  if (own_eos) add_end_of_turn(tokenizer_config, out);
   return load_chat(settings, out);
 }
 
@@ -109,7 +111,7 @@ Result<ServedModel> ServedModel::load(const std::string& directory,
   if (out.eos.empty()) out.eos = ids_of(generation, "eos_token_id");
   if (out.eos.empty()) out.eos = ids_of(config, "eos_token_id");
   if (fs::exists(fs::path(directory) / "tokenizer.json"))
-    FATHOM_CHECKED(load_text(directory, config, out));
+    FATHOM_CHECKED(load_text(directory, config, eos.empty(), out));
   return out;
 }
 

@@ -30,6 +30,7 @@ struct ChatMessage {
   bool has_content = true;  // false for null (assistant with tool calls)
   std::vector<ToolCall> tool_calls;
   std::string tool_call_id;
+  std::string reasoning_content;  // of an earlier answer; templates decide whether it is shown
 };
 
 struct ChatOptions {

@@ -102,6 +102,9 @@ Result<Value> chat_messages(std::span<const ChatMessage> messages, const ChatSha
     Dict dict;
     put(dict, "role", Value::trusted(role_name(message.role)));
     put(dict, "content", content_of(message, shape, last ? final_source : TextSource::people));
+    if (!message.reasoning_content.empty())
+      put(dict, "reasoning_content",
+          jinja::text_value(message.reasoning_content, TextSource::people));
     if (!message.tool_call_id.empty())
       put(dict, "tool_call_id", jinja::text_value(message.tool_call_id, TextSource::people));
     std::vector<Value> calls;

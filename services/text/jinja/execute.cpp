@@ -185,20 +185,22 @@ Value Evaluator::through(const Statement& s, Scope& scope) {
 void Evaluator::bind(const Statement& macro, const Expr& call, Scope& from, Scope& to) {
   // A macro's last target is its own name; a call block has none.
   const size_t count = macro.targets.size() - (macro.kind == Statement::Kind::macro ? 1 : 0);
-  if (call.args.size() > count) {
+  const size_t positional = call.args.size() - call.named.size();
+  if (positional > count) {
     runtime_.fail("'" + call.text + "' takes no more than " + std::to_string(count) + " arguments");
     return;
   }
   const auto parameters = std::span(macro.targets).first(count);
-  for (size_t i = 0; i < call.args.size(); ++i) to.set(parameters[i], value(call.args[i], from));
-  for (const auto& [name, given] : call.named) {
+  for (size_t i = 0; i < positional; ++i) to.set(parameters[i], value(call.args[i], from));
+  for (size_t i = 0; i < call.named.size(); ++i) {
+    const std::string& name = call.named[i];
     const auto found =
         std::ranges::find_if(parameters, [&](NameId id) { return program_.names[id] == name; });
     if (found == parameters.end()) {
       runtime_.fail("'" + call.text + "' takes no argument '" + name + "'");
       return;
     }
-    to.set(*found, value(given, from));
+    to.set(*found, value(call.args[positional + i], from));
   }
   const size_t plain = count - std::min(count, macro.exprs.size());
   for (size_t i = 0; i < count; ++i) {

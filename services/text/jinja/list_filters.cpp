@@ -1,7 +1,7 @@
 // What do the filters over lists do? Jinja's own. What Jinja gives as a generator is a list here,
 // which can do more and prints the same after `list` or `join`.
 #include <algorithm>
-#include <numeric>
+#include <list>
 
 #include "text/jinja/builtins.h"
 #include "text/jinja/operators.h"
@@ -67,13 +67,12 @@ std::vector<Value> keys_of(Runtime& runtime, const std::vector<Value>& items, co
   return keys;
 }
 
-std::vector<size_t> sorted_order(Runtime& runtime, const std::vector<Value>& keys, bool reverse) {
-  std::vector<size_t> order_of(keys.size());
-  std::iota(order_of.begin(), order_of.end(), size_t{0});
-  // A failed comparison must not confuse the sort, so all are tried against a neighbour first.
-  for (size_t i = 1; i < keys.size(); ++i) ordered(runtime, keys[i - 1], keys[i]);
-  if (runtime.failed()) return order_of;
-  std::ranges::stable_sort(order_of, [&](size_t a, size_t b) {
+// A list's merge sort keeps the order of equal keys and, unlike an array's, stays within bounds
+// when a comparison fails midway or NaN makes the order inconsistent.
+std::list<size_t> sorted_order(Runtime& runtime, const std::vector<Value>& keys, bool reverse) {
+  std::list<size_t> order_of;
+  for (size_t i = 0; i < keys.size(); ++i) order_of.push_back(i);
+  order_of.sort([&](size_t a, size_t b) {
     const int result = ordered(runtime, keys[a], keys[b]);
     return reverse ? result > 0 : result < 0;
   });

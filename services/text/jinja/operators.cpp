@@ -163,13 +163,13 @@ int ordered(Runtime& runtime, const Value& a, const Value& b) {
 }
 
 ListPtr items_of(Runtime& runtime, const Value& value) {
-  static const ListPtr kNothing = std::make_shared<List>();
+  static const ListPtr nothing = std::make_shared<List>();
   std::vector<Value> items;
   switch (value.kind()) {
     case Kind::list:
       return value.list_ptr();
     case Kind::undefined:
-      return kNothing;
+      return nothing;
     case Kind::dict:
       for (const auto& item : value.dict().items) items.push_back(item.first);
       break;
@@ -182,10 +182,10 @@ ListPtr items_of(Runtime& runtime, const Value& value) {
     }
     default:
       runtime.fail("'" + std::string(type_name(value)) + "' object is not iterable");
-      return kNothing;
+      return nothing;
   }
   const Value list = runtime.make_list(std::move(items));
-  return list.is(Kind::list) ? list.list_ptr() : kNothing;
+  return list.is(Kind::list) ? list.list_ptr() : nothing;
 }
 
 }  // namespace fathom::jinja

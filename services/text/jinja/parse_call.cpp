@@ -21,6 +21,12 @@ int position_of(std::string_view parameters, std::string_view name) {
   }
 }
 
+std::string argument_name(std::string_view argument, const Builtin& builtin) {
+  std::string text = "the argument '";
+  text.append(argument).append("' of '").append(builtin.name).append("'");
+  return text;
+}
+
 }  // namespace
 
 Parser::CallArguments Parser::call_arguments() {
@@ -61,7 +67,7 @@ void Parser::bind_open(const Builtin& builtin, Expr& call, CallArguments given) 
   for (auto& [name, value] : given.named) {
     const int position = slots == 0 ? -1 : position_of(builtin.parameters, name) - 1;
     if (position < 0) {
-      refuse("the argument '" + name + "' of '" + std::string(builtin.name) + "'");
+      refuse(argument_name(name, builtin));
       return;
     }
     call.args[first + static_cast<size_t>(position)] = std::move(value);
@@ -91,7 +97,7 @@ Expr Parser::bind(Expr::Kind kind, const Builtin& builtin, std::vector<Expr> arg
     for (auto& [key, value] : given.named) {
       const int position = slots == 0 ? -1 : position_of(builtin.parameters, key);
       if (position < 0) {
-        refuse("the argument '" + key + "' of '" + name + "'");
+        refuse(argument_name(key, builtin));
         return {};
       }
       call.args[first + static_cast<size_t>(position)] = std::move(value);
@@ -171,14 +177,17 @@ Expr Parser::call(Expr callee) {
   if (const Builtin* builtin = find_function(callee.text))
     return bind(Expr::Kind::function, *builtin, {}, std::move(given));
   called_.emplace_back(callee.text, callee.line);
-  Expr call = make(callee.text == "caller" ? Expr::Kind::caller : Expr::Kind::macro,
-                   std::move(given.positional));
+  std::vector<Expr> args = std::move(given.positional);
+  std::vector<std::string> named;
+  for (auto& [name, value] : given.named) {
+    named.push_back(name);
+    args.push_back(std::move(value));
+  }
+  Expr call =
+      make(callee.text == "caller" ? Expr::Kind::caller : Expr::Kind::macro, std::move(args));
   call.name = callee.name;
   call.text = callee.text;
-  for (const auto& argument : given.named)
-    call.depth = std::max(call.depth, argument.second.depth + 1);
-  if (call.depth > kDeepestTree) fail("an expression is too long");
-  if (!failed()) call.named = std::move(given.named);
+  if (!failed()) call.named = std::move(named);
   return call;
 }
 

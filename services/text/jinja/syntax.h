@@ -39,7 +39,7 @@ struct Expr {
     test,         // the same
     method,       // the same; builtins of text, dict and list by that name
     function,     // args: the builtin's
-    macro,        // args and named: as written
+    macro,        // args as written; the last ones are `named`
     caller,
   };
   enum class Compare : uint8_t { eq, ne, lt, le, gt, ge, in, not_in };
@@ -52,7 +52,7 @@ struct Expr {
   std::string text;  // attribute, method: its name
   Value literal;
   std::vector<Expr> args;
-  std::vector<std::pair<std::string, Expr>> named;  // for calls without a list of parameters
+  std::vector<std::string> named;  // the names of the last args, of macros and callers
   std::vector<Compare> compares;
   const Builtin* builtin = nullptr;
   const Builtin* dict_method = nullptr;

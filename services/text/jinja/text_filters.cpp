@@ -132,7 +132,7 @@ bool parse_real(const Value& value, double& out) {
 }
 
 Value to_int(Runtime& runtime, Arguments args) {
-  const Value otherwise = args[1].is(Kind::absent) ? Value(int64_t{0}) : args[1];
+  Value otherwise = args[1].is(Kind::absent) ? Value(int64_t{0}) : args[1];
   if (args[0].is(Kind::undefined)) return undefined_error(runtime, args[0]);
   if (args[0].is(Kind::text)) {
     std::string text(trimmed(args[0]));
@@ -155,7 +155,7 @@ Value to_int(Runtime& runtime, Arguments args) {
 }
 
 Value to_float(Runtime& runtime, Arguments args) {
-  const Value otherwise = args[1].is(Kind::absent) ? Value(0.0) : args[1];
+  Value otherwise = args[1].is(Kind::absent) ? Value(0.0) : args[1];
   if (args[0].is(Kind::undefined)) return undefined_error(runtime, args[0]);
   if (args[0].is_number()) return args[0].real();
   double real = 0;

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <list>
 
 #include "text/utf8.h"
 
@@ -263,28 +264,30 @@ class JsonWriter {
       out_.append("{}");
       return;
     }
-    std::vector<const std::pair<Value, Value>*> items;
+    std::list<const std::pair<Value, Value>*> items;
     for (const auto& item : v.items) items.push_back(&item);
     if (style_.sort_keys) sort(items);
     out_.append("{");
     ++level_;
-    for (size_t i = 0; i < items.size() && !runtime_.failed(); ++i) {
-      separate(i == 0);
-      key(items[i]->first);
+    bool first = true;
+    for (const auto* item : items) {
+      if (runtime_.failed()) break;
+      separate(std::exchange(first, false));
+      key(item->first);
       out_.append(style_.key_separator);
-      value(items[i]->second);
+      value(item->second);
     }
     --level_;
     line_break();
     out_.append("}");
   }
-  void sort(std::vector<const std::pair<Value, Value>*>& items) {
+  void sort(std::list<const std::pair<Value, Value>*>& items) {
     for (const auto* item : items)
-      if (item->first.kind() != items[0]->first.kind()) {
+      if (item->first.kind() != items.front()->first.kind()) {
         runtime_.fail("keys of several types can not be sorted");
         return;
       }
-    std::stable_sort(items.begin(), items.end(), [](const auto* a, const auto* b) {
+    items.sort([](const auto* a, const auto* b) {
       int result = 0;
       order(a->first, b->first, result);
       return result < 0;

@@ -22,6 +22,7 @@ constexpr std::string_view kOwnTemplate = R"({{ bos_token }}{{ strftime_now('%Y'
         {{- raise_exception('system comes first') }}
     {%- endif %}
     {{- '<｜User｜>' if message.role == 'user' else '<｜Assistant｜>' }}{{ message.content }}
+    {%- if message.reasoning_content is defined %}[{{ message.reasoning_content }}]{% endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}
     {{- '<｜Assistant｜>' + ('<think>' if thinking else '</think>') }}

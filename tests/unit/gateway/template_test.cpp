@@ -64,6 +64,26 @@ TEST_F(TemplateTest, a_prompt_that_opens_a_thought_gives_reasoning) {
   EXPECT_EQ(at(plain, "/choices/0/message/content"), "because</think>\n\nyes");
 }
 
+TEST_F(TemplateTest, an_earlier_thought_reaches_the_template) {
+  start(Kind::own_template);
+  router_.answer_by(says("x"));
+  const RawResponse response = post("/v1/chat/completions", R"({"model":"tiny","messages":[
+      {"role":"user","content":"a"},
+      {"role":"assistant","content":"b","reasoning_content":"<think>c"},
+      {"role":"user","content":"d"}]})");
+  ASSERT_EQ(response.status, 200) << response.body;
+  const auto submit = router_.next_submit();
+  EXPECT_THAT(tokenizer_->decode(submit->tokens, false),
+              HasSubstr("<｜User｜>a<｜Assistant｜>b[<think>c]<｜User｜>d"));
+  EXPECT_THAT(submit->tokens, testing::Not(Contains(tokenizer_->find_added("<think>").value())));
+}
+
+TEST_F(TemplateTest, end_tokens_that_the_operator_names_are_the_only_ones) {
+  start(Kind::own_template, {.eos_token_ids = {7}});
+  prompt_of("");
+  EXPECT_THAT(submit_->sampling.stop_tokens, ElementsAre(7));
+}
+
 TEST_F(TemplateTest, what_the_template_raises_is_a_400_with_its_words) {
   start(Kind::own_template);
   const RawResponse response = post(
