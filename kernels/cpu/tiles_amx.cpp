@@ -17,6 +17,7 @@ namespace {
 
 constexpr int64_t kTileBytes = 1024;
 constexpr int32_t kSums = kTileEdge * kTileEdge;  // floats of a tile of sums
+constexpr int32_t kNarrow = 4;  // tiles of tokens that pass over weights in place
 constexpr int32_t kPanelSteps = 12;
 constexpr int32_t kAhead = 10;  // steps
 
@@ -506,7 +507,7 @@ void multiply(const TileProduct& p) {
 int64_t burst(int64_t steps, float* sink) {
   const TilesInUse config(kTileEdge);
   zero_sums<4>();
-  for (int i = 4; i < 8; ++i) _tile_zero(4);
+  _tile_zero(4);
   _tile_zero(5);
   _tile_zero(6);
   _tile_zero(7);
