@@ -3,8 +3,6 @@
 // all queries of the run, group by group and row by row, pass over them in blocks of 16, each with
 // a running softmax. Or one span of it at a time, merged afterwards in the same order. A query is a
 // column of its own in every product, so neither cuts nor lanes nor the batch show in its bits.
-#include <limits>
-
 #include "kernels/cpu/attention_tiles.h"
 #include "kernels/cpu/span_rows.h"
 
@@ -25,7 +23,7 @@ struct Lane {         // workspace
   float* gathered;    // 16 queries
   uint16_t* queries;  // [blocks] packed
   float* states;      // [blocks]
-  float* more;        // of one block and span
+  float* more;        // of kSpanBlocks blocks and one span
 };
 
 struct Grouped {
@@ -80,38 +78,45 @@ void pack_queries(const Grouped& a, const Job& job, const Lane& lane) {
   }
 }
 
-// Blocks that see some of the span, each into `of_block(block)`, and then `done(block, state)`.
+// Block `b` of a span's attention into `out`; `seen` holds what its queries see.
+SpanAttendParams block_of(const Grouped& a, const Job& job, int32_t b, int32_t first,
+                          const SpanRows& keys, const Lane& lane, int32_t* seen,
+                          const BlockState& out) {
+  const int32_t queries = job.rows * a.group;
+  for (int32_t i = 0; i < kSpanQueries; ++i) {
+    const int32_t row = std::min(b * kSpanQueries + i, queries - 1) / a.group;
+    seen[i] = std::clamp(a.begin(job) + row + 1 - first, 0, keys.count);
+  }
+  SpanAttendParams params{.queries = lane.queries + b * a.query_size(),
+                          .depth_tiles = a.depth_tiles,
+                          .keys = keys,
+                          .values = lane.values,
+                          .seen = seen,
+                          .scale = a.p.scale,
+                          .out = out};
+  params.keys.count = seen[kSpanQueries - 1];
+  return params;
+}
+
+// All blocks over one span, kSpanBlocks at a time: block b into `of_block(b, place in its batch)`,
+// then `done(b, state)`. A block before the span sees nothing and becomes an empty state.
 template <class Of, class Done>
 void attend_span(const Grouped& a, const Job& job, int32_t span, const Lane& lane, Of&& of_block,
                  Done&& done) {
   const int32_t first = span * kSpan, count = std::min(kSpan, a.end(job) - first);
-  const auto& blocks = a.sequence(job).blocks;
-  SpanRows values = span_rows(a.inner, rows_of(a, job, true), blocks, first, count, lane.copy);
+  const auto& table = a.sequence(job).blocks;
+  const SpanRows values = span_rows(a.inner, rows_of(a, job, true), table, first, count, lane.copy);
   a.kernel.pack_values(values, a.p.cache.dim, lane.values);
-  SpanRows keys = span_rows(a.inner, rows_of(a, job, false), blocks, first, count, lane.copy);
-  const int32_t queries = job.rows * a.group;
-  for (int32_t b = 0; b < a.blocks_of(job); ++b) {
-    int32_t seen[kSpanQueries];
-    for (int32_t i = 0; i < kSpanQueries; ++i) {
-      const int32_t row = std::min(b * kSpanQueries + i, queries - 1) / a.group;
-      seen[i] = std::clamp(a.begin(job) + row + 1 - first, 0, count);
-    }
-    keys.count = seen[kSpanQueries - 1];
-    const BlockState out = of_block(b);
-    if (keys.count == 0) {  // a block before this span; only spans shared out come to it
-      std::fill_n(out.largest, kSpanQueries, -std::numeric_limits<float>::infinity());
-      std::fill_n(out.sum, kSpanQueries, 0.0f);
-      std::fill_n(out.sums, int64_t{kSpanQueries} * a.width, 0.0f);
-      continue;
-    }
-    a.kernel.attend({.queries = lane.queries + b * a.query_size(),
-                     .depth_tiles = a.depth_tiles,
-                     .keys = keys,
-                     .values = lane.values,
-                     .seen = seen,
-                     .scale = a.p.scale,
-                     .out = out});
-    done(b, out);
+  const SpanRows keys = span_rows(a.inner, rows_of(a, job, false), table, first, count, lane.copy);
+  const int32_t blocks = a.blocks_of(job);
+  for (int32_t begin = 0; begin < blocks; begin += kSpanBlocks) {
+    int32_t seen[kSpanBlocks][kSpanQueries];
+    SpanAttendParams params[kSpanBlocks];
+    const int32_t n = std::min(kSpanBlocks, blocks - begin);
+    for (int32_t i = 0; i < n; ++i)
+      params[i] = block_of(a, job, begin + i, first, keys, lane, seen[i], of_block(begin + i, i));
+    a.kernel.attend(params, n);
+    for (int32_t i = 0; i < n; ++i) done(begin + i, params[i].out);
   }
 }
 
@@ -130,7 +135,9 @@ void attend_all(const Grouped& a, const Job& job, const Lane& lane) {
   for (int32_t span = 0; span * kSpan < a.end(job); ++span)
     attend_span(
         a, job, span, lane,
-        [&](int32_t b) { return span == 0 ? a.state(lane.states, b) : a.state(lane.more, 0); },
+        [&](int32_t b, int32_t place) {
+          return span == 0 ? a.state(lane.states, b) : a.state(lane.more, place);
+        },
         [&](int32_t b, const BlockState& out) {
           if (span > 0) a.kernel.merge(a.state(lane.states, b), out);
         });
@@ -164,7 +171,8 @@ void attend_by_span(const Grouped& a, std::span<const Job> jobs, const Lane* lan
     const Job& job = jobs[static_cast<size_t>(i)];
     pack_queries(a, job, lanes[lane]);
     attend_span(
-        a, job, job.span, lanes[lane], [&](int32_t b) { return a.state(states + i * size, b); },
+        a, job, job.span, lanes[lane],
+        [&](int32_t b, int32_t) { return a.state(states + i * size, b); },
         [](int32_t, const BlockState&) {});
   });
   for (size_t i = 0; i < jobs.size();) {
@@ -201,7 +209,7 @@ void gqa_by_spans(const Inner& inner, const OpContext& ctx, const GqaParams& p, 
                  .gathered = workspace.take<float>(int64_t{kSpanQueries} * p.cache.dim),
                  .queries = workspace.take<uint16_t>(a.blocks * a.query_size()),
                  .states = workspace.take<float>(a.blocks * a.state_size()),
-                 .more = workspace.take<float>(a.state_size())};
+                 .more = workspace.take<float>(kSpanBlocks * a.state_size())};
   // Long prompts have jobs enough or nearly so; sharing their spans out would cost memory.
   if (lanes > 1 && jobs.size() < 4 * static_cast<size_t>(lanes) && most * group <= 64)
     return attend_by_span(a, jobs_of(a, true, workspace), spaces, lanes, workspace);

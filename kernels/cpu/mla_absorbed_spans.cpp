@@ -49,14 +49,19 @@ void attend_span(const Blocks& b, const Job& job, int32_t span, const Lane& lane
   int32_t seen[kSpanQueries];
   std::fill_n(seen, kSpanQueries, count);
   const int64_t row = b.sequence(job).first_row + job.row;
-  for (int32_t i = 0; i < b.blocks; ++i)
-    b.kernel.attend({.queries = b.queries + (row * b.blocks + i) * b.query_size(),
-                     .depth_tiles = b.depth_tiles,
-                     .keys = rows,
-                     .values = lane.values,
-                     .seen = seen,
-                     .scale = b.a.p.scale,
-                     .out = b.state(states, i)});
+  for (int32_t begin = 0; begin < b.blocks; begin += kSpanBlocks) {
+    SpanAttendParams params[kSpanBlocks];
+    const int32_t blocks = std::min(kSpanBlocks, b.blocks - begin);
+    for (int32_t i = 0; i < blocks; ++i)
+      params[i] = {.queries = b.queries + (row * b.blocks + begin + i) * b.query_size(),
+                   .depth_tiles = b.depth_tiles,
+                   .keys = rows,
+                   .values = lane.values,
+                   .seen = seen,
+                   .scale = b.a.p.scale,
+                   .out = b.state(states, begin + i)};
+    b.kernel.attend(params, blocks);
+  }
 }
 
 void merge(const Blocks& b, float* states, float* more) {

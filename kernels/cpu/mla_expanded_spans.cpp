@@ -34,7 +34,7 @@ struct Lane {         // workspace
   uint16_t* values;   // packed
   uint16_t* queries;  // [blocks] packed
   float* states;      // [blocks]
-  float* more;        // of one block and span
+  float* more;        // of kSpanBlocks blocks and one span
 };
 
 Sizes sizes_of(const MlaParams& p) {
@@ -105,25 +105,31 @@ SpanRows expand(const Expanded& e, const AttentionSequence& s, int32_t head, int
   return keys;
 }
 
-// One block of rows over the span that begins at `first`.
-void attend_block(const Expanded& e, const AttentionSequence& s, int32_t block, int32_t first,
-                  const SpanRows& keys, const Lane& lane) {
-  const int32_t row = block * kSpanQueries, last = std::min(row + kSpanQueries, s.rows) - 1;
-  int32_t seen[kSpanQueries];
-  for (int32_t i = 0; i < kSpanQueries; ++i)
-    seen[i] = std::clamp(s.position + std::min(row + i, last) + 1 - first, 0, keys.count);
-  SpanAttendParams params{
-      .queries = lane.queries + block * e.size.query_size,
-      .depth_tiles = e.size.depth_tiles,
-      .keys = keys,
-      .values = lane.values,
-      .seen = seen,
-      .scale = e.p.scale,
-      .out = state_at(e.size, first == 0 ? lane.states + block * e.size.state_size : lane.more)};
-  params.keys.count = seen[kSpanQueries - 1];
-  e.kernel.attend(params);
-  if (first > 0)
-    e.kernel.merge(state_at(e.size, lane.states + block * e.size.state_size), params.out);
+// Blocks of rows [begin, end), kSpanBlocks at most, over the span that begins at `first`.
+void attend_blocks(const Expanded& e, const AttentionSequence& s, int32_t begin, int32_t end,
+                   int32_t first, const SpanRows& keys, const Lane& lane) {
+  int32_t seen[kSpanBlocks][kSpanQueries];
+  SpanAttendParams params[kSpanBlocks];
+  for (int32_t b = begin; b < end; ++b) {
+    int32_t* sees = seen[b - begin];
+    for (int32_t i = 0; i < kSpanQueries; ++i) {
+      const int32_t row = std::min(b * kSpanQueries + i, s.rows - 1);
+      sees[i] = std::clamp(s.position + row + 1 - first, 0, keys.count);
+    }
+    float* to = first == 0 ? lane.states + b * e.size.state_size
+                           : lane.more + (b - begin) * e.size.state_size;
+    params[b - begin] = {.queries = lane.queries + b * e.size.query_size,
+                         .depth_tiles = e.size.depth_tiles,
+                         .keys = keys,
+                         .values = lane.values,
+                         .seen = sees,
+                         .scale = e.p.scale,
+                         .out = state_at(e.size, to)};
+    params[b - begin].keys.count = sees[kSpanQueries - 1];
+  }
+  e.kernel.attend(params, end - begin);
+  for (int32_t b = begin; first > 0 && b < end; ++b)
+    e.kernel.merge(state_at(e.size, lane.states + b * e.size.state_size), params[b - begin].out);
 }
 
 void attend_head(const Expanded& e, const AttentionSequence& s, int32_t head, const Lane& lane) {
@@ -136,8 +142,8 @@ void attend_head(const Expanded& e, const AttentionSequence& s, int32_t head, co
                        lane.queries + b * e.size.query_size);
   for (int32_t first = 0; first < end; first += kSpan) {
     const SpanRows keys = expand(e, s, head, first, std::min(kSpan, end - first), lane);
-    for (int32_t b = std::max(0, first - s.position) / kSpanQueries; b < blocks; ++b)
-      attend_block(e, s, b, first, keys, lane);
+    for (int32_t b = std::max(0, first - s.position) / kSpanQueries; b < blocks; b += kSpanBlocks)
+      attend_blocks(e, s, b, std::min(b + kSpanBlocks, blocks), first, keys, lane);
   }
   for (int32_t r = 0; r < s.rows; ++r) {
     const BlockState state = state_at(e.size, lane.states + r / kSpanQueries * e.size.state_size);
@@ -168,7 +174,7 @@ void expanded_by_spans(const Inner& inner, const OpContext& ctx, const MlaParams
                  .values = workspace.take<uint16_t>(kSpan * int64_t{s.width}),
                  .queries = workspace.take<uint16_t>(blocks * s.query_size),
                  .states = workspace.take<float>(blocks * s.state_size),
-                 .more = workspace.take<float>(s.state_size)};
+                 .more = workspace.take<float>(kSpanBlocks * s.state_size)};
   share(ctx, lanes, static_cast<int>(p.sequences.size()) * p.heads, [&](int lane, int job) {
     const AttentionSequence& sequence = p.sequences[static_cast<size_t>(job / p.heads)];
     if (sequence.rows > 0) attend_head(e, sequence, job % p.heads, spaces[lane]);

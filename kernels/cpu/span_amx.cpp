@@ -269,41 +269,48 @@ V largest_of(const float* scores, int32_t count, int32_t all, __m512i seen) {
   return most;
 }
 
-// Probabilities of one position, before rounding; the positions behind `all` are not seen by every
-// query.
-V probability(const float* scores, int32_t t, int32_t all, __m512i seen, V factor, V offset) {
-  const V e = power(_mm512_fmadd_ps(_mm512_load_ps(scores + t * 16), factor, offset));
-  if (t < all) return e;
-  return _mm512_maskz_mov_ps(_mm512_cmpgt_epi32_mask(seen, _mm512_set1_epi32(t)), e);
+// What turns scores into probabilities: e = 2^(score * factor + offset).
+struct Softening {
+  __m512i seen;
+  int32_t all;  // positions that every query sees
+  V factor, offset, sum;
+};
+
+Softening begin(const SpanAttendParams& p, const float* scores) {
+  const __m512i seen = _mm512_loadu_si512(p.seen);
+  const int32_t all = _mm512_reduce_min_epi32(seen);
+  const V most = largest_of(scores, p.keys.count, all, seen);
+  _mm512_storeu_ps(p.out.largest, _mm512_mul_ps(most, _mm512_set1_ps(p.scale)));
+  const __mmask16 any = _mm512_cmpgt_epi32_mask(seen, _mm512_setzero_si512());
+  return {.seen = seen,
+          .all = all,
+          .factor = _mm512_set1_ps(p.scale * kLog2E),
+          .offset = _mm512_maskz_mul_ps(any, most, _mm512_set1_ps(-p.scale * kLog2E)),
+          .sum = _mm512_setzero_ps()};
 }
 
-// probabilities: tiles of [16 queries, 32 positions], as many as the span has.
-void soften(const SpanAttendParams& p, const float* scores, uint16_t* probabilities) {
-  const __m512i seen = _mm512_loadu_si512(p.seen);
-  const int32_t all = _mm512_reduce_min_epi32(seen), count = p.keys.count;
-  const V most = largest_of(scores, count, all, seen);
-  const __mmask16 any = _mm512_cmpgt_epi32_mask(seen, _mm512_setzero_si512());
-  const V factor = _mm512_set1_ps(p.scale * kLog2E);
-  const V offset = _mm512_maskz_mul_ps(any, most, _mm512_set1_ps(-p.scale * kLog2E));
+// Probabilities of one position, before rounding.
+V probability(const Softening& s, const float* scores, int32_t t) {
+  const V e = power(_mm512_fmadd_ps(_mm512_load_ps(scores + t * 16), s.factor, s.offset));
+  if (t < s.all) return e;
+  return _mm512_maskz_mov_ps(_mm512_cmpgt_epi32_mask(s.seen, _mm512_set1_epi32(t)), e);
+}
+
+// Positions [t, t + 32): one tile of [16 queries, 32 positions].
+void soften(Softening& s, const float* scores, int32_t t, uint16_t* tile) {
   const __m512i one = _mm512_set1_epi16(0x3F80);
   __m512bh ones;
   __builtin_memcpy(&ones, &one, sizeof ones);
-  V sum = _mm512_setzero_ps();
-  for (int32_t t = 0; t < count; t += 32, probabilities += kTileWords) {
-    __m512i pairs[16];
-    for (int32_t i = 0; i < 16; ++i) {
-      const int32_t at = t + 2 * i;
-      pairs[i] = interleaved(rounded(probability(scores, at, all, seen, factor, offset),
-                                     probability(scores, at + 1, all, seen, factor, offset)));
-      __m512bh pair;
-      __builtin_memcpy(&pair, &pairs[i], sizeof pair);
-      sum = _mm512_dpbf16_ps(sum, pair, ones);
-    }
-    turn(pairs);
-    for (int32_t i = 0; i < 16; ++i) _mm512_store_si512(probabilities + i * 32, pairs[i]);
+  __m512i pairs[16];
+  for (int32_t i = 0; i < 16; ++i) {
+    const int32_t at = t + 2 * i;
+    pairs[i] = interleaved(rounded(probability(s, scores, at), probability(s, scores, at + 1)));
+    __m512bh pair;
+    __builtin_memcpy(&pair, &pairs[i], sizeof pair);
+    s.sum = _mm512_dpbf16_ps(s.sum, pair, ones);
   }
-  _mm512_storeu_ps(p.out.largest, _mm512_mul_ps(most, _mm512_set1_ps(p.scale)));
-  _mm512_storeu_ps(p.out.sum, sum);
+  turn(pairs);
+  for (int32_t i = 0; i < 16; ++i) _mm512_store_si512(tile + i * 32, pairs[i]);
 }
 
 // 64 columns of a product, from column 16 * tile on; the last columns may be fewer.
@@ -348,18 +355,33 @@ void product(const SpanProduct& p) {
   all_columns(p);
 }
 
-void attend(const SpanAttendParams& p) {
+// Scores of one block are multiplied while the block before it is softened: neither waits for the
+// other, and the machine runs both.
+void attend(const SpanAttendParams* blocks, int32_t count) {
   const AmxTiles tiles;
-  alignas(64) float scores[kSpan * kSpanQueries];
+  alignas(64) float scores[2][kSpan * kSpanQueries];
   alignas(64) uint16_t probabilities[kSpan * kSpanQueries];
-  for (int32_t group = 0; group * kGroup < p.keys.count; group += 4)
-    score_block(p, group, scores + group * kGroup * kSpanQueries);
-  soften(p, scores, probabilities);
-  all_columns({.left = probabilities,
-               .right = p.values,
-               .steps = (p.keys.count + 31) / 32,
-               .width = p.out.width,
-               .out = p.out.sums});
+  for (int32_t b = -1; b < count; ++b) {
+    const SpanAttendParams* now = b >= 0 ? blocks + b : nullptr;
+    const SpanAttendParams* next = b + 1 < count ? blocks + b + 1 : nullptr;
+    float* mine = scores[b & 1];
+    float* theirs = scores[(b + 1) & 1];
+    Softening softening{};
+    if (now) softening = begin(*now, mine);
+    const int32_t here = now ? now->keys.count : 0, there = next ? next->keys.count : 0;
+    for (int32_t t = 0; t < here || t < there; t += 64) {
+      if (t < there) score_block(*next, t / kGroup, theirs + t * kSpanQueries);
+      if (t < here) soften(softening, mine, t, probabilities + t * kSpanQueries);
+      if (t + 32 < here) soften(softening, mine, t + 32, probabilities + (t + 32) * kSpanQueries);
+    }
+    if (!now) continue;
+    _mm512_storeu_ps(now->out.sum, softening.sum);
+    all_columns({.left = probabilities,
+                 .right = now->values,
+                 .steps = (here + 31) / 32,
+                 .width = now->out.width,
+                 .out = now->out.sums});
+  }
 }
 
 void merge(const BlockState& state, const BlockState& more) {

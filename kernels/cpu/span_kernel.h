@@ -17,6 +17,7 @@
 namespace fathom {
 
 inline constexpr int32_t kSpan = 256;        // positions
+inline constexpr int32_t kSpanBlocks = 8;    // that callers attend at a time
 inline constexpr int32_t kSpanQueries = 16;  // of a block
 inline constexpr int32_t kGroup = 16;        // positions that share a pointer
 inline constexpr int32_t kSpanGroups = kSpan / kGroup;
@@ -80,7 +81,8 @@ struct SpanKernel {
   // One 8-bit latent (ops.h) as a bf16 row, width rounded up to 32.
   void (*widen_latent)(const uint8_t* from, int32_t rank, int32_t rope, uint16_t* out);
   void (*expand)(const SpanExpandParams&);
-  void (*attend)(const SpanAttendParams&);
+  // Each block for itself; several at a time are faster.
+  void (*attend)(const SpanAttendParams* blocks, int32_t count);
   // Adds a later span. A query that saw nothing of it (largest -inf) keeps its bits.
   void (*merge)(const BlockState& state, const BlockState& more);
 };
