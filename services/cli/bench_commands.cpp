@@ -103,6 +103,8 @@ void add_engine(CLI::App& bench, int& exit_code) {
   engine->add_option("--threads", words->threads, "computing threads; 0 for one per core")
       ->capture_default_str();
   engine->add_option("--compute", words->compute, "float32 or bfloat16")->capture_default_str();
+  engine->add_flag("!--no-huge-pages", words->config.huge_pages,
+                   "map weights by the pages the system's cache happens to hold");
   engine->add_option("--kernels", words->config.kernels,
                      "portable, avx2, avx512, amx; default: the widest");
   engine->add_option("--prompt-lengths", words->plan.prompt_tokens, "such as 128,512")

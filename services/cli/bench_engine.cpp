@@ -1,5 +1,7 @@
 #include "cli/bench_engine.h"
 
+#include <sys/resource.h>
+
 #include <array>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -28,6 +30,24 @@ MachineLimits limits_of(const TpEngineConfig& config, int32_t threads, const Clo
        .seconds = [&clock, start] { return (clock.now() - start).to_seconds(); }});
 }
 
+uint64_t peak_resident_bytes() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+}
+
+std::string memory_lines(const Measurement& measured) {
+  const auto mb = [](uint64_t bytes) { return static_cast<double>(bytes) / 1e6; };
+  const EngineInfo& engine = measured.engine;
+  const MemoryFigure& memory = measured.memory;
+  std::string text = formatted(
+      "%-10s weights %.1f MB, of them %.1f MB in pages of 2 MB, loaded in %.2f s\n", "memory",
+      mb(engine.weight_bytes), mb(engine.weight_huge_bytes), memory.load_seconds);
+  return text + formatted("%-10s peak %.1f MB: weights and %.1f MB; all KV blocks are %.1f MB\n",
+                          "", mb(memory.peak_bytes),
+                          mb(memory.peak_bytes) - mb(engine.weight_bytes), mb(memory.kv_bytes));
+}
+
 }  // namespace
 
 double EngineBench::share_of_limit(const DecodeFigure& figure) const {
@@ -46,11 +66,17 @@ Result<EngineBench> bench_engine(const TpEngineConfig& config, const MeasurePlan
                                  int32_t threads, const Clock& clock) {
   FATHOM_TRY(const ModelConfig model, read_model_config(config.model_dir));
   FATHOM_TRY(const Checkpoint checkpoint, Checkpoint::open(config.model_dir));
+  const Instant began = clock.now();
   FATHOM_TRY(const std::unique_ptr<Engine> engine, make_tp_engine(config));
-  EngineBench out{.traffic = model_traffic(checkpoint, model, engine->info().kv),
-                  .limits = limits_of(config, threads, clock),
-                  .threads = threads};
+  const double load_seconds = (clock.now() - began).to_seconds();
+  const EngineInfo& info = engine->info();
+  EngineBench out{.traffic = model_traffic(checkpoint, model, info.kv), .threads = threads};
   FATHOM_TRY(out.measured, measure_engine(*engine, plan, clock));
+  out.measured.memory = {
+      .load_seconds = load_seconds,
+      .kv_bytes = static_cast<uint64_t>(info.blocks) * static_cast<uint64_t>(info.kv.block_bytes),
+      .peak_bytes = peak_resident_bytes()};
+  out.limits = limits_of(config, threads, clock);
   return out;
 }
 
@@ -64,6 +90,7 @@ std::string bench_engine_table(const EngineBench& bench) {
                 bench.limits.bfloat16_flops_s / 1e9);
   text += formatted("one row of one step reads %.3f GB of weights\n\n",
                     bench.traffic.step_bytes(1, 0) / 1e9);
+  text += memory_lines(bench.measured);
   text += formatted("%-10s %12s %14s %14s %10s\n", "prefill", "prompt", "seconds", "tokens/s",
                     "of limit");
   for (const auto& figure : bench.measured.prefill)
@@ -105,6 +132,11 @@ std::string bench_engine_json(const EngineBench& bench) {
                                  {"compute", bench.measured.engine.compute},
                                  {"tensor_parallel", bench.measured.engine.tensor_parallel},
                                  {"threads", bench.threads},
+                                 {"load_seconds", bench.measured.memory.load_seconds},
+                                 {"weight_bytes", bench.measured.engine.weight_bytes},
+                                 {"weight_huge_bytes", bench.measured.engine.weight_huge_bytes},
+                                 {"kv_bytes", bench.measured.memory.kv_bytes},
+                                 {"peak_bytes", bench.measured.memory.peak_bytes},
                                  {"limits", limits},
                                  {"weight_bytes_of_one_row", bench.traffic.step_bytes(1, 0)},
                                  {"prefill", prefill},

@@ -1,8 +1,9 @@
 // How fast is one engine on this machine? `fathom bench engine` loads a checkpoint, or runs the
 // fake engine, and prints prefill and decode tokens per second by prompt length and batch; see
 // engine/measure.h for what is measured. Beside each figure stands which share of the machine's
-// limit it is, and the limits are measured just before: memory bandwidth for decoding
-// (model/traffic.h counts what a step reads), products of the compute type for prompts.
+// limit it is, and the limits are measured just after (their buffers are none of the engine's
+// memory): memory bandwidth for decoding (model/traffic.h counts what a step reads), products of
+// the compute type for prompts.
 #pragma once
 
 #include <string>

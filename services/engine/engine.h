@@ -93,6 +93,9 @@ struct EngineInfo {
   int32_t expanded_prompt_min = 0;
   std::string compute;     // "float32" | "bfloat16"
   int32_t drafts_max = 0;  // guesses a row may ask for; 0: the engine has no drafter
+  // Of the process that leads the group: what its ranks read, each byte once, and how much of it is
+  // mapped by pages of 2 MB.
+  uint64_t weight_bytes = 0, weight_huge_bytes = 0;
 };
 
 class Engine {

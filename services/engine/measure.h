@@ -39,8 +39,15 @@ struct DecodeFigure {
   double tokens_per_second = 0;  // of the whole batch
 };
 
+struct MemoryFigure {
+  double load_seconds = 0;
+  uint64_t kv_bytes = 0;    // of the whole pool; memory it takes once it is written
+  uint64_t peak_bytes = 0;  // resident, of the process so far, mapped weights included
+};
+
 struct Measurement {
   EngineInfo engine;
+  MemoryFigure memory;
   std::vector<PrefillFigure> prefill;
   std::vector<DecodeFigure> decode;
 };

@@ -1,8 +1,5 @@
 #include "engine/model_ranks.h"
 
-#include <mutex>
-#include <numeric>
-
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/table.h"
@@ -57,25 +54,6 @@ Result<KvLayout> layout_for(const ModelConfig& model, const TpEngineConfig& conf
   return mla_layout(dtype, model.cached_layers(), model.latent_width(), config.block_tokens);
 }
 
-// Adds up what the ranks of a process report, each from its own thread.
-class SharedProgress {
- public:
-  SharedProgress(const LoadProgress& sink, uint64_t total, int32_t ranks)
-      : sink_(sink), total_(total), done_(static_cast<size_t>(ranks)) {}
-  void report(int32_t rank, uint64_t done) {
-    if (!sink_) return;
-    const std::scoped_lock lock(mutex_);
-    done_[static_cast<size_t>(rank)] = done;
-    sink_(std::accumulate(done_.begin(), done_.end(), uint64_t{0}), total_);
-  }
-
- private:
-  const LoadProgress& sink_;
-  uint64_t total_;
-  std::mutex mutex_;
-  std::vector<uint64_t> done_;
-};
-
 }  // namespace
 
 std::optional<DType> kv_dtype_named(std::string_view name) {
@@ -104,11 +82,12 @@ Result<std::unique_ptr<ModelRanks>> ModelRanks::load(const TpEngineConfig& confi
   FATHOM_CHECKED(check_shardable(out->model_, config.tensor_parallel));
   FATHOM_TRY(Checkpoint checkpoint, Checkpoint::open(config.model_dir));
   out->checkpoint_ = std::make_unique<Checkpoint>(std::move(checkpoint));
-  out->digest_ = model_digest(text, *out->checkpoint_);
   out->compute_ = config.compute;
   out->layer_tap_ = config.layer_tap;
   FATHOM_TRY(out->layout_, layout_for(out->model_, config));
   FATHOM_CHECKED(out->read_weights(config, progress));
+  // Samples every tensor; what is in memory by now costs nothing.
+  out->digest_ = model_digest(text, *out->checkpoint_);
   return out;
 }
 
@@ -117,21 +96,27 @@ Status ModelRanks::read_weights(const TpEngineConfig& config, const LoadProgress
   ranks_.resize(static_cast<size_t>(local));
   threads_ = std::make_unique<RankThreads>(local);
   barrier_ = std::make_unique<BreakableBarrier>(local);
-  uint64_t total = 0;
+  const auto shard_of = [&](int32_t i) {
+    return Shard{config.group.process * local + i, config.tensor_parallel, i, local};
+  };
+  // Where the weights lie is known from the headers; read first, they come in the order of the
+  // file.
+  std::vector<std::span<const std::byte>> extents;
+  for (int32_t i = 0; i < local; ++i) {
+    WeightReader lister = WeightReader::lister(*checkpoint_, shard_of(i));
+    FATHOM_CHECKED(read_model_weights(model_, shard_of(i), lister));
+    const auto mine = lister.extents();
+    extents.insert(extents.end(), mine.begin(), mine.end());
+  }
+  FATHOM_TRY(loaded_, prefault(*checkpoint_, std::move(extents), {.huge_pages = config.huge_pages},
+                               progress));
   for (int32_t i = 0; i < local; ++i) {
     Rank& rank = ranks_[static_cast<size_t>(i)];
-    const Shard shard{config.group.process * local + i, config.tensor_parallel, i, local};
-    rank.reader = std::make_unique<WeightReader>(*checkpoint_, shard);
-    FATHOM_TRY(rank.weights, read_model_weights(model_, shard, *rank.reader));
+    rank.reader = std::make_unique<WeightReader>(*checkpoint_, shard_of(i));
+    FATHOM_TRY(rank.weights, read_model_weights(model_, shard_of(i), *rank.reader));
     rank.lanes = make_lanes(config.threads_per_rank);
     rank.scratch = make_scratch();
-    total += rank.reader->bytes();
   }
-  SharedProgress shared(progress, total, local);
-  threads_->run([&](int32_t rank) {
-    ranks_[static_cast<size_t>(rank)].reader->touch(
-        [&](uint64_t done, uint64_t) { shared.report(rank, done); });
-  });
   return {};
 }
 

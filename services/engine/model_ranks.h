@@ -13,6 +13,7 @@
 #include "kv/pool.h"
 #include "model/config.h"
 #include "model/forward.h"
+#include "model/prefault.h"
 #include "model/safetensors.h"
 #include "model/weights.h"
 
@@ -20,7 +21,7 @@ namespace fathom {
 
 class ModelRanks {
  public:
-  // Reads config and weights; every rank touches its own part.
+  // Reads config and weights, those of its ranks.
   static Result<std::unique_ptr<ModelRanks>> load(const TpEngineConfig& config,
                                                   const LoadProgress& progress);
   // Gives the ranks their connections, then a pool of `blocks`. Each once; forward needs both.
@@ -30,6 +31,7 @@ class ModelRanks {
   const ModelConfig& model() const { return model_; }
   const std::string& digest() const { return digest_; }
   const KvLayout& layout() const { return layout_; }
+  const Prefaulted& loaded() const { return loaded_; }
   std::string_view kernels() const { return ops_->name; }
   KvPool& pool() { return *pool_; }
   const KvPool& pool() const { return *pool_; }
@@ -58,6 +60,7 @@ class ModelRanks {
   std::string digest_;
   Compute compute_ = Compute::float32;
   KvLayout layout_;
+  Prefaulted loaded_;
   LayerTap layer_tap_;
   const Ops* ops_ = nullptr;
   std::unique_ptr<Checkpoint> checkpoint_;

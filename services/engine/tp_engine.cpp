@@ -65,7 +65,9 @@ class TpEngine final : public Engine {
              .tensor_parallel = config.tensor_parallel,
              .expanded_prompt_min = config.expanded_prompt_min,
              .compute = config.compute == Compute::float32 ? "float32" : "bfloat16",
-             .drafts_max = config.speculative_tokens};
+             .drafts_max = config.speculative_tokens,
+             .weight_bytes = ranks_->loaded().bytes,
+             .weight_huge_bytes = ranks_->loaded().huge_bytes};
   }
 
   ~TpEngine() override {

@@ -16,6 +16,7 @@
 #include "engine/engine.h"
 #include "kernels/ops.h"
 #include "model/forward.h"
+#include "model/prefault.h"
 #include "model/weights.h"
 
 namespace fathom {
@@ -45,6 +46,7 @@ struct TpEngineConfig {
   // all processes of a group, and zero or not on all workers of a cluster: its KV moves along.
   int32_t speculative_tokens = 0;
   int32_t expanded_prompt_min = 64;  // see model/batch.h; equal on all workers of a cluster
+  bool huge_pages = true;            // see model/prefault.h
   GroupPlace group;
   // Sees every row of logits before it is sampled: row of the plan, position, logits. For tests;
   // called on the thread that steps.

@@ -1,15 +1,8 @@
 #include "model/safetensors.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <boost/json.hpp>
-#include <cerrno>
-#include <cstring>
 #include <optional>
 
 namespace fathom {
@@ -187,35 +180,6 @@ Result<std::vector<TensorEntry>> parse_safetensors(std::span<const std::byte> st
   std::sort(entries.begin(), entries.end(),
             [](const TensorEntry& a, const TensorEntry& b) { return a.name < b.name; });
   return entries;
-}
-
-Result<MappedFile> MappedFile::open(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0)
-    return Error{Code::not_found, std::string("can not open: ") + std::strerror(errno), path};
-  struct stat info {};
-  void* at = nullptr;
-  int error = ::fstat(fd, &info) != 0 ? errno : S_ISREG(info.st_mode) ? 0 : EINVAL;
-  const auto bytes = static_cast<size_t>(info.st_size);
-  if (error == 0 && bytes > 0) {
-    at = ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (at == MAP_FAILED) error = errno;
-  }
-  ::close(fd);
-  if (error != 0)
-    return Error{Code::not_found, std::string("can not map: ") + std::strerror(error), path};
-  return MappedFile({static_cast<const std::byte*>(at), bytes});
-}
-
-MappedFile::MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
-
-MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
-  std::swap(bytes_, other.bytes_);
-  return *this;
-}
-
-MappedFile::~MappedFile() {
-  if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }
 
 }  // namespace fathom

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "model/mapped_file.h"
 
 namespace fathom {
 
@@ -51,20 +52,6 @@ struct TensorEntry {
 Result<std::vector<TensorEntry>> parse_safetensors(std::span<const std::byte> start,
                                                    uint64_t file_bytes, const std::string& file);
 
-// A read-only file in memory.
-class MappedFile {
- public:
-  static Result<MappedFile> open(const std::string& path);
-  MappedFile(MappedFile&& other) noexcept;
-  MappedFile& operator=(MappedFile&& other) noexcept;
-  ~MappedFile();
-  std::span<const std::byte> bytes() const { return bytes_; }
-
- private:
-  explicit MappedFile(std::span<const std::byte> bytes) : bytes_(bytes) {}
-  std::span<const std::byte> bytes_;
-};
-
 // One tensor of a checkpoint, in mapped memory.
 struct StoredTensor {
   std::string name;
@@ -85,6 +72,7 @@ class Checkpoint {
     return files_[static_cast<size_t>(tensor.file)];
   }
   std::span<const std::string> files() const { return files_; }
+  std::span<const MappedFile> maps() const { return maps_; }  // in the order of files()
 
  private:
   Status add_file(const std::string& path);

@@ -8,8 +8,6 @@
 namespace fathom {
 namespace {
 
-constexpr uint64_t kPage = 4096;
-
 std::optional<DType> kernel_type(StoredType type) {
   switch (type) {
     case StoredType::f32:
@@ -75,7 +73,8 @@ Error WeightReader::wrong(const StoredTensor& tensor, std::string what) const {
 // Kernels load whole elements; a file may place a tensor at any byte.
 const std::byte* WeightReader::aligned(const StoredTensor& tensor) {
   const auto bytes = static_cast<uintptr_t>(stored_type_bytes(tensor.type));
-  if (reinterpret_cast<uintptr_t>(tensor.bytes.data()) % bytes == 0) return tensor.bytes.data();
+  if (!reads_ || reinterpret_cast<uintptr_t>(tensor.bytes.data()) % bytes == 0)
+    return tensor.bytes.data();
   auto& copy = copies_.emplace_back((tensor.bytes.size() + 7) / 8);
   std::memcpy(copy.data(), tensor.bytes.data(), tensor.bytes.size());
   return reinterpret_cast<const std::byte*>(copy.data());
@@ -90,6 +89,8 @@ Status WeightReader::attach_scales(Weight& weight, const StoredTensor& tensor) {
   if (scale->shape != shape)
     return wrong(*scale, "has shape " + shape_text(scale->shape) + ", not " + shape_text(shape));
   weight.scale_stride = shape[1];
+  scale_tables_.push_back(scale->bytes);
+  if (!reads_) return {};
   const auto count = static_cast<size_t>(shape[0] * shape[1]);
   const auto step = static_cast<size_t>(stored_type_bytes(scale->type));
   std::vector<float> wide(count);
@@ -160,7 +161,7 @@ Result<Weight> WeightReader::vector(const std::string& name, int32_t width) {
 
 Result<Weight> WeightReader::wide_vector(const std::string& name, int32_t width) {
   FATHOM_TRY(Weight w, vector(name, width));
-  if (w.dtype == DType::f32) return w;
+  if (w.dtype == DType::f32 || !reads_) return w;
   const StoredTensor& tensor = *checkpoint_.find(name);
   auto& wide = scales_.emplace_back(static_cast<size_t>(width));
   const auto step = static_cast<size_t>(stored_type_bytes(tensor.type));
@@ -182,24 +183,16 @@ uint64_t WeightReader::bytes() const {
   return total;
 }
 
-void WeightReader::touch(const LoadProgress& progress) const {
-  const uint64_t total = bytes();
-  uint64_t done = 0;
-  unsigned char sum = 0;
+std::vector<std::span<const std::byte>> WeightReader::extents() const {
+  std::vector<std::span<const std::byte>> out = scale_tables_;
   for (const Weight& w : parts_) {
-    const auto* data = static_cast<const volatile unsigned char*>(w.data);
-    const auto stride = static_cast<uint64_t>(w.row_stride * dtype_bytes(w.dtype));
-    const auto rows = static_cast<uint64_t>(w.rows);
-    const bool whole = stride == row_bytes(w);
-    const uint64_t runs = whole ? 1 : rows;
-    const uint64_t length = whole ? row_bytes(w) * rows : row_bytes(w);
-    for (uint64_t run = 0; run < runs; ++run)
-      for (uint64_t at = 0; at < length; at += kPage)
-        sum = static_cast<unsigned char>(sum + data[run * stride + at]);
-    done += row_bytes(w) * rows;
-    if (progress) progress(done, total);
+    if (w.rows == 0) continue;
+    // A run of columns lies between those of other ranks; a page holds some of each.
+    const auto stride = static_cast<size_t>(w.row_stride * dtype_bytes(w.dtype));
+    out.emplace_back(static_cast<const std::byte*>(w.data),
+                     stride * static_cast<size_t>(w.rows - 1) + row_bytes(w));
   }
-  static_cast<void>(sum);
+  return out;
 }
 
 }  // namespace fathom

@@ -6,7 +6,6 @@
 
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <optional>
 #include <string>
 #include <variant>
@@ -88,14 +87,14 @@ struct LlamaWeights {
 // One alternative an architecture.
 using ModelWeights = std::variant<DeepseekWeights, LlamaWeights>;
 
-// Bytes a rank reads while it loads; called now and then with done <= total.
-using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
-
 // Owns what had to be copied; keep it and the checkpoint as long as the weights are used.
 class WeightReader {
  public:
-  WeightReader(const Checkpoint& checkpoint, Shard shard)
-      : checkpoint_(checkpoint), shard_(shard) {}
+  WeightReader(const Checkpoint& checkpoint, Shard shard) : WeightReader(checkpoint, shard, true) {}
+  // Reads no tensor: its weights are good for extents() alone, which prefault() wants.
+  static WeightReader lister(const Checkpoint& checkpoint, Shard shard) {
+    return WeightReader(checkpoint, shard, false);
+  }
   WeightReader(const WeightReader&) = delete;
   WeightReader& operator=(const WeightReader&) = delete;
 
@@ -112,11 +111,12 @@ class WeightReader {
   Result<Weight> wide_part(const std::string& name, int32_t width);
   // Size of all parts handed out.
   uint64_t bytes() const;
-  // Reads one byte of every page of the parts handed out, so that the first request does not pay
-  // for the disk.
-  void touch(const LoadProgress& progress) const;
+  // Where in the checkpoint they lie, and their scales.
+  std::vector<std::span<const std::byte>> extents() const;
 
  private:
+  WeightReader(const Checkpoint& checkpoint, Shard shard, bool reads)
+      : checkpoint_(checkpoint), shard_(shard), reads_(reads) {}
   Result<Weight> view(const std::string& name, const std::vector<int64_t>& shape);
   Status attach_scales(Weight& weight, const StoredTensor& tensor);
   Error wrong(const StoredTensor& tensor, std::string what) const;
@@ -124,9 +124,11 @@ class WeightReader {
 
   const Checkpoint& checkpoint_;
   Shard shard_;
+  bool reads_;
   std::deque<std::vector<float>> scales_;
   std::deque<std::vector<uint64_t>> copies_;
   std::vector<Weight> parts_;
+  std::vector<std::span<const std::byte>> scale_tables_;  // as stored
 };
 
 // All weights of one rank, by the family of the config. Tensors the forward does not use are

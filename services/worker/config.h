@@ -65,6 +65,7 @@ struct WorkerConfig {
   int32_t block_tokens = 64;
   int32_t kv_blocks = 0;
   int32_t kv_memory_mb = 1024;
+  bool huge_pages = true;
   int32_t rows_max = 256;
   int32_t step_token_budget = 512;
   bool prefix_cache = true;
@@ -101,6 +102,8 @@ struct WorkerConfig {
     v("block_tokens", block_tokens, "positions of one KV block; equal on all workers of a router");
     v("kv_blocks", kv_blocks, "KV blocks; 0 for as many as kv_memory_mb holds");
     v("kv_memory_mb", kv_memory_mb, "memory for KV blocks where kv_blocks is 0");
+    v("huge_pages", huge_pages,
+      "map weights by pages of 2 MB where the system can, reading the checkpoint anew if need be");
     v("rows_max", rows_max, "sequences held at once");
     v("step_token_budget", step_token_budget,
       "most tokens of one step where the router names none");

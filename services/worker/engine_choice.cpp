@@ -78,6 +78,7 @@ TpEngineConfig model_settings(const WorkerConfig& c) {
           .kv_bytes = int64_t{c.kv_memory_mb} << 20,
           .context_max = c.context_max,
           .speculative_tokens = drafts_of(c),
+          .huge_pages = c.huge_pages,
           .group = {.processes = c.group.processes,
                     .process = c.group.index,
                     .leader = c.group.leader,

@@ -146,6 +146,8 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
     server_->set_serving(true);
     log_info("serving", {{"address", server_->address()},
                          {"blocks", engine_->info().blocks},
+                         {"weight_mb", engine_->info().weight_bytes >> 20},
+                         {"weight_mb_in_huge_pages", engine_->info().weight_huge_bytes >> 20},
                          {"seconds", (clock_.now() - began).to_seconds()}});
     return {};
   }
