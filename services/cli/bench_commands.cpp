@@ -76,6 +76,7 @@ struct EngineWords {
   TpEngineConfig config;
   MeasurePlan plan;
   std::string compute = "float32";
+  std::string kv_dtype = "auto";
   int32_t threads = 0;
   std::string json_file;
 };
@@ -83,6 +84,9 @@ struct EngineWords {
 Status run_engine(EngineWords& words) {
   if (words.compute != "float32" && words.compute != "bfloat16")
     return invalid("must be float32 or bfloat16", "--compute");
+  words.config.kv_dtype = kv_dtype_named(words.kv_dtype);
+  if (!words.config.kv_dtype && words.kv_dtype != "auto")
+    return invalid("must be auto, float32, bfloat16 or int8", "--kv-dtype");
   if (words.threads == 0) words.threads = static_cast<int32_t>(std::thread::hardware_concurrency());
   words.config.speculative_tokens = words.plan.drafts;
   words.config.compute = words.compute == "float32" ? Compute::float32 : Compute::bfloat16;
@@ -103,6 +107,8 @@ void add_engine(CLI::App& bench, int& exit_code) {
   engine->add_option("--threads", words->threads, "computing threads; 0 for one per core")
       ->capture_default_str();
   engine->add_option("--compute", words->compute, "float32 or bfloat16")->capture_default_str();
+  engine->add_option("--kv-dtype", words->kv_dtype, "auto, float32, bfloat16 or int8")
+      ->capture_default_str();
   engine->add_flag("!--no-huge-pages", words->config.huge_pages,
                    "map weights by the pages the system's cache happens to hold");
   engine->add_option("--kernels", words->config.kernels,
