@@ -17,7 +17,7 @@ namespace {
 
 constexpr int64_t kTileBytes = 1024;
 constexpr int32_t kSums = kTileEdge * kTileEdge;  // floats of a tile of sums
-constexpr int32_t kNarrow = 4;  // tiles of tokens that pass over weights in place
+constexpr int32_t kNarrow = 4;                    // tiles of tokens that pass over weights in place
 constexpr int32_t kPanelSteps = 12;
 constexpr int32_t kAhead = 10;  // steps
 
