@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/clock.h"
+#include "engine/fake_engine.h"
 #include "engine/measure.h"
 #include "small_engine.h"
 
@@ -205,6 +206,23 @@ TEST(Measure, figures_follow_from_the_clock) {
   ASSERT_EQ(got->decode.size(), 2u);
   EXPECT_DOUBLE_EQ(got->decode[1].step_ms, 0.25);
   EXPECT_DOUBLE_EQ(got->decode[1].tokens_per_second, 12000);
+}
+
+TEST(Measure, decoding_with_guesses_stands_beside_decoding_without) {
+  FakeEngineConfig fake{.drafts_max = 2, .draft_acceptance = 1};
+  const auto engine = make_fake_engine(fake);
+  TickingClock clock;
+  MeasurePlan plan{.prompt_tokens = {}, .batches = {2}, .decode_steps = 4, .drafts = 2};
+  const auto got = measure_engine(*engine, plan, clock);
+  ASSERT_TRUE(got.ok()) << got.error().text();
+  ASSERT_EQ(got->decode.size(), 2u);
+  EXPECT_EQ(got->decode[0].drafts, 0);
+  EXPECT_DOUBLE_EQ(got->decode[0].tokens_per_second, 8000);
+  EXPECT_EQ(got->decode[1].drafts, 2);
+  EXPECT_DOUBLE_EQ(got->decode[1].acceptance, 1);
+  EXPECT_DOUBLE_EQ(got->decode[1].tokens_per_second, 24000);
+  plan.drafts = 3;
+  EXPECT_EQ(measure_engine(*engine, plan, clock).error().field, "drafts");
 }
 
 }  // namespace
