@@ -8,25 +8,28 @@
 namespace fathom {
 namespace {
 
-// One sequence with blocks of its own.
+// One sequence with a prompt and blocks of its own.
 struct Sequence {
+  std::vector<TokenId> prompt;
   std::vector<BlockIndex> blocks;
   std::vector<TokenId> row;  // the last token, then its drafts
   int32_t position = 0;      // of row[0]
 };
 
-// Several, side by side in the pool, over one prompt.
+// Several, side by side in the pool. Their prompts differ: rows that agree would choose the same
+// experts, and a batch of them would read little more than one row does.
 class Sequences {
  public:
   Sequences(Engine& engine, int32_t count, int32_t prompt_tokens, int32_t positions)
-      : engine_(engine),
-        prompt_(static_cast<size_t>(prompt_tokens)),
-        all_(static_cast<size_t>(count)) {
+      : engine_(engine), all_(static_cast<size_t>(count)) {
     const int32_t vocab = engine.info().vocab;
-    for (size_t i = 0; i < prompt_.size(); ++i)
-      prompt_[i] = static_cast<TokenId>(philox_uniform(1, i) * vocab);
     BlockIndex next = 0;
+    uint64_t seed = 0;
     for (Sequence& s : all_) {
+      ++seed;
+      s.prompt.resize(static_cast<size_t>(prompt_tokens));
+      for (size_t i = 0; i < s.prompt.size(); ++i)
+        s.prompt[i] = static_cast<TokenId>(philox_uniform(seed, i) * vocab);
       s.blocks.resize(static_cast<size_t>(blocks_for(positions, engine.info().kv.block_tokens)));
       std::iota(s.blocks.begin(), s.blocks.end(), next);
       next += static_cast<BlockIndex>(s.blocks.size());
@@ -35,16 +38,16 @@ class Sequences {
 
   // The whole prompt of one sequence, in chunks; `drafts` as for decode().
   Status prefill(size_t sequence, int32_t chunk, int32_t drafts = 0) {
-    const auto total = static_cast<int32_t>(prompt_.size());
     Sequence& s = all_[sequence];
+    const auto total = static_cast<int32_t>(s.prompt.size());
     for (int32_t at = 0; at < total; at += chunk) {
       const int32_t n = std::min(chunk, total - at);
       plan_.rows.clear();
       s.position = at;
-      add(s, std::span(prompt_).subspan(static_cast<size_t>(at), static_cast<size_t>(n)), drafts);
+      add(s, std::span(s.prompt).subspan(static_cast<size_t>(at), static_cast<size_t>(n)), drafts);
       plan_.rows.back().sample = at + n == total;
       if (at + n < total)
-        plan_.rows.back().next_token = prompt_[static_cast<size_t>(at) + static_cast<size_t>(n)];
+        plan_.rows.back().next_token = s.prompt[static_cast<size_t>(at) + static_cast<size_t>(n)];
       FATHOM_CHECKED(run({&s}));
     }
     return {};
@@ -70,7 +73,7 @@ class Sequences {
   void add(const Sequence& s, std::span<const TokenId> tokens, int32_t drafts) {
     plan_.rows.push_back({.tokens = tokens,
                           .position = s.position,
-                          .prompt_tokens = static_cast<int32_t>(prompt_.size()),
+                          .prompt_tokens = static_cast<int32_t>(s.prompt.size()),
                           .blocks = s.blocks,
                           .state = {.sampling = &sampling_},
                           .draft_next = drafts > 0 ? drafts : kNoDrafting});
@@ -93,7 +96,6 @@ class Sequences {
 
   Engine& engine_;
   Sampling sampling_{.temperature = 0};
-  std::vector<TokenId> prompt_;
   std::vector<Sequence> all_;
   int64_t drawn_ = 0, verified_ = 0;
   Plan plan_;
