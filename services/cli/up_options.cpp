@@ -45,6 +45,9 @@ Status settle_parallel(UpOptions& o) {
   const bool chosen = o.tensor_parallel != -1;
   if (!chosen) o.tensor_parallel = kUsual;
   if (o.engine != "model") return {};
+  // Reading a pipe may never end; workers have a time in which to be ready, this has none.
+  std::error_code code;
+  if (!fs::is_regular_file(fs::path(o.model) / "config.json", code)) return {};
   const auto config = read_model_config(o.model);
   if (!config.ok()) return Error{config.error().code, config.error().text(), "--model"};
   const Status divides = check_shardable(*config, o.tensor_parallel);
