@@ -76,9 +76,9 @@ def wait_until_ready(url):
 
 
 def load(url, model, users, options):
-    """The same client for both: `fathom bench serve`, 512 tokens in, 128 out."""
+    """The same client for both: `fathom bench serve`, 512 tokens in, 128 out, and prompts that no cache has seen."""
     result = json_of([FATHOM, "bench", "serve", "--url", url, "--model", model, "--concurrency", str(users), "--requests",
-                      str(max(4, users * options.turns)), "--prompt-tokens", "512", "--output-tokens", "128", "--json"])
+                      str(max(4, users * options.turns)), "--prompt-tokens", "512", "--output-tokens", "128", "--seed", str(users), "--json"])
     figures = {f"serve {users}: output tokens/s": result["output_tokens_per_second"]}
     for name, key in (("TTFT", "time_to_first_token_seconds"), ("inter-token", "inter_token_seconds")):
         for share in ("p50", "p99"):

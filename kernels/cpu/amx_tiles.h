@@ -25,6 +25,8 @@ class AmxTiles {
       uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
       uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
     } const config;
+    // GCC 12 takes the load to read one pointer, and might leave the rest of it unwritten.
+    asm volatile("" : : "m"(config));
     _tile_loadconfig(&config);
   }
   ~AmxTiles() { _tile_release(); }

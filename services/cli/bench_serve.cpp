@@ -21,9 +21,22 @@ namespace json = boost::json;
 // What one event of the stream says.
 struct Event {
   size_t tokens = 0;
+  bool ids = false;  // tokens were counted by their ids; else a piece of text counts as one
   std::optional<int64_t> completion_tokens;
   std::string error;
 };
+
+// Other servers tell no ids: there a piece of text is one token, and usage corrects the sum.
+void count_tokens(const json::value& choice, Event& event) {
+  const json::object* fields = choice.if_object();
+  if (fields == nullptr) return;
+  if (const auto* ids = fields->if_contains("token_ids"); ids != nullptr && ids->is_array()) {
+    event.tokens += ids->as_array().size();
+    event.ids = true;
+  } else if (const auto* text = fields->if_contains("text"); text != nullptr && text->is_string()) {
+    event.tokens += text->as_string().empty() ? 0 : 1;
+  }
+}
 
 Event read_event(std::string_view payload) {
   Event event;
@@ -32,18 +45,14 @@ Event read_event(std::string_view payload) {
   boost::system::error_code code;
   const json::value value = json::parse(payload, code, &memory);
   const json::object* root = value.if_object();
-  if (code || root == nullptr)
-    return {.tokens = 0, .completion_tokens = {}, .error = "an event is not JSON"};
+  if (code || root == nullptr) return {.completion_tokens = {}, .error = "an event is not JSON"};
   if (const auto* error = root->if_contains("error")) {
     const auto* message = error->is_object() ? error->as_object().if_contains("message") : nullptr;
     event.error =
         message != nullptr && message->is_string() ? message->as_string().c_str() : "error";
   }
   if (const auto* choices = root->if_contains("choices"); choices != nullptr && choices->is_array())
-    for (const auto& choice : choices->as_array())
-      if (const auto* ids =
-              choice.is_object() ? choice.as_object().if_contains("token_ids") : nullptr)
-        if (ids->is_array()) event.tokens += ids->as_array().size();
+    for (const auto& choice : choices->as_array()) count_tokens(choice, event);
   if (const auto* usage = root->if_contains("usage"); usage != nullptr && usage->is_object())
     if (const auto* count = usage->as_object().if_contains("completion_tokens"))
       event.completion_tokens = count->to_number<int64_t>(code);
@@ -63,6 +72,7 @@ struct Flight {
   Instant sent{0};
   Instant last{0};
   int64_t tokens = 0;
+  bool ids = false;  // the server tells token ids
   int status = 0;
   bool finished = false;  // [DONE] came
   std::string error;
@@ -155,8 +165,14 @@ class LoadTest {
       flight.tokens += static_cast<int64_t>(event.tokens);
       report_.output_tokens += static_cast<int64_t>(event.tokens);
     }
-    if (event.completion_tokens && *event.completion_tokens != flight.tokens)
+    flight.ids = flight.ids || event.ids;
+    if (!event.completion_tokens || *event.completion_tokens == flight.tokens) return;
+    if (flight.ids) {
       flight.error = "usage does not equal the streamed tokens";
+    } else {
+      report_.output_tokens += *event.completion_tokens - flight.tokens;
+      flight.tokens = *event.completion_tokens;
+    }
   }
 
   void on_done(Flight& flight, const Status& end) {

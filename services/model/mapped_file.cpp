@@ -24,9 +24,10 @@ struct PageRun {
 };
 
 PageRun pages_of(std::span<const std::byte> part) {
-  const auto begin = reinterpret_cast<uintptr_t>(part.data()) / kPage * kPage;
-  const auto end = (reinterpret_cast<uintptr_t>(part.data()) + part.size() + kPage - 1) / kPage;
-  return {reinterpret_cast<char*>(begin), end * kPage - begin};
+  const uintptr_t before = reinterpret_cast<uintptr_t>(part.data()) % kPage;
+  // madvise takes what it may not write as a plain pointer too.
+  auto* begin = const_cast<char*>(reinterpret_cast<const char*>(part.data())) - before;
+  return {begin, (before + part.size() + kPage - 1) / kPage * kPage};
 }
 
 // A mapping of the whole file at a multiple of kHugePage.
@@ -34,12 +35,12 @@ void* map_aligned(int fd, size_t bytes) {
   const size_t room = bytes + kHugePage;
   void* hole = ::mmap(nullptr, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (hole == MAP_FAILED) return MAP_FAILED;
-  const auto first = reinterpret_cast<uintptr_t>(hole);
-  const uintptr_t begin = (first + kHugePage - 1) / kHugePage * kHugePage;
-  const uintptr_t end = (begin + bytes + kPage - 1) / kPage * kPage;
-  if (begin > first) ::munmap(hole, begin - first);
-  if (first + room > end) ::munmap(reinterpret_cast<void*>(end), first + room - end);
-  return ::mmap(reinterpret_cast<void*>(begin), bytes, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0);
+  char* first = static_cast<char*>(hole);
+  const size_t before = (kHugePage - reinterpret_cast<uintptr_t>(first) % kHugePage) % kHugePage;
+  const size_t used = before + (bytes + kPage - 1) / kPage * kPage;
+  if (before > 0) ::munmap(first, before);
+  if (room > used) ::munmap(first + used, room - used);
+  return ::mmap(first + before, bytes, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0);
 }
 
 // "7f12-7f34 r--p ..." of /proc/self/smaps; false for a line that is no mapping's first.

@@ -42,7 +42,7 @@ void merge(std::vector<Extent>& extents) {
   extents.resize(kept);
 }
 
-std::vector<FileExtents> by_file(const Checkpoint& checkpoint, std::vector<Extent> extents) {
+std::vector<FileExtents> by_file(const Checkpoint& checkpoint, const std::vector<Extent>& extents) {
   std::vector<FileExtents> out;
   for (const MappedFile& map : checkpoint.maps()) {
     FileExtents mine{&map, {}};
