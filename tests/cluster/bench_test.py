@@ -1,8 +1,10 @@
 """Do the load generators count right? Their JSON is compared with what the cluster itself counted."""
+import http.server
 import json
 import pathlib
 import subprocess
 import tempfile
+import threading
 import unittest
 
 import cases
@@ -17,7 +19,37 @@ def bench(*words):
         return run.returncode, json.loads(out.read_text()) if out.exists() else None, run.stdout + run.stderr
 
 
+class OtherServer(http.server.BaseHTTPRequestHandler):
+    """Streams text without token ids, as llama-server does; one piece holds two tokens, which only usage tells."""
+    def do_POST(self):
+        wanted = json.loads(self.rfile.read(int(self.headers["content-length"])))["max_tokens"]
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.end_headers()
+        for piece in [" a"] * (wanted - 1) + [""]:
+            self.event({"choices": [{"index": 0, "text": piece}]})
+        self.event({"choices": [], "usage": {"completion_tokens": wanted}})
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def event(self, value):
+        self.wfile.write(b"data: " + json.dumps(value).encode() + b"\n\n")
+
+    def log_message(self, *_):
+        pass
+
+
 class Serve(unittest.TestCase):
+    def test_pieces_of_another_server_count_as_tokens_and_its_usage_settles_the_sum(self):
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), OtherServer) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            code, result, text = bench("serve", "--url", f"http://127.0.0.1:{server.server_port}", "--model", "any", "--requests",
+                                       "3", "--concurrency", "1", "--prompt-tokens", "4", "--output-tokens", "8")
+            server.shutdown()
+        self.assertEqual(code, 0, text)
+        self.assertEqual(result["requests"], {"ok": 3, "failed": 0})
+        self.assertEqual(result["output_tokens"], 24)
+        self.assertEqual(result["inter_token_seconds"]["count"], 3 * 6)
+
     def test_a_closed_loop_counts_what_the_gateway_counts(self):
         with Cluster(("prefill", "decode")) as cluster:
             code, result, text = bench("serve", "--url", cluster.url.removesuffix("/v1"), "--requests", "40", "--concurrency", "7",
