@@ -164,9 +164,9 @@ class Reading {
 
 }  // namespace
 
-Result<Prefaulted> prefault(const Checkpoint& checkpoint, std::vector<Extent> extents,
+Result<Prefaulted> prefault(const Checkpoint& checkpoint, const std::vector<Extent>& extents,
                             const PrefaultOptions& options, const LoadProgress& progress) {
-  const std::vector<FileExtents> files = by_file(checkpoint, std::move(extents));
+  const std::vector<FileExtents> files = by_file(checkpoint, extents);
   if (options.huge_pages)
     for (const FileExtents& f : files) FATHOM_CHECKED(prepare(f));
   Reading reading(pieces_of(files), progress);

@@ -31,7 +31,7 @@ struct Prefaulted {
 
 // `extents` lie in the checkpoint's files, in any order; they may overlap.
 Result<Prefaulted> prefault(const Checkpoint& checkpoint,
-                            std::vector<std::span<const std::byte>> extents,
+                            const std::vector<std::span<const std::byte>>& extents,
                             const PrefaultOptions& options, const LoadProgress& progress);
 
 }  // namespace fathom
