@@ -1,6 +1,6 @@
-// What can a backend compute? One table of operations; kernels/cpu fills it three times (AVX-512,
-// AVX2, portable, chosen at run time), kernels/cuda once more. Every operation takes one plain
-// struct. All of them are batch-invariant: a row's bits depend on that row (and, for attention, its
+// What can a backend compute? One table of operations; kernels/cpu fills it for each instruction
+// set (chosen at run time), kernels/cuda once more. Every operation takes one plain struct; its
+// pointers are the device's (device.h), spans of parameters the host's unless said otherwise. All of them are batch-invariant: a row's bits depend on that row (and, for attention, its
 // cached context) only, not on the other rows, the number of threads or where a prompt was cut.
 // Sums run over fixed lanes in a fixed order.
 #pragma once
@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "base/ids.h"
+#include "kernels/device.h"
 #include "kernels/tensor.h"
 
 namespace fathom {
@@ -56,12 +57,13 @@ struct OpContext {
   Lanes* lanes = nullptr;
   Scratch* scratch = nullptr;
   Compute compute = Compute::float32;
+  Device* device = nullptr;
 };
 
 struct EmbedParams {  // out[t] = table[tokens[t] - first_row]; rows outside the view give zeros
                       // (vocab shards)
-  std::span<const TokenId> tokens;
-  Weight table;  // [rows, hidden]
+  std::span<const TokenId> tokens;  // on the device
+  Weight table;                     // [rows, hidden]
   int32_t first_row = 0;
   float* out = nullptr;  // [tokens, hidden]
 };
@@ -72,18 +74,46 @@ struct RmsNormParams {       // out = weight * x / sqrt(mean(x^2) + eps)
   Weight weight;  // [1, width], any dtype
   float eps = 1e-6f;
   int32_t rows = 0, width = 0;
-  float* out = nullptr;  // row stride out_stride; may be x
+  void* out = nullptr;  // row stride out_stride; may be x when it is float32
+  DType out_dtype = DType::f32;
   int64_t out_stride = 0;
 };
 
-struct LinearParams {        // y = x W^T
-  const float* x = nullptr;  // [rows, weight.cols]
+// x += add, then RmsNormParams of x: the residual stream between two halves of a layer.
+struct AddNormParams {
+  float* x = nullptr;  // [rows, width], dense
+  const float* add = nullptr;  // the same
+  Weight weight;               // [1, width], any dtype
+  float eps = 1e-6f;
+  int32_t rows = 0, width = 0;
+  void* out = nullptr;  // row stride out_stride
+  DType out_dtype = DType::f32;
+  int64_t out_stride = 0;
+};
+
+struct LinearParams {       // y = x W^T
+  const void* x = nullptr;  // [rows, weight.cols]
+  DType x_dtype = DType::f32;
   int64_t x_stride = 0;
   int32_t rows = 0;
   Weight weight;
   float* y = nullptr;  // [rows, weight.rows]
   int64_t y_stride = 0;
   bool exact = false;  // float32 products whatever the context says (router logits)
+};
+
+struct AddBiasParams {         // y[t] += bias
+  float* y = nullptr;          // [rows, width], dense
+  const float* bias = nullptr;  // [width]
+  int32_t rows = 0, width = 0;
+};
+
+struct GatherRowsParams {      // out[i] = x[from[i]]
+  const float* x = nullptr;    // rows of x_stride
+  int64_t x_stride = 0;
+  const int32_t* from = nullptr;  // [rows]
+  int32_t rows = 0, width = 0;
+  float* out = nullptr;  // [rows, width], dense
 };
 
 struct RopeParams {  // rotates pairs in place: adjacent ones (2i, 2i + 1), or (i, i + width / 2)
@@ -127,7 +157,7 @@ struct CacheWriteParams {         // stores row t at slots[t] = block * block_to
   const float* rope_key = nullptr;  // [rows, rope], stride rope_stride
   int64_t rope_stride = 0;
   int32_t rows = 0;
-  const int64_t* slots = nullptr;  // [rows]
+  const int64_t* slots = nullptr;  // [rows]; a negative slot stores nothing
   LatentCache cache;
 };
 
@@ -149,7 +179,7 @@ struct KvWriteParams {       // stores row t at slots[t] = block * block_tokens 
   int64_t v_stride = 0;
   int32_t rows = 0;
   int32_t first_head = 0, heads = 0;  // the cache's heads [first_head, first_head + heads)
-  const int64_t* slots = nullptr;     // [rows]
+  const int64_t* slots = nullptr;     // [rows]; a negative slot stores nothing
   KvCache cache;
 };
 
@@ -163,8 +193,27 @@ struct AttentionSequence {
   std::span<const BlockIndex> blocks;
 };
 
+// The same sequences where a kernel that can not follow host pointers reads them, laid out once a
+// step for all layers. Rows beyond the sequences' own pad a batch to a recorded size: a run of such
+// a row has position -1, attends to nothing, and its output is zeros.
+struct AttentionRun {
+  int32_t first_row = 0, rows = 0;
+  int32_t position = 0;
+  int32_t first_block = 0;  // of its table, in AttentionTables::blocks
+};
+struct AttentionTables {
+  const AttentionRun* runs = nullptr;    // [count], on the device
+  const BlockIndex* blocks = nullptr;    // on the device
+  const int32_t* row_runs = nullptr;     // [rows_total], on the device: the run of each attending row,
+                                         // in ascending order of (run, row)
+  int32_t count = 0;                     // runs, padded ones included
+  int32_t rows_total = 0, rows_max = 0;  // of all runs, of the longest
+  int32_t context_max = 0;               // bound on position + rows of every run
+};
+
 struct MlaParams {
-  std::span<const AttentionSequence> sequences;
+  std::span<const AttentionSequence> sequences;  // the CPU reads these,
+  AttentionTables tables;                        // GPUs these
   const float* q = nullptr;     // [rows, heads, nope + rope], rope part already rotated
   int64_t q_stride = 0;         // of a row
   int32_t heads = 0;            // of this rank
@@ -172,7 +221,8 @@ struct MlaParams {
   Weight kv_b;                  // this rank's [heads * (nope + value), rank]
   LatentCache cache;
   float scale = 1.0f;
-  float* out = nullptr;  // [rows, heads, value]
+  void* out = nullptr;  // [rows, heads, value]
+  DType out_dtype = DType::f32;
   int64_t out_stride = 0;
 };
 
@@ -180,13 +230,15 @@ struct MlaParams {
 // + h / (heads / kv_heads). dim is at most 256.
 struct GqaParams {
   std::span<const AttentionSequence> sequences;
+  AttentionTables tables;
   const float* q = nullptr;                 // [rows, heads, cache.dim], already rotated
   int64_t q_stride = 0;                     // of a row
   int32_t heads = 0;                        // of this rank, a multiple of kv_heads
   int32_t first_kv_head = 0, kv_heads = 0;  // this rank's run
   KvCache cache;
   float scale = 1.0f;
-  float* out = nullptr;  // [rows, heads, cache.dim]
+  void* out = nullptr;  // [rows, heads, cache.dim]
+  DType out_dtype = DType::f32;
   int64_t out_stride = 0;
 };
 
@@ -195,7 +247,8 @@ struct SwigluParams {  // out = silu(gate) * up
   const float* up = nullptr;
   int64_t in_stride = 0;
   int32_t rows = 0, width = 0;
-  float* out = nullptr;
+  void* out = nullptr;  // may be gate when it is float32
+  DType out_dtype = DType::f32;
   int64_t out_stride = 0;
 };
 
@@ -212,6 +265,8 @@ struct RouteParams {
   int32_t chosen = 0;  // experts per token
   bool normalise = true;
   float factor = 1.0f;       // multiplies the final weights
+  // [rows] or null: rows of a negative slot pad the batch and choose nobody (ids -1, weights 0).
+  const int64_t* slots = nullptr;
   int32_t* ids = nullptr;    // [rows, chosen], by falling score, ties to the lower id
   float* weights = nullptr;  // [rows, chosen]
 };
@@ -221,10 +276,12 @@ struct ExpertWeights {
 };
 
 // out[t] += sum over slots j in order of weights[t, j] * expert(ids[t, j])(x[t]), for experts in
-// [first_expert, first_expert + experts.size()); others belong to other ranks. Each expert is read
-// once per call.
+// [first_expert, first_expert + experts.size()); others, and negative ids, belong to nobody here.
+// Each expert is read once per call. On a GPU the experts of a layer lie at equal distances: gate of
+// expert e + 1 as far behind gate of e everywhere, likewise up, down and their scales.
 struct ExpertsParams {
-  const float* x = nullptr;  // [rows, hidden]
+  const void* x = nullptr;  // [rows, hidden]
+  DType x_dtype = DType::f32;
   int64_t x_stride = 0;
   int32_t rows = 0;
   std::span<const ExpertWeights> experts;
@@ -243,10 +300,16 @@ struct AddParams {  // x += y
 };
 
 struct Ops {
-  const char* name;  // "amx", "avx512", "avx2", "portable"
+  const char* name;  // "amx", "avx512", "avx2", "portable", "cuda"
+  // What operations that feed products should write under bfloat16: linear, experts and kin accept
+  // it as x. float32 always is accepted.
+  DType product_input;
   void (*embed)(const OpContext&, const EmbedParams&);
   void (*rms_norm)(const OpContext&, const RmsNormParams&);
+  void (*add_norm)(const OpContext&, const AddNormParams&);
   void (*linear)(const OpContext&, const LinearParams&);
+  void (*add_bias)(const OpContext&, const AddBiasParams&);
+  void (*gather_rows)(const OpContext&, const GatherRowsParams&);
   void (*rope)(const OpContext&, const RopeParams&);
   void (*cache_write)(const OpContext&, const CacheWriteParams&);
   void (*mla_absorbed)(const OpContext&, const MlaParams&);  // attends in latent space: math.md 2.2

@@ -4,35 +4,33 @@
 #include "kernels/cpu/scratch.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <new>
 #include <vector>
 
 #include "base/check.h"
+#include "kernels/cpu/host_device.h"
 
 namespace fathom {
 namespace {
 
-constexpr size_t kAlign = 64;
+constexpr size_t kAlign = 256;
 constexpr size_t kFirstBlock = size_t{1} << 20;
 
-struct Free {
-  void operator()(void* p) const { std::free(p); }
+struct Release {
+  Device* device;
+  void operator()(char* p) const { device->release(p); }
 };
 
 struct Block {
-  std::unique_ptr<char, Free> memory;
+  std::unique_ptr<char, Release> memory;
   size_t begin, size;  // offsets [begin, begin + size)
 };
 
-Block allocate(size_t begin, size_t size) {
-  auto* memory = static_cast<char*>(std::aligned_alloc(kAlign, size));
-  if (!memory) throw std::bad_alloc();
-  return {std::unique_ptr<char, Free>(memory), begin, size};
-}
-
 class Arena final : public Scratch {
  public:
+  explicit Arena(std::unique_ptr<Device> own) : own_(std::move(own)), device_(*own_) {}
+  explicit Arena(Device& device) : device_(device) {}
+
   void* take(size_t bytes) override {
     const size_t size = (std::max<size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign;
     while (current_ < blocks_.size()) {
@@ -70,6 +68,14 @@ class Arena final : public Scratch {
   }
 
  private:
+  Block allocate(size_t begin, size_t size) {
+    auto* memory = static_cast<char*>(device_.allocate(size));
+    if (!memory) throw std::bad_alloc();
+    return {{memory, {&device_}}, begin, size};
+  }
+
+  std::unique_ptr<Device> own_;
+  Device& device_;
   std::vector<Block> blocks_;
   size_t current_ = 0;
   size_t at_ = 0;
@@ -77,6 +83,7 @@ class Arena final : public Scratch {
 
 }  // namespace
 
-std::unique_ptr<Scratch> make_scratch() { return std::make_unique<Arena>(); }
+std::unique_ptr<Scratch> make_scratch() { return std::make_unique<Arena>(make_host_device()); }
+std::unique_ptr<Scratch> make_scratch(Device& device) { return std::make_unique<Arena>(device); }
 
 }  // namespace fathom

@@ -9,5 +9,7 @@
 namespace fathom {
 
 std::unique_ptr<Scratch> make_scratch();
+// In a device's memory, in the order of its operations; the device must outlive it.
+std::unique_ptr<Scratch> make_scratch(Device& device);
 
 }  // namespace fathom

@@ -1,0 +1,50 @@
+#include "kernels/cpu/host_device.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+namespace fathom {
+namespace {
+
+constexpr size_t kAlign = 256;
+
+class HostDevice final : public Device {
+ public:
+  bool is_host() const override { return true; }
+  void* allocate(size_t bytes) override {
+    return std::aligned_alloc(kAlign, (std::max<size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign);
+  }
+  void release(void* memory) override { std::free(memory); }
+  int64_t free_bytes() const override {
+    return int64_t{::sysconf(_SC_AVPHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
+  }
+  void upload(void* to, const void* from, size_t bytes) override { copy(to, from, bytes); }
+  void copy(void* to, const void* from, size_t bytes) override {
+    if (bytes > 0) std::memmove(to, from, bytes);
+  }
+  void fill_zero(void* to, size_t bytes) override { std::memset(to, 0, bytes); }
+  Status download(void* to, const void* from, size_t bytes) override { return move(to, from, bytes); }
+  Status wait() override { return {}; }
+  Status read(void* to, const void* from, size_t bytes) const override {
+    return move(to, from, bytes);
+  }
+  Status write(void* to, const void* from, size_t bytes) const override {
+    return move(to, from, bytes);
+  }
+  void replay(const ReplayKey&, const std::function<void()>& say) override { say(); }
+
+ private:
+  static Status move(void* to, const void* from, size_t bytes) {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+    return {};
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Device> make_host_device() { return std::make_unique<HostDevice>(); }
+
+}  // namespace fathom

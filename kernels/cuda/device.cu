@@ -1,0 +1,202 @@
+// How does one stream of one GPU behave as a Device? Memory by cudaMalloc, uploads through a pinned
+// ring, recorded work as CUDA graphs, and one remembered error.
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/cuda/runtime.h"
+
+namespace fathom {
+namespace cuda {
+namespace {
+
+constexpr size_t kStaging = size_t{32} << 20;
+
+Error failure(cudaError_t error, const char* operation) {
+  return {Code::internal, std::string("the GPU failed in ") + operation + ": " + cudaGetErrorString(error),
+          "device"};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Device>> CudaDevice::make(const CudaDeviceConfig& config) {
+  if (config.index < 0 || config.index >= cuda_device_count())
+    return Error{Code::failed_precondition,
+                 cuda_device_count() == 0 ? cuda_absence()
+                                          : "there is no GPU " + std::to_string(config.index),
+                 "device"};
+  std::unique_ptr<CudaDevice> d(new CudaDevice(config));
+  d->use();
+  d->check(cudaDeviceGetAttribute(&d->multiprocessors_, cudaDevAttrMultiProcessorCount, config.index),
+           "start");
+  d->check(cudaStreamCreateWithFlags(&d->stream_, cudaStreamNonBlocking), "start");
+  d->check(cudaStreamCreateWithFlags(&d->transfer_, cudaStreamNonBlocking), "start");
+  void* staging = nullptr;
+  d->check(cudaMallocHost(&staging, kStaging), "start");
+  d->staging_ = static_cast<std::byte*>(staging);
+  if (d->failed()) return failure(d->first_error_, d->failed_operation_);
+  return std::unique_ptr<Device>(std::move(d));
+}
+
+CudaDevice::~CudaDevice() {
+  use();
+  cudaStreamSynchronize(stream_);
+  forget_recordings();
+  if (staging_ != nullptr) cudaFreeHost(staging_);
+  if (stream_ != nullptr) cudaStreamDestroy(stream_);
+  if (transfer_ != nullptr) cudaStreamDestroy(transfer_);
+}
+
+void CudaDevice::use() const { cudaSetDevice(config_.index); }
+
+void CudaDevice::check(cudaError_t error, const char* operation) {
+  if (error == cudaSuccess || failed()) return;
+  first_error_ = error;
+  failed_operation_ = operation;
+}
+
+// What was recorded holds old pointers.
+void CudaDevice::forget_recordings() {
+  for (auto& [key, recording] : recordings_)
+    if (recording.graph != nullptr) cudaGraphExecDestroy(recording.graph);
+  recordings_.clear();
+}
+
+void* CudaDevice::allocate(size_t bytes) {
+  use();
+  void* memory = nullptr;
+  if (cudaMalloc(&memory, std::max<size_t>(bytes, 256)) != cudaSuccess) {
+    cudaGetLastError();  // out of memory is an answer, not a broken device
+    return nullptr;
+  }
+  return memory;
+}
+
+void CudaDevice::release(void* memory) {
+  if (memory == nullptr) return;
+  use();
+  check(cudaStreamSynchronize(stream_), "release");
+  forget_recordings();
+  check(cudaFree(memory), "release");
+}
+
+int64_t CudaDevice::free_bytes() const {
+  use();
+  size_t free = 0, total = 0;
+  return cudaMemGetInfo(&free, &total) == cudaSuccess ? static_cast<int64_t>(free) : 0;
+}
+
+// The ring is reused from its start only when the copies out of it are done.
+void CudaDevice::upload(void* to, const void* from, size_t bytes) {
+  use();
+  const auto* source = static_cast<const std::byte*>(from);
+  auto* target = static_cast<std::byte*>(to);
+  while (bytes > 0) {
+    if (staged_ == kStaging) {
+      check(cudaStreamSynchronize(stream_), "upload");
+      staged_ = 0;
+    }
+    const size_t piece = std::min(bytes, kStaging - staged_);
+    std::memcpy(staging_ + staged_, source, piece);
+    check(cudaMemcpyAsync(target, staging_ + staged_, piece, cudaMemcpyHostToDevice, stream_), "upload");
+    staged_ = std::min(kStaging, (staged_ + piece + 255) / 256 * 256);
+    source += piece;
+    target += piece;
+    bytes -= piece;
+  }
+}
+
+void CudaDevice::copy(void* to, const void* from, size_t bytes) {
+  use();
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_), "copy");
+}
+
+void CudaDevice::fill_zero(void* to, size_t bytes) {
+  use();
+  check(cudaMemsetAsync(to, 0, bytes, stream_), "fill_zero");
+}
+
+Status CudaDevice::download(void* to, const void* from, size_t bytes) {
+  use();
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_), "download");
+  return wait();
+}
+
+Status CudaDevice::wait() {
+  use();
+  check(cudaStreamSynchronize(stream_), "a step");
+  check(cudaGetLastError(), "a step");
+  staged_ = 0;
+  if (failed()) return failure(first_error_, failed_operation_);
+  return {};
+}
+
+Status CudaDevice::read(void* to, const void* from, size_t bytes) const {
+  const std::scoped_lock lock(transfer_mutex_);
+  use();
+  cudaError_t error = cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, transfer_);
+  if (error == cudaSuccess) error = cudaStreamSynchronize(transfer_);
+  if (error != cudaSuccess) return failure(error, "read");
+  return {};
+}
+
+Status CudaDevice::write(void* to, const void* from, size_t bytes) const {
+  const std::scoped_lock lock(transfer_mutex_);
+  use();
+  cudaError_t error = cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, transfer_);
+  if (error == cudaSuccess) error = cudaStreamSynchronize(transfer_);
+  if (error != cudaSuccess) return failure(error, "write");
+  return {};
+}
+
+// Said once as it is, so that scratch grows to its size; recorded when said again.
+void CudaDevice::replay(const ReplayKey& key, const std::function<void()>& say) {
+  use();
+  if (failed()) return;
+  Recording& recording = recordings_[key];
+  if (recording.graph == nullptr && recording.said++ == 0) return say();
+  if (recording.graph == nullptr) {
+    cudaGraph_t graph = nullptr;
+    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "record");
+    say();
+    check(cudaStreamEndCapture(stream_, &graph), "record");
+    if (!failed()) check(cudaGraphInstantiate(&recording.graph, graph, 0), "record");
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    if (failed()) return;
+  }
+  check(cudaGraphLaunch(recording.graph, stream_), "replay");
+}
+
+}  // namespace cuda
+
+int cuda_device_count() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) {
+    cudaGetLastError();
+    return 0;
+  }
+  // They are numbered so that those of capability 9.0 come first on every machine seen; one that is
+  // not ends the count.
+  for (int i = 0; i < count; ++i) {
+    int major = 0;
+    if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, i) != cudaSuccess ||
+        major != 9)
+      return i;
+  }
+  return count;
+}
+
+std::string cuda_absence() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  cudaGetLastError();
+  if (error != cudaSuccess)
+    return std::string("no GPU can be used: ") + cudaGetErrorString(error);
+  if (count == 0) return "this machine has no GPU";
+  return "no GPU here has compute capability 9.0 (Hopper)";
+}
+
+Result<std::unique_ptr<Device>> make_cuda_device(const CudaDeviceConfig& config) {
+  return cuda::CudaDevice::make(config);
+}
+
+}  // namespace fathom

@@ -1,0 +1,107 @@
+// What does every CUDA operation stand on? One stream of one GPU, which remembers the first error,
+// and one way to launch. Included by .cu files only.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "kernels/cuda/device.h"
+#include "kernels/ops.h"
+
+namespace fathom::cuda {
+
+class CudaDevice final : public Device {
+ public:
+  static Result<std::unique_ptr<Device>> make(const CudaDeviceConfig& config);
+  ~CudaDevice() override;
+
+  bool is_host() const override { return false; }
+  void* allocate(size_t bytes) override;
+  void release(void* memory) override;
+  int64_t free_bytes() const override;
+  void upload(void* to, const void* from, size_t bytes) override;
+  void copy(void* to, const void* from, size_t bytes) override;
+  void fill_zero(void* to, size_t bytes) override;
+  Status download(void* to, const void* from, size_t bytes) override;
+  Status wait() override;
+  Status read(void* to, const void* from, size_t bytes) const override;
+  Status write(void* to, const void* from, size_t bytes) const override;
+  void replay(const ReplayKey& key, const std::function<void()>& say) override;
+
+  cudaStream_t stream() const { return stream_; }
+  int index() const { return config_.index; }
+  int multiprocessors() const { return multiprocessors_; }
+  bool overlaps_launches() const { return config_.overlap_launches; }
+  // Remembers the first failure under the name of the operation; later ones are its echo.
+  void check(cudaError_t error, const char* operation);
+  bool failed() const { return first_error_ != cudaSuccess; }
+
+ private:
+  explicit CudaDevice(const CudaDeviceConfig& config) : config_(config) {}
+  void use() const;
+  void forget_recordings();
+
+  CudaDeviceConfig config_;
+  cudaStream_t stream_ = nullptr;
+  mutable cudaStream_t transfer_ = nullptr;  // of read and write
+  mutable std::mutex transfer_mutex_;
+  int multiprocessors_ = 0;
+  std::byte* staging_ = nullptr;  // pinned; uploads pass through a ring of it
+  size_t staged_ = 0;
+  cudaError_t first_error_ = cudaSuccess;
+  const char* failed_operation_ = "";
+  struct Recording {
+    cudaGraphExec_t graph = nullptr;
+    int said = 0;
+  };
+  std::map<ReplayKey, Recording> recordings_;
+};
+
+inline CudaDevice& device_of(const OpContext& ctx) { return static_cast<CudaDevice&>(*ctx.device); }
+
+struct Launch {
+  dim3 grid, block;
+  size_t shared = 0;  // dynamic, bytes
+  int cluster = 1;    // thread blocks along x that share memory
+};
+
+// kernel<<<...>>>(args...) on the device's stream, errors remembered under `operation`. With
+// overlap_launches the kernel may start before the one ahead has ended: every kernel therefore
+// begins with wait_for_previous() (device.cuh) before it touches what another one writes or reads.
+template <class... Params, class... Args>
+void launch(CudaDevice& device, const char* operation, void (*kernel)(Params...), const Launch& at,
+            Args&&... args) {
+  if (at.grid.x == 0 || at.grid.y == 0 || at.grid.z == 0) return;
+  if (at.shared > 48 * 1024)
+    device.check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                      static_cast<int>(at.shared)),
+                 operation);
+  cudaLaunchAttribute attributes[2];
+  unsigned count = 0;
+  if (device.overlaps_launches()) {
+    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (at.cluster > 1) {
+    attributes[count].id = cudaLaunchAttributeClusterDimension;
+    attributes[count].val.clusterDim.x = static_cast<unsigned>(at.cluster);
+    attributes[count].val.clusterDim.y = 1;
+    attributes[count++].val.clusterDim.z = 1;
+  }
+  cudaLaunchConfig_t config = {};
+  config.gridDim = at.grid;
+  config.blockDim = at.block;
+  config.dynamicSmemBytes = at.shared;
+  config.stream = device.stream();
+  config.attrs = attributes;
+  config.numAttrs = count;
+  device.check(cudaLaunchKernelEx(&config, kernel, Params(std::forward<Args>(args))...), operation);
+}
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace fathom::cuda

@@ -1,0 +1,112 @@
+// How does a test run an operation on a GPU? It puts inputs there, makes room for outputs (full of
+// not-a-number, so that what is not written shows), and gets them back. Without a GPU every such
+// test is skipped and says why.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <optional>
+#include <vector>
+
+#include "kernels/cpu/scratch.h"
+#include "kernels/cuda/device.h"
+#include "kernels/placed.h"
+#include "tests/unit/kernels/naive.h"
+
+namespace fathom {
+
+class OnGpu : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (cuda_device_count() == 0) GTEST_SKIP() << cuda_absence();
+    auto made = make_cuda_device({});
+    ASSERT_TRUE(made.ok()) << made.error().text();
+    device = std::move(made).value();
+    scratch = make_scratch(*device);
+    placed.emplace(*device);
+  }
+  void TearDown() override {
+    if (!device) return;
+    EXPECT_TRUE(device->wait().ok()) << device->wait().error().text();
+    for (void* m : rooms_) device->release(m);
+    placed.reset();
+    scratch.reset();
+  }
+
+  const Ops& ops() const { return *cuda_ops(); }
+  OpContext context(Compute compute = Compute::float32) {
+    scratch->reset();
+    return {.scratch = scratch.get(), .compute = compute, .device = device.get()};
+  }
+
+  template <class T>
+  T* put(const std::vector<T>& values) {
+    T* there = room<T>(values.size());
+    device->upload(there, values.data(), values.size() * sizeof(T));
+    return there;
+  }
+  Weight put(const Weight& weight) { return placed->place(weight).value(); }
+
+  template <class T>
+  T* room(size_t count) {
+    const std::vector<uint8_t> poison(count * sizeof(T), 0xFF);
+    void* there = device->allocate(count * sizeof(T) + 1);
+    EXPECT_NE(there, nullptr);
+    rooms_.push_back(there);
+    device->upload(there, poison.data(), poison.size());
+    return static_cast<T*>(there);
+  }
+
+  template <class T>
+  std::vector<T> get(const T* from, size_t count) {
+    std::vector<T> values(count);
+    const Status status = device->download(values.data(), from, count * sizeof(T));
+    EXPECT_TRUE(status.ok()) << status.error().text();
+    return values;
+  }
+  // A bf16 result, widened.
+  std::vector<float> get_bf16(const void* from, size_t count) {
+    const auto bits = get(static_cast<const uint16_t*>(from), count);
+    std::vector<float> out(count);
+    for (size_t i = 0; i < count; ++i) {
+      const uint32_t wide = uint32_t{bits[i]} << 16;
+      std::memcpy(&out[i], &wide, 4);
+    }
+    return out;
+  }
+
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Scratch> scratch;
+  std::optional<PlacedWeights> placed;
+
+ private:
+  std::vector<void*> rooms_;
+};
+
+// Bits of bf16, nearest even, of float32 values: what a bf16 activation buffer holds.
+inline std::vector<uint16_t> as_bf16(const std::vector<float>& values) {
+  std::vector<uint16_t> out(values.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    const float r = naive::rounded_bf16(values[i]);
+    uint32_t bits;
+    std::memcpy(&bits, &r, 4);
+    out[i] = static_cast<uint16_t>(bits >> 16);
+  }
+  return out;
+}
+
+// || got - want || / || want ||; not-a-number never passes.
+inline double relative_error(const std::vector<float>& got, const std::vector<float>& want) {
+  EXPECT_EQ(got.size(), want.size());
+  double off = 0, size = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    off += (double{got[i]} - want[i]) * (double{got[i]} - want[i]);
+    size += double{want[i]} * want[i];
+  }
+  const double e = std::sqrt(off / (size > 0 ? size : 1));
+  return std::isnan(e) ? INFINITY : e;
+}
+
+}  // namespace fathom
