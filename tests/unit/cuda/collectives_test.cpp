@@ -222,5 +222,45 @@ TEST(CudaGroups, too_many_ranks_are_refused) {
   EXPECT_EQ(make_peer_collectives(many).error().code, Code::invalid_argument);
 }
 
+// One GPU can not hold two ranks of NCCL, so this sees a group of one and a peer that never comes.
+class Nccl : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (cuda_device_count() == 0) GTEST_SKIP() << cuda_absence();
+    const auto made = make_nccl_id();
+    if (!made.ok()) GTEST_SKIP() << made.error().text();
+    id = made.value();
+    device = make_cuda_device({}).value();
+  }
+  NcclId id = {};
+  std::unique_ptr<Device> device;
+};
+
+TEST_F(Nccl, group_of_one_gives_its_part_back) {
+  auto made = make_nccl_collectives(*device, {.id = id});
+  ASSERT_TRUE(made.ok()) << made.error().text();
+  Seat at{*device, **made};
+  for (const size_t size : {1u, 7168u, 65'537u, 1'000'003u, 8'400'001u}) {
+    const auto data = data_of(0, 1, size);
+    float* room = at.room(size);
+    float* out = at.room(size);
+    at.put(room, data);
+    ASSERT_TRUE(at.group.all_reduce(room, static_cast<int64_t>(size)).ok());
+    ASSERT_TRUE(at.group.all_gather(room, out, static_cast<int64_t>(size)).ok());
+    EXPECT_EQ(first_difference(at.get(room, size), data), size);
+    EXPECT_EQ(first_difference(at.get(out, size), data), size);
+    device->release(room);
+    device->release(out);
+  }
+}
+
+TEST_F(Nccl, peer_that_never_comes_is_given_up_after_the_timeout) {
+  const auto made = make_nccl_collectives(
+      *device, {.id = id, .rank = 0, .size = 2, .timeout = Duration::seconds(1)});
+  ASSERT_FALSE(made.ok());
+  EXPECT_EQ(made.error().code, Code::unavailable) << made.error().text();
+  EXPECT_TRUE(device->wait().ok()) << "the GPU itself is fine";
+}
+
 }  // namespace
 }  // namespace fathom
