@@ -1,4 +1,4 @@
-// How do the ranks of one tensor-parallel group sum and gather what lies on their devices? Two
+// How do the ranks of one tensor-parallel group sum and gather what lies on their devices? By a few
 // collectives over float32, the same call on every rank in the same order, each ordered with the
 // operations of the rank's own device. Sums are taken in rank order, so every rank gets the same
 // bits in every run, whatever carries them: cuda/collectives.h has the kinds for GPUs.
@@ -17,7 +17,7 @@ class Collectives {
   virtual ~Collectives() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  // Whether Device::replay may record it: then both calls below only say work.
+  // Whether Device::replay may record its calls: then they only say work.
   virtual bool recordable() const = 0;
 
   // data[count] becomes the sum over ranks, added as ((r0 + r1) + r2) + ...; any alignment of
@@ -25,6 +25,10 @@ class Collectives {
   virtual Status all_reduce(float* data, int64_t count) = 0;
   // out[size() * count] = r0's part, then r1's, ...; part[count] may be out's own part.
   virtual Status all_gather(const float* part, float* out, int64_t count) = 0;
+
+  // What any rank said before it is done before what any says after it: for memory that ranks
+  // share.
+  virtual Status barrier() = 0;
 
   // Waits until all operations said before are done; what they left is valid only if this says so.
   // A device's own wait() or download() may wait for a peer that died; this gives up after the
