@@ -119,6 +119,7 @@ struct Slab {
       turn.next();
     }
     warpgroup_wait<0>();
+    settle(acc);
     release(ring, before);
   }
 
@@ -156,6 +157,7 @@ struct Slab {
         decode_slab(ring.stage(turn.stage) + at, then, largest);
       }
       warpgroup_wait<0>();
+      settle(part);
       release(ring, stage);
 #pragma unroll
       for (int k = 0; k < kHeld; ++k) acc[k] = fmaf(scaled, part[k], acc[k]);

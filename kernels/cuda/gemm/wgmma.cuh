@@ -21,6 +21,12 @@ template <int kPending>
 __device__ __forceinline__ void warpgroup_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
+// After such a wait: keeps the compiler from reading accumulators before it.
+template <int kCount>
+__device__ __forceinline__ void settle(float (&d)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
 
 // Describes rows of 128 bytes in shared memory, swizzled as TMA leaves them (128-byte swizzle), 8
 // rows to 1024 bytes. The first row is 1024-byte aligned; 16 k further on is 32 bytes further on.
