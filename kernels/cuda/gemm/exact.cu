@@ -26,7 +26,7 @@ constexpr int kStep = 16;  // k in shared memory at a time
 
 // A block of 16 x 16 threads computes 16 kT tokens x 16 kW weight rows; k ascends by one chain of
 // multiply-adds for each output, whatever kT and kW are.
-template <int kT, int kW>
+template <int kT, int kW, DType kX, DType kWeight>
 __global__ __launch_bounds__(kThreads) void chains(const Operand x, const Operand w,
                                                    const Outputs out, bool rounded) {
   constexpr int kPad = 4;
@@ -37,8 +37,8 @@ __global__ __launch_bounds__(kThreads) void chains(const Operand x, const Operan
   const int first_row = blockIdx.x * 16 * kW, first_token = blockIdx.y * 16 * kT;
   float next_x[kT], next_w[kW];
   const auto fetch = [&](int k) {
-    load_run(x, first_token + t / (kStep / kT), k + t % (kStep / kT) * kT, rounded, next_x);
-    load_run(w, first_row + t / (kStep / kW), k + t % (kStep / kW) * kW, rounded, next_w);
+    load_run<kX>(x, first_token + t / (kStep / kT), k + t % (kStep / kT) * kT, rounded, next_x);
+    load_run<kWeight>(w, first_row + t / (kStep / kW), k + t % (kStep / kW) * kW, rounded, next_w);
   };
   const auto keep = [&](int at) {
 #pragma unroll
@@ -83,17 +83,24 @@ __global__ __launch_bounds__(kThreads) void chains(const Operand x, const Operan
     }
 }
 
-template <int kT, int kW>
+template <DType kX, DType kWeight>
 void launch_chains(CudaDevice& device, const Operand& x, const Operand& w, const Outputs& out,
                    bool rounded) {
-  launch(device, kName, chains<kT, kW>,
-         {dim3(static_cast<unsigned>(up_div(w.rows, 16 * kW)),
-               static_cast<unsigned>(up_div(x.rows, 16 * kT))),
-          kThreads},
-         x, w, out, rounded);
+  const auto tiles = [&]<int kT, int kW>() {
+    launch(device, kName, chains<kT, kW, kX, kWeight>,
+           {dim3(static_cast<unsigned>(up_div(w.rows, 16 * kW)),
+                 static_cast<unsigned>(up_div(x.rows, 16 * kT))),
+            kThreads},
+           x, w, out, rounded);
+  };
+  if (x.rows <= 16) return tiles.template operator()<1, 4>();
+  if (x.rows <= 128) return tiles.template operator()<4, 4>();
+  tiles.template operator()<8, 8>();
 }
 
 // ---- narrow ----
+
+constexpr int kNarrowRows = 1024, kNarrowCols = 1024;  // at most, at least
 
 constexpr int kLanes = 16;        // threads that share one output's k, 4 k at a time
 constexpr int kRound = kLanes * 4;  // k
@@ -106,7 +113,7 @@ struct Narrow {
   static constexpr int kOutputs = kRows * kTokens;
 };
 
-template <int kW, int kT, int kGroupsW>
+template <int kW, int kT, int kGroupsW, DType kX, DType kWeight>
 __global__ __launch_bounds__(kThreads) void lanes(const Operand x, const Operand w,
                                                   const Outputs out, bool rounded, int parts) {
   using N = Narrow<kW, kT, kGroupsW>;
@@ -134,9 +141,9 @@ __global__ __launch_bounds__(kThreads) void lanes(const Operand x, const Operand
     const int k = round * kRound + lane * 4;
     float a[kT][4], b[kW][4];
 #pragma unroll
-    for (int j = 0; j < kW; ++j) load_run(w, first_row + row + j, k, rounded, b[j]);
+    for (int j = 0; j < kW; ++j) load_run<kWeight>(w, first_row + row + j, k, rounded, b[j]);
 #pragma unroll
-    for (int i = 0; i < kT; ++i) load_run(x, first_token + token + i, k, rounded, a[i]);
+    for (int i = 0; i < kT; ++i) load_run<kX>(x, first_token + token + i, k, rounded, a[i]);
 #pragma unroll
     for (int d = 0; d < 4; ++d)
 #pragma unroll
@@ -181,17 +188,37 @@ int narrow_parts(int cols) {
   return parts;
 }
 
-template <int kW, int kT, int kGroupsW>
+template <DType kX, DType kWeight>
 void launch_lanes(CudaDevice& device, const Operand& x, const Operand& w, const Outputs& out,
                   bool rounded) {
-  using N = Narrow<kW, kT, kGroupsW>;
   const int parts = narrow_parts(w.cols);
-  launch(device, kName, lanes<kW, kT, kGroupsW>,
-         {.grid = dim3(static_cast<unsigned>(up_div(w.rows, N::kRows) * parts),
-                       static_cast<unsigned>(up_div(x.rows, N::kTokens))),
-          .block = kThreads,
-          .cluster = parts},
-         x, w, out, rounded, parts);
+  const auto tiles = [&]<int kW, int kT, int kGroupsW>() {
+    using N = Narrow<kW, kT, kGroupsW>;
+    launch(device, kName, lanes<kW, kT, kGroupsW, kX, kWeight>,
+           {.grid = dim3(static_cast<unsigned>(up_div(w.rows, N::kRows) * parts),
+                         static_cast<unsigned>(up_div(x.rows, N::kTokens))),
+            .block = kThreads,
+            .cluster = parts},
+           x, w, out, rounded, parts);
+  };
+  if (x.rows <= 4) return tiles.template operator()<1, 4, 16>();
+  if (x.rows <= 32) return tiles.template operator()<4, 4, 4>();
+  tiles.template operator()<8, 8, 4>();
+}
+
+// Calls with the dtypes of both operands as constants.
+template <class Call>
+void with_types(DType x, DType w, Call&& call) {
+  const auto with_weight = [&]<DType kX>() {
+    if (w == DType::f32) call.template operator()<kX, DType::f32>();
+    if (w == DType::bf16) call.template operator()<kX, DType::bf16>();
+    if (w == DType::f16) call.template operator()<kX, DType::f16>();
+    if (w == DType::f8_e4m3) call.template operator()<kX, DType::f8_e4m3>();
+  };
+  if (x == DType::bf16)
+    with_weight.template operator()<DType::bf16>();
+  else
+    with_weight.template operator()<DType::f32>();
 }
 
 bool runs_aligned(const void* data, DType dtype, int64_t stride) {
@@ -221,14 +248,12 @@ void multiply_exact(const OpContext& ctx, const LinearParams& p, bool rounded) {
                      .scale_row = weight.scale_row,
                      .scale_col = weight.scale_col};
   const Outputs out = {p.y, p.y_stride};
-  if (weight.rows <= 1024 && weight.cols >= 1024) {
-    if (p.rows <= 4) return launch_lanes<1, 4, 16>(device, x, w, out, rounded);
-    if (p.rows <= 32) return launch_lanes<4, 4, 4>(device, x, w, out, rounded);
-    return launch_lanes<8, 8, 4>(device, x, w, out, rounded);
-  }
-  if (p.rows <= 16) return launch_chains<1, 4>(device, x, w, out, rounded);
-  if (p.rows <= 128) return launch_chains<4, 4>(device, x, w, out, rounded);
-  launch_chains<8, 8>(device, x, w, out, rounded);
+  with_types(x.dtype, w.dtype, [&]<DType kX, DType kWeight>() {
+    if (w.rows <= kNarrowRows && w.cols >= kNarrowCols)
+      launch_lanes<kX, kWeight>(device, x, w, out, rounded);
+    else
+      launch_chains<kX, kWeight>(device, x, w, out, rounded);
+  });
 }
 
 }  // namespace fathom::cuda::gemm
