@@ -74,15 +74,15 @@ void multiply(const OpContext& ctx, const LinearParams& p, const Tokens& x) {
                                .rows = p.rows,
                                .cols = w.cols,
                                .row_stride = x.stride,
-                               .box_rows = S::kTokens},
+                               .box_rows = S::kTokenBox},
                               &tokens),
                kName);
   if (device.failed()) return;
   const gemm::Dense work = {.rows = w.rows,
                             .tokens = p.rows,
-                            .tile_rows = S::kRows,
+                            .tile_rows = S::kTileRows,
                             .tile_tokens = S::kTokens,
-                            .row_tiles = gemm::up_div(w.rows, S::kRows),
+                            .row_tiles = gemm::up_div(w.rows, S::kTileRows),
                             .token_tiles = gemm::up_div(p.rows, S::kTokens),
                             .y = p.y,
                             .y_stride = p.y_stride,
@@ -92,13 +92,13 @@ void multiply(const OpContext& ctx, const LinearParams& p, const Tokens& x) {
   const gemm::Depth depth = {.blocks = gemm::up_div(w.cols, gemm::kBlockDepth),
                              .parts = gemm::parts_of(w.rows, w.cols)};
   const int tiles = work.row_tiles * work.token_tiles;
-  const bool cluster = S::kSplit == Split::cluster;
-  const int blocks = cluster ? tiles * depth.parts : std::min(tiles, device.multiprocessors());
+  const int together = S::kSplit == Split::cluster ? depth.parts : S::kBlocks;
+  const int at_once = S::kSplit == Split::cluster ? tiles : device.multiprocessors() / together;
   launch(device, kName, gemm::product<S, gemm::Dense>,
-         {.grid = dim3(static_cast<unsigned>(blocks)),
+         {.grid = dim3(static_cast<unsigned>(std::min(tiles, at_once) * together)),
           .block = S::kThreads,
           .shared = S::kShared,
-          .cluster = cluster ? depth.parts : 1},
+          .cluster = together},
          weights, tokens, work, depth);
 }
 
@@ -121,11 +121,11 @@ void multiply_fast(const OpContext& ctx, const LinearParams& p) {
   if (p.rows <= 32) return few.template operator()<32, kBytes ? 11 : 15>();
   if (p.rows <= 64) return few.template operator()<64, kBytes ? 8 : 12>();
   if (p.rows <= 256) return few.template operator()<128, kBytes ? 4 : 7>();
-  if (parts > 1) return multiply<Shape<kElement, 2, 128, kBytes ? 3 : 4, Split::serial>>(ctx, p, x);
+  if (parts > 1) return multiply<Shape<kElement, 2, 128, kBytes ? 3 : 4, Split::serial, true>>(ctx, p, x);
   if constexpr (kBytes)
-    multiply<Shape<kElement, 2, 128, 4, Split::none>>(ctx, p, x);
+    multiply<Shape<kElement, 2, 128, 4, Split::none, true>>(ctx, p, x);
   else
-    multiply<Shape<kElement, 2, 256, 4, Split::none>>(ctx, p, x);
+    multiply<Shape<kElement, 2, 256, 4, Split::none, true>>(ctx, p, x);
 }
 
 }  // namespace

@@ -8,8 +8,8 @@
 //                                         // weights are fetched while those still run
 //     __device__ int tiles() const;       // may read device memory when !kKnownEarly
 //     __device__ Tile tile(int index) const;
-//     // What thread t of the warpgroup of slab `slab` holds of a finished tile: layout.h's
-//     // slab_row and slab_token (+ 64 * slab). Only rows < tile.rows and tokens < tile.tokens are
+//     // What thread t of the warpgroup of slab `slab` of the tile holds of it when finished:
+//     // layout.h's slab_row (+ 64 * slab) and slab_token. Only rows < tile.rows and tokens < tile.tokens are
 //     // results; the rest belongs to nobody and must not be stored.
 //     template <int kTokens>
 //     __device__ void finish(const Tile&, int slab, const float (&sums)[kTokens / 2]) const;
@@ -40,29 +40,6 @@ struct Tile {
   int64_t out_row = 0, out_token = 0;  // Work's own
 };
 
-// Where parts of K (layout.h) are summed: nowhere, one after the other in a thread block, or in the
-// thread blocks of a cluster. The sums are the same.
-enum class Split : uint8_t { none, serial, cluster };
-
-template <Element kElement_, int kSlabs_, int kTokens_, int kStages_, Split kSplit_>
-struct Shape {
-  static constexpr Element kElement = kElement_;
-  static constexpr int kSlabs = kSlabs_, kTokens = kTokens_, kStages = kStages_;
-  static constexpr Split kSplit = kSplit_;
-  using Layout = Stage<kElement, kSlabs, kTokens>;
-  static constexpr int kRows = kSlabs * kSlabRows;
-  // Two warpgroups that multiply need more registers than an even share: a whole warpgroup then
-  // stands behind the producer and gives its own away.
-  static constexpr bool kMovesRegisters = kSlabs > 1;
-  static constexpr int kThreads = kSlabs * 128 + (kMovesRegisters ? 128 : 32);
-  static constexpr int kSumBytes = kSplit == Split::none ? 0 : kRows * kTokens * 4;
-  static constexpr int kBarriers = 2 * kStages + 1;
-  // 1 KB to align the stages.
-  static constexpr int kShared = 1024 + kStages * Layout::kBytes + kSumBytes + kBarriers * 8;
-  static_assert(kShared <= 227 * 1024);
-  static_assert(kSplit != Split::cluster || kSlabs == 1);
-};
-
 // K as the kernel walks it.
 struct Depth {
   int blocks = 0;  // of 128 k
@@ -76,16 +53,24 @@ template <class S, class Work>
 __device__ __forceinline__ void feed(const Ring<S::Layout::kBytes>& ring, const CUtensorMap& weights,
                                      const CUtensorMap& tokens, const Work& work, int first_tile,
                                      int tile_step, int begin, int steps) {
+  const int rank = S::kPaired ? static_cast<int>(cluster_rank()) : 0;
   using L = typename S::Layout;
   const auto fetch_weights = [&](int stage, int row, int step) {
     barrier_expect(ring.filled(stage), L::kBytes);
-    copy_box(ring.stage(stage), weights, ring.filled(stage), (begin + step) * L::kDepth, row);
+    copy_box(ring.stage(stage), weights, ring.filled(stage), (begin + step) * L::kDepth,
+             row + rank * S::kRows);
   };
   const auto fetch_tokens = [&](int stage, int row, int step) {
 #pragma unroll
-    for (int piece = 0; piece < L::kPieces; ++piece)
-      copy_box(ring.stage(stage) + L::kWeightBytes + piece * L::kPieceBytes, tokens,
-               ring.filled(stage), (begin + step) * L::kDepth + piece * 64, row);
+    for (int piece = 0; piece < L::kPieces; ++piece) {
+      const uint32_t to = ring.stage(stage) + L::kWeightBytes + piece * L::kPieceBytes;
+      const int column = (begin + step) * L::kDepth + piece * 64;
+      if constexpr (S::kPaired)
+        copy_box_to(3, to + rank * S::kTokenBox * 128, tokens, ring.filled(stage), column,
+                    row + rank * S::kTokenBox);
+      else
+        copy_box(to, tokens, ring.filled(stage), column, row);
+    }
   };
   int early = 0;
   if constexpr (Work::kKnownEarly) {
@@ -93,6 +78,7 @@ __device__ __forceinline__ void feed(const Ring<S::Layout::kBytes>& ring, const 
     const Tile tile = work.tile(first_tile);
     for (int step = 0; step < early; ++step) fetch_weights(step, tile.weight_row, step);
   }
+  if constexpr (S::kPaired) cluster_wait();  // the other block's barriers are ready
   wait_for_previous();
   Turn<S::kStages> turn;
   const int tiles = work.tiles();
@@ -120,7 +106,6 @@ __device__ __forceinline__ void gather_parts(const Work& work, const Tile& tile,
   const int share = kSlabRows / parts;
   const uint32_t rank = cluster_rank();
   if (t == 0) barrier_expect(come, kSlabRows * S::kTokens * 4);
-  __syncwarp();
   cluster_wait();  // all blocks of the cluster run and have initialised their barriers
 #pragma unroll
   for (int i = 0; i < S::kTokens / 2; ++i) {
@@ -140,7 +125,7 @@ __device__ __forceinline__ void gather_parts(const Work& work, const Tile& tile,
 }  // namespace detail
 
 // Grid: with Split::cluster, parts x tiles blocks in clusters of `parts`, one tile each. Else any
-// number of blocks, best as many as run at one time.
+// number of blocks (an even one, in clusters of 2, when paired), best as many as run at one time.
 template <class S, class Work>
 __global__ __launch_bounds__(S::kThreads, 1) void product(
     const __grid_constant__ CUtensorMap weights, const __grid_constant__ CUtensorMap tokens,
@@ -164,10 +149,11 @@ __global__ __launch_bounds__(S::kThreads, 1) void product(
   __syncthreads();
   constexpr bool kCluster = S::kSplit == Split::cluster;
   constexpr int kSteps = kBlockDepth / L::kDepth;  // stages of a block of 128 k
-  if constexpr (kCluster) cluster_arrive();
+  if constexpr (kCluster || S::kPaired) cluster_arrive();
   const int parts = depth.parts;
-  const int first_tile = kCluster ? blockIdx.x / parts : blockIdx.x;
-  const int tile_step = kCluster ? gridDim.x / parts : gridDim.x;
+  const int together = kCluster ? parts : S::kBlocks;  // blocks of one tile
+  const int first_tile = static_cast<int>(blockIdx.x) / together;
+  const int tile_step = static_cast<int>(gridDim.x) / together;
   const int first_part = kCluster ? static_cast<int>(cluster_rank()) : 0;
   const int begin = kCluster ? part_begin(depth.blocks, parts, first_part) : 0;
   const int end = kCluster ? part_begin(depth.blocks, parts, first_part + 1) : depth.blocks;
@@ -179,18 +165,20 @@ __global__ __launch_bounds__(S::kThreads, 1) void product(
       prefetch_map(tokens);
       detail::feed<S>(ring, weights, tokens, work, first_tile, tile_step, begin * kSteps,
                       (end - begin) * kSteps);
-    }
-    if constexpr (kCluster) {
-      __syncwarp();
+    } else if constexpr (S::kPaired) {
       cluster_wait();
     }
+    if constexpr (S::kPaired) cluster_arrive();
+    if constexpr (kCluster || S::kPaired) cluster_wait();
     return;
   }
 
   if constexpr (S::kMovesRegisters) asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+  if constexpr (S::kPaired) cluster_wait();
   wait_for_previous();
-  const int slab = threadIdx.x / 128;
-  using Math = Slab<S::kElement, S::kSlabs, S::kTokens, S::kStages>;
+  const int own_slab = static_cast<int>(threadIdx.x) / 128;  // in this block's stages
+  const int slab = own_slab + (S::kPaired ? static_cast<int>(cluster_rank()) * S::kSlabs : 0);
+  using Math = Slab<S>;
   Turn<S::kStages> turn;
   const int tiles = work.tiles();
   for (int index = first_tile; index < tiles; index += tile_step) {
@@ -198,7 +186,8 @@ __global__ __launch_bounds__(S::kThreads, 1) void product(
     const float* scale =
         S::kElement == Element::bf16
             ? nullptr
-            : tile.scale + (tile.block_row + slab * kSlabRows) / kBlockDepth * tile.scale_stride;
+            : tile.scale + (tile.block_row + (slab * kSlabRows < tile.rows ? slab * kSlabRows : 0)) /
+                               kBlockDepth * tile.scale_stride;
     float acc[S::kTokens / 2];
     if constexpr (S::kSplit == Split::serial) {
       float* mine = sums_here + threadIdx.x;  // accumulator i at i * threads: nobody else's
@@ -206,7 +195,7 @@ __global__ __launch_bounds__(S::kThreads, 1) void product(
       for (int part = 0; part < parts; ++part) {
         const int from = part_begin(depth.blocks, parts, part);
         const int to = part_begin(depth.blocks, parts, part + 1);
-        Math::run(ring, turn, (to - from) * kSteps, slab, scale + from, acc);
+        Math::run(ring, turn, (to - from) * kSteps, own_slab, scale + from, acc);
         if (part > 0)
 #pragma unroll
           for (int i = 0; i < S::kTokens / 2; ++i) acc[i] = mine[i * kApart] + acc[i];
@@ -216,12 +205,17 @@ __global__ __launch_bounds__(S::kThreads, 1) void product(
       }
       work.template finish<S::kTokens>(tile, slab, acc);
     } else {
-      Math::run(ring, turn, (end - begin) * kSteps, slab, scale + begin, acc);
+      Math::run(ring, turn, (end - begin) * kSteps, own_slab, scale + begin, acc);
       if constexpr (kCluster)
         detail::gather_parts<S>(work, tile, sums, sums_here, come, parts, acc);
       else
         work.template finish<S::kTokens>(tile, slab, acc);
     }
+  }
+  // Nobody leaves while the other block may still write here.
+  if constexpr (S::kPaired) {
+    cluster_arrive();
+    cluster_wait();
   }
 }
 

@@ -25,6 +25,11 @@ __device__ __forceinline__ void barrier_init_done() {
 __device__ __forceinline__ void barrier_arrive(uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
+// At a barrier of another block of the cluster (in_block).
+__device__ __forceinline__ void barrier_arrive_in(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(barrier)
+               : "memory");
+}
 // Arrives, and lets the phase wait for `bytes` more to be copied.
 __device__ __forceinline__ void barrier_expect(uint32_t barrier, uint32_t bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
@@ -56,6 +61,16 @@ __device__ __forceinline__ void copy_box(uint32_t to, const CUtensorMap& map, ui
       "l"(&map), "r"(barrier), "r"(column), "r"(row)
       : "memory");
 }
+// The same into all blocks of the cluster whose bit is in `mask`, at the same address in each, where
+// the barrier at the same address counts the bytes.
+__device__ __forceinline__ void copy_box_to(uint16_t mask, uint32_t to, const CUtensorMap& map,
+                                            uint32_t barrier, int column, int row) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+      ".multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(to),
+      "l"(&map), "r"(barrier), "r"(column), "r"(row), "h"(mask)
+      : "memory");
+}
 __device__ __forceinline__ void prefetch_map(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
@@ -67,11 +82,12 @@ __device__ __forceinline__ uint32_t cluster_rank() {
   asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   return rank;
 }
+// All threads of all blocks arrive, and then each waits, in turn.
 __device__ __forceinline__ void cluster_arrive() {
-  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.arrive.release;" ::: "memory");
 }
 __device__ __forceinline__ void cluster_wait() {
-  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
 }
 // The address that `address` of this block has in block `rank` of the cluster.
 __device__ __forceinline__ uint32_t in_block(uint32_t address, uint32_t rank) {

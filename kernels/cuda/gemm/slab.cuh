@@ -5,24 +5,11 @@
 // number of tokens in the tile.
 #pragma once
 
-#include "kernels/cuda/gemm/layout.h"
 #include "kernels/cuda/gemm/ptx.cuh"
+#include "kernels/cuda/gemm/shape.h"
 #include "kernels/cuda/gemm/wgmma.cuh"
 
 namespace fathom::cuda::gemm {
-
-enum class Element : uint8_t { bf16, e4m3 };  // of weights; tokens are bf16
-
-// One stage: the weight rows of the tile (128 bytes of k each), then the tokens of the same k in
-// pieces of 64 k (128 bytes each), every piece swizzled.
-template <Element kElement, int kSlabs, int kTokens>
-struct Stage {
-  static constexpr int kDepth = kElement == Element::e4m3 ? 128 : 64;  // k
-  static constexpr int kPieces = kDepth / 64;
-  static constexpr int kWeightBytes = kSlabs * kSlabRows * 128;
-  static constexpr int kPieceBytes = kTokens * 128;
-  static constexpr int kBytes = kWeightBytes + kPieces * kPieceBytes;
-};
 
 // A place in the ring, and how often it went round.
 template <int kStages>
@@ -86,23 +73,31 @@ __device__ __forceinline__ void decode_slab(uint32_t slab, Decoded& out, uint32_
   }
 }
 
-// Stages [0, steps) from `turn` on, summed into acc (overwritten). One thread of each warp tells the
-// producer when a stage may be filled again. scale: of the slab's rows, one for each 128 k; null for
+// Stages [0, steps) from `turn` on, summed into acc (overwritten). Each warp tells the producers when
+// a stage may be filled again. slab: of this block. scale: of the slab's rows, one for each 128 k; null for
 // bf16.
-template <Element kElement, int kSlabs, int kTokens, int kStages>
+template <class S>
 struct Slab {
-  using Layout = Stage<kElement, kSlabs, kTokens>;
-  using Place = Turn<kStages>;
+  using Layout = typename S::Layout;
+  using Place = Turn<S::kStages>;
   using Stages = Ring<Layout::kBytes>;
+  static constexpr int kTokens = S::kTokens;
   static constexpr int kHeld = kTokens / 2;
 
   static __device__ __forceinline__ void release(const Stages& ring, int stage) {
-    if (threadIdx.x % 32 == 0) barrier_arrive(ring.freed(stage));
+    const uint32_t lane = threadIdx.x % 32;
+    if constexpr (S::kPaired) {
+      if (lane < 2) barrier_arrive_in(in_block(ring.freed(stage), lane));
+    } else {
+      if (lane == 0) barrier_arrive(ring.freed(stage));
+    }
   }
 
   static __device__ __forceinline__ void bf16(const Stages& ring, Place& turn, int steps, int slab,
                                               float (&acc)[kHeld]) {
     int before = 0;
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i) acc[i] = 0;
     for (int step = 0; step < steps; ++step) {
       barrier_wait(ring.filled(turn.stage), turn.parity);
       const uint32_t at = ring.stage(turn.stage);
@@ -111,7 +106,7 @@ struct Slab {
       warpgroup_begin();
 #pragma unroll
       for (int k = 0; k < 4; ++k)
-        Product<kTokens>::ab(acc, a + k * kSixteenDeeper, b + k * kSixteenDeeper, step > 0 || k > 0);
+        Product<kTokens>::ab(acc, a + k * kSixteenDeeper, b + k * kSixteenDeeper, true);
       warpgroup_commit();
       warpgroup_wait<1>();
       if (step > 0) release(ring, before);
@@ -186,7 +181,7 @@ struct Slab {
 
   static __device__ __forceinline__ void run(const Stages& ring, Place& turn, int steps, int slab,
                                              const float* scale, float (&acc)[kHeld]) {
-    if constexpr (kElement == Element::bf16)
+    if constexpr (S::kElement == Element::bf16)
       bf16(ring, turn, steps, slab, acc);
     else
       e4m3(ring, turn, steps, slab, scale, acc);
