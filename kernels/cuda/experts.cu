@@ -32,7 +32,10 @@ ExpertMatrices matrices_of(const ExpertsParams& p) {
 void experts(const OpContext& ctx, const ExpertsParams& p) {
   if (p.rows == 0 || p.chosen == 0 || p.experts.empty()) return;
   const size_t mark = ctx.scratch->mark();
-  experts_exact(ctx, p);
+  if (ctx.compute == Compute::bfloat16 && fits_fast(p))
+    experts_fast(ctx, p);
+  else
+    experts_exact(ctx, p);
   ctx.scratch->rewind(mark);  // the next operation on the stream finds it free
 }
 

@@ -28,4 +28,8 @@ void add_in_slot_order(const OpContext& ctx, const ExpertsParams& p, const Exper
 // The whole mixture in float32, for any shape and type.
 void experts_exact(const OpContext& ctx, const ExpertsParams& p);  // exact.cu
 
+// The mixture on tensor cores, for weights of e4m3 or bf16 whose columns come in blocks of 64.
+bool fits_fast(const ExpertsParams& p);
+void experts_fast(const OpContext& ctx, const ExpertsParams& p);  // fast.cu
+
 }  // namespace fathom::cuda

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <set>
 
+#include "kernels/cuda/experts/order.h"
 #include "kernels/cuda/experts/plan.h"
 #include "on_gpu.h"
 
@@ -44,6 +45,20 @@ TEST(CudaExpertPlan, every_unit_is_met_once_and_no_more_than_the_bound) {
       ASSERT_LT(u.tile, tile_begin[u.expert + 1] - tile_begin[u.expert]);
       ASSERT_TRUE(met.insert({u.expert, u.tile, u.panel}).second);
     }
+  }
+}
+
+TEST(CudaExpertPlan, order_of_columns_is_a_permutation_and_eight_results_stand_together) {
+  for (const bool e4m3 : {false, true})
+    for (int place = 0; place < cuda::kOrderBlock; ++place) {
+      ASSERT_EQ(cuda::place_of(cuda::column_at(place, e4m3), e4m3), place);
+      ASSERT_EQ(cuda::column_at(place, e4m3) / 16, place % 8 / 2);  // one thread's 16 columns
+    }
+  for (const bool e4m3 : {false, true}) {
+    std::set<int> rows;
+    for (int lane = 0; lane < 32; lane += 4) rows.insert(cuda::row_of_eight(lane, e4m3));
+    ASSERT_EQ(rows.size(), 8u);
+    ASSERT_EQ(*rows.rbegin(), 7);
   }
 }
 
@@ -192,6 +207,19 @@ TEST_F(CudaExperts, under_bfloat16_round_where_the_cpu_rounds) {
                     5e-3)
               << naive::name_of(dtype) << " " << hidden << "x" << width << ", " << rows << " rows";
         }
+}
+
+TEST_F(CudaExperts, keep_the_smallest_and_the_largest_codes_of_e4m3) {
+  for (const uint8_t keep : {uint8_t{0x87}, uint8_t{0xFE}}) {  // subnormal; of any size
+    Mixture m(DType::f8_e4m3, 3, 256, 128);
+    for (naive::Owned& w : m.owned)
+      for (uint8_t& code : w.bytes) code = keep == 0x87 ? code & 0x87 : (code & 0x80) | 0x7E;
+    place(m);
+    const Tokens t(m, 20, 2, 4);
+    EXPECT_LT(relative_error(run(m, t, Compute::bfloat16, DType::bf16),
+                             on_cpu(m, t, Compute::bfloat16)),
+              8e-3);
+  }
 }
 
 TEST_F(CudaExperts, of_other_ranks_and_of_padded_rows_are_left_out) {
