@@ -77,6 +77,8 @@ struct SmallShared {
 __global__ void __launch_bounds__(kSampleThreads)
     greedy_rows(const SampleLists lists, int32_t first_row, int32_t vocab) {
   __shared__ SmallShared s;
+  auto cluster = cooperative_groups::this_cluster();
+  cluster.barrier_arrive();  // here: others may write my shared memory
   wait_for_previous();
   const SampleRow& row = lists.rows[first_row + static_cast<int32_t>(blockIdx.y)];
   const Piece piece = my_piece(vocab);
@@ -99,7 +101,7 @@ __global__ void __launch_bounds__(kSampleThreads)
     best = larger(best, __shfl_xor_sync(~0u, best, apart));
   if (threadIdx.x % 32 == 0) s.scanned[threadIdx.x / 32] = best;
   __syncthreads();
-  auto cluster = cooperative_groups::this_cluster();
+  cluster.barrier_wait();
   if (threadIdx.x == 0) {
     for (int w = 1; w < kSampleThreads / 32; ++w) best = larger(best, s.scanned[w]);
     cluster.map_shared_rank(s.reduced, 0)[blockIdx.x] = best;
