@@ -60,7 +60,7 @@ FATHOM_WEIGHT float weight_of(float y) {
   p = add(mul(p, r), 1.0f);
   p = add(mul(p, r), 1.0f);
   const uint32_t power = (bits(shifted) - bits(kRound) + 127) << 23;
-  const float w = y < -87.0f ? 0.0f : mul(p, of_bits(power));
+  const float w = mul(p, of_bits(power));  // 0 on the grid below -24.9
   return w < kGrid ? sub(add(w, kGrid), kGrid) : w;
 }
 
