@@ -15,6 +15,7 @@ find_package(prometheus-cpp REQUIRED COMPONENTS core)
 find_program(CCACHE ccache)
 if(CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
 endif()
 find_program(MOLD mold)
 if(MOLD)
@@ -22,26 +23,31 @@ if(MOLD)
 endif()
 
 add_library(fathom_flags INTERFACE)
-target_compile_options(fathom_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Werror
-  -Wno-missing-field-initializers)
+target_compile_options(fathom_flags INTERFACE
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Werror;-Wno-missing-field-initializers>"
+  "$<$<COMPILE_LANGUAGE:CUDA>:${FATHOM_CUDA_FLAGS}>")
 target_include_directories(fathom_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/services)
 target_link_libraries(fathom_flags INTERFACE Threads::Threads)
 if(FATHOM_SANITIZE)
-  target_compile_options(fathom_flags INTERFACE -fsanitize=${FATHOM_SANITIZE} -fno-omit-frame-pointer -g1)
+  target_compile_options(fathom_flags INTERFACE
+    "$<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${FATHOM_SANITIZE};-fno-omit-frame-pointer;-g1>")
   # libFuzzer's main() is only for the programs of tests/fuzz; everything else is just instrumented.
   string(REGEX REPLACE "fuzzer(,|$)" "fuzzer-no-link\\1" sanitize_link "${FATHOM_SANITIZE}")
   target_link_options(fathom_flags INTERFACE -fsanitize=${sanitize_link})
   if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
     # GCC 12 warns falsely about std::variant and std::string under sanitizers.
-    target_compile_options(fathom_flags INTERFACE -Wno-maybe-uninitialized -Wno-restrict -Wno-tsan)
+    target_compile_options(fathom_flags INTERFACE
+      "$<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized;-Wno-restrict;-Wno-tsan>")
   endif()
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # False positives of GCC 12 at -O2/-O3 (PR 105329, 105562).
-  target_compile_options(fathom_flags INTERFACE -Wno-restrict -Wno-maybe-uninitialized)
+  target_compile_options(fathom_flags INTERFACE
+    "$<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict;-Wno-maybe-uninitialized>")
   if(FATHOM_PCH)
     # Behind a precompiled header it takes <string> for ours and warns about it too.
-    target_compile_options(fathom_flags INTERFACE -Wno-stringop-overflow -Wno-stringop-overread -Wno-array-bounds)
+    target_compile_options(fathom_flags INTERFACE
+      "$<$<COMPILE_LANGUAGE:CXX>:-Wno-stringop-overflow;-Wno-stringop-overread;-Wno-array-bounds>")
   endif()
 endif()
 

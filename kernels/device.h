@@ -31,13 +31,17 @@ class Device {
   // 256-byte aligned, uninitialised; null when there is not so much memory.
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory) = 0;
-  // Memory left, in bytes.
+  // Memory left and all there is, in bytes.
   virtual int64_t free_bytes() const = 0;
+  virtual int64_t total_bytes() const = 0;
 
   // After the operations said before; `from` is host memory and free again on return.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
   // Both on the device.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
+  // `rows` pieces of `width` bytes, the first bytes of rows `to_stride` and `from_stride` apart.
+  virtual void copy_rows(void* to, size_t to_stride, const void* from, size_t from_stride,
+                         size_t width, size_t rows) = 0;
   virtual void fill_zero(void* to, size_t bytes) = 0;
   // Waits for all operations said before, then copies to host memory. INTERNAL naming the operation
   // that failed first; a device that failed once fails for ever.

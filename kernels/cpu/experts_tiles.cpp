@@ -117,7 +117,7 @@ void experts_tiles(const Inner& inner, const OpContext& ctx, const ExpertsParams
                       lanes, hidden,       width, room, workspace.take<char>(room * lanes)};
 
   const TileTokens* x = pack_all(pass, workspace, &ExpertWeights::gate, hidden, [&](int32_t i) {
-    return p.x + groups.pair[i] / p.chosen * p.x_stride;
+    return floats(p.x, p.x_dtype) + groups.pair[i] / p.chosen * p.x_stride;
   });
   // Reading a piece begins with an empty pipeline: few tokens, which leave memory the limit, make
   // longer ones.

@@ -123,7 +123,7 @@ void finish(const Grouped& a, const Block& b, float* sums, const SoftmaxState* s
   for (int32_t r = 0; r < b.rows; ++r)
     std::copy_n(
         sums + r * wide, wide,
-        a.p.out + (sequence_of(a, b).first_row + b.row + r) * a.p.out_stride + b.kv_head * wide);
+        floats(a.p.out, a.p.out_dtype) + (sequence_of(a, b).first_row + b.row + r) * a.p.out_stride + b.kv_head * wide);
 }
 
 void attend_all(const Grouped& a, const Block& b, const Tile& tile) {

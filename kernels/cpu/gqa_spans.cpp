@@ -124,7 +124,7 @@ void finish(const Grouped& a, const Job& job, float* states) {
   const int32_t dim = a.p.cache.dim;
   for (int32_t i = 0; i < job.rows * a.group; ++i) {
     const BlockState state = a.state(states, i / kSpanQueries);
-    float* out = a.p.out + a.offset(job, i, a.p.out_stride);
+    float* out = floats(a.p.out, a.p.out_dtype) + a.offset(job, i, a.p.out_stride);
     std::copy_n(state.sums + i % kSpanQueries * int64_t{a.width}, dim, out);
     a.inner.multiply(out, 1.0f / state.sum[i % kSpanQueries], dim);
   }

@@ -21,9 +21,18 @@ class HostDevice final : public Device {
   int64_t free_bytes() const override {
     return int64_t{::sysconf(_SC_AVPHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
   }
+  int64_t total_bytes() const override {
+    return int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
+  }
   void upload(void* to, const void* from, size_t bytes) override { copy(to, from, bytes); }
   void copy(void* to, const void* from, size_t bytes) override {
     if (bytes > 0) std::memmove(to, from, bytes);
+  }
+  void copy_rows(void* to, size_t to_stride, const void* from, size_t from_stride, size_t width,
+                 size_t rows) override {
+    for (size_t r = 0; r < rows; ++r)
+      copy(static_cast<std::byte*>(to) + r * to_stride,
+           static_cast<const std::byte*>(from) + r * from_stride, width);
   }
   void fill_zero(void* to, size_t bytes) override { std::memset(to, 0, bytes); }
   Status download(void* to, const void* from, size_t bytes) override { return move(to, from, bytes); }

@@ -18,7 +18,8 @@ TileTokens packed(const Tiles& tiles, const OpContext& ctx, const LinearParams& 
   share_rows(ctx, count, int64_t{p.rows} * p.weight.cols, [&](int32_t t) {
     const float* rows[kTileEdge];
     const int32_t n = std::min(kTileEdge, p.rows - t * kTileEdge);
-    for (int32_t i = 0; i < n; ++i) rows[i] = p.x + (t * kTileEdge + i) * p.x_stride;
+    for (int32_t i = 0; i < n; ++i)
+      rows[i] = floats(p.x, p.x_dtype) + (t * kTileEdge + i) * p.x_stride;
     tiles.pack({.rows = rows,
                 .count = n,
                 .width = x.width,

@@ -73,7 +73,7 @@ void out_of_latent_space(const Absorbed& a, Workspace& workspace) {
                     .first = h * (p.nope + p.value) + p.nope,
                     .outs = p.value,
                     .round = a.ctx.compute == Compute::bfloat16,
-                    .y = p.out + run.first * p.out_stride + int64_t{h} * p.value,
+                    .y = floats(p.out, p.out_dtype) + run.first * p.out_stride + int64_t{h} * p.value,
                     .y_stride = p.out_stride,
                     .panel = panels + lane * panel});
     });

@@ -102,7 +102,7 @@ void out_of_latent_space_by_tiles(const Absorbed& a, Workspace& workspace) {
                       .w = p.kv_b,
                       .first = head * (p.nope + p.value) + p.nope,
                       .outs = p.value,
-                      .y = p.out + run.first * p.out_stride + int64_t{head} * p.value,
+                      .y = floats(p.out, p.out_dtype) + run.first * p.out_stride + int64_t{head} * p.value,
                       .y_stride = p.out_stride,
                       .workspace = rooms + lane * room});
     }

@@ -2,6 +2,7 @@
 // loops to use. table.cpp binds them into one Ops per instruction set.
 #pragma once
 
+#include "base/check.h"
 #include "kernels/cpu/inner.h"
 #include "kernels/cpu/share.h"
 #include "kernels/ops.h"
@@ -10,6 +11,9 @@ namespace fathom::cpu {
 
 void embed(const Inner&, const OpContext&, const EmbedParams&);
 void rms_norm(const Inner&, const OpContext&, const RmsNormParams&);
+void add_norm(const Inner&, const OpContext&, const AddNormParams&);
+void add_bias(const Inner&, const OpContext&, const AddBiasParams&);
+void gather_rows(const Inner&, const OpContext&, const GatherRowsParams&);
 void linear(const Inner&, const OpContext&, const LinearParams&);
 void rope(const Inner&, const OpContext&, const RopeParams&);
 void cache_write(const Inner&, const OpContext&, const CacheWriteParams&);
@@ -25,6 +29,16 @@ void add(const Inner&, const OpContext&, const AddParams&);
 // With matrix tiles where products are of bf16.
 void linear_tiles(const Inner&, const OpContext&, const LinearParams&);
 void experts_tiles(const Inner&, const OpContext&, const ExpertsParams&);
+
+// The CPU's activations are float32 throughout.
+inline const float* floats(const void* x, DType dtype) {
+  CHECK(dtype == DType::f32);
+  return static_cast<const float*>(x);
+}
+inline float* floats(void* x, DType dtype) {
+  CHECK(dtype == DType::f32);
+  return static_cast<float*>(x);
+}
 
 // Rows as the inner loops want them under `compute`: float32 rows as they are; for bfloat16 a
 // rounded copy in `buffer`, which holds rows * padded_width(width) floats.

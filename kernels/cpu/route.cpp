@@ -65,6 +65,11 @@ void route(const Inner&, const OpContext& ctx, const RouteParams& p) {
   float* group = workspace.take<float>(p.experts);
   bool* taken = workspace.take<bool>(p.experts);
   for (int32_t t = 0; t < p.rows; ++t) {
+    if (p.slots != nullptr && p.slots[t] < 0) {
+      std::fill_n(p.ids + int64_t{t} * p.chosen, p.chosen, -1);
+      std::fill_n(p.weights + int64_t{t} * p.chosen, p.chosen, 0.0f);
+      continue;
+    }
     score_row(p, p.logits + int64_t{t} * p.experts, score);
     for (int32_t e = 0; e < p.experts; ++e) biased[e] = p.bias ? score[e] + p.bias[e] : score[e];
     if (p.group_score != GroupScore::none && p.groups_kept < p.groups)

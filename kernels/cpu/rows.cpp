@@ -1,5 +1,5 @@
-// What is done to rows one at a time? Embedding, norm, rotation, writing the cache, SwiGLU and
-// adding. Each row (for add: each element) stands alone, so any cut over lanes gives the same bits.
+// What is done to rows one at a time? Embedding, gathering, norm, rotation, writing the cache, SwiGLU
+// and adding. Each row (for add: each element) stands alone, so any cut over lanes gives the same bits.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -27,10 +27,36 @@ void rms_norm(const Inner& inner, const OpContext& ctx, const RmsNormParams& p) 
   Workspace workspace(ctx);
   float* weight = workspace.take<float>(p.width);
   inner.widen(p.weight, 0, false, weight);
+  float* out = floats(p.out, p.out_dtype);
   share_rows(ctx, p.rows, int64_t{p.rows} * p.width * 2, [&](int32_t r) {
     const float* x = p.x + r * p.x_stride;
     const float mean = inner.sum_squares(x, p.width) / static_cast<float>(p.width);
-    inner.scale_by(x, weight, 1.0f / std::sqrt(mean + p.eps), p.width, p.out + r * p.out_stride);
+    inner.scale_by(x, weight, 1.0f / std::sqrt(mean + p.eps), p.width, out + r * p.out_stride);
+  });
+}
+
+void add_norm(const Inner& inner, const OpContext& ctx, const AddNormParams& p) {
+  add(inner, ctx, {.x = p.x, .y = p.add, .count = int64_t{p.rows} * p.width});
+  rms_norm(inner, ctx,
+           {.x = p.x,
+            .x_stride = p.width,
+            .weight = p.weight,
+            .eps = p.eps,
+            .rows = p.rows,
+            .width = p.width,
+            .out = p.out,
+            .out_dtype = p.out_dtype,
+            .out_stride = p.out_stride});
+}
+
+void add_bias(const Inner& inner, const OpContext& ctx, const AddBiasParams& p) {
+  share_rows(ctx, p.rows, int64_t{p.rows} * p.width,
+             [&](int32_t r) { inner.add(p.y + int64_t{r} * p.width, p.bias, p.width); });
+}
+
+void gather_rows(const Inner&, const OpContext& ctx, const GatherRowsParams& p) {
+  share_rows(ctx, p.rows, int64_t{p.rows} * p.width, [&](int32_t r) {
+    std::copy_n(p.x + p.from[r] * p.x_stride, p.width, p.out + int64_t{r} * p.width);
   });
 }
 
@@ -101,9 +127,9 @@ void kv_write(const Inner& inner, const OpContext& ctx, const KvWriteParams& p) 
 }
 
 void swiglu(const Inner& inner, const OpContext& ctx, const SwigluParams& p) {
+  float* out = floats(p.out, p.out_dtype);
   share_rows(ctx, p.rows, int64_t{p.rows} * p.width * 8, [&](int32_t r) {
-    inner.swiglu(p.gate + r * p.in_stride, p.up + r * p.in_stride, p.width,
-                 p.out + r * p.out_stride);
+    inner.swiglu(p.gate + r * p.in_stride, p.up + r * p.in_stride, p.width, out + r * p.out_stride);
   });
 }
 

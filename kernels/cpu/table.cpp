@@ -44,9 +44,13 @@ const Ops* ops_of() {
   if (!inner_of(set)) return nullptr;
   static const Ops ops = {
       .name = inner_of(set)->name,
+      .product_input = DType::f32,
       .embed = bound<set, EmbedParams, cpu::embed>,
       .rms_norm = bound<set, RmsNormParams, cpu::rms_norm>,
+      .add_norm = bound<set, AddNormParams, cpu::add_norm>,
       .linear = bound<set, LinearParams, kLinear<set>>,
+      .add_bias = bound<set, AddBiasParams, cpu::add_bias>,
+      .gather_rows = bound<set, GatherRowsParams, cpu::gather_rows>,
       .rope = bound<set, RopeParams, cpu::rope>,
       .cache_write = bound<set, CacheWriteParams, cpu::cache_write>,
       .mla_absorbed = bound<set, MlaParams, cpu::mla_absorbed>,

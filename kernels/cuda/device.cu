@@ -85,6 +85,12 @@ int64_t CudaDevice::free_bytes() const {
   return cudaMemGetInfo(&free, &total) == cudaSuccess ? static_cast<int64_t>(free) : 0;
 }
 
+int64_t CudaDevice::total_bytes() const {
+  use();
+  size_t free = 0, total = 0;
+  return cudaMemGetInfo(&free, &total) == cudaSuccess ? static_cast<int64_t>(total) : 0;
+}
+
 // The ring is reused from its start only when the copies out of it are done.
 void CudaDevice::upload(void* to, const void* from, size_t bytes) {
   use();
@@ -108,6 +114,14 @@ void CudaDevice::upload(void* to, const void* from, size_t bytes) {
 void CudaDevice::copy(void* to, const void* from, size_t bytes) {
   use();
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_), "copy");
+}
+
+void CudaDevice::copy_rows(void* to, size_t to_stride, const void* from, size_t from_stride,
+                           size_t width, size_t rows) {
+  use();
+  check(cudaMemcpy2DAsync(to, to_stride, from, from_stride, width, rows, cudaMemcpyDeviceToDevice,
+                          stream_),
+        "copy_rows");
 }
 
 void CudaDevice::fill_zero(void* to, size_t bytes) {

@@ -23,8 +23,11 @@ class CudaDevice final : public Device {
   void* allocate(size_t bytes) override;
   void release(void* memory) override;
   int64_t free_bytes() const override;
+  int64_t total_bytes() const override;
   void upload(void* to, const void* from, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
+  void copy_rows(void* to, size_t to_stride, const void* from, size_t from_stride, size_t width,
+                 size_t rows) override;
   void fill_zero(void* to, size_t bytes) override;
   Status download(void* to, const void* from, size_t bytes) override;
   Status wait() override;

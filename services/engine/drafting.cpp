@@ -6,8 +6,7 @@
 namespace fathom {
 namespace {
 
-// Poor logits (a block never written may hold anything) make a poor guess, so no check here.
-TokenId likeliest(std::span<const float> logits) {
+TokenId likeliest_of(std::span<const float> logits) {
   size_t best = 0;
   for (size_t i = 1; i < logits.size(); ++i)
     if (logits[i] > logits[best]) best = i;
@@ -108,12 +107,32 @@ void Drafting::lay_out_guesses(int32_t depth) {
   }
 }
 
+// Of each row. Poor logits (a block never written may hold anything) make a poor guess: no error.
+std::vector<TokenId> Drafting::likeliest(std::span<const float> logits, int32_t rows) {
+  const auto count = static_cast<size_t>(rows);
+  const size_t vocab = logits.size() / count;
+  std::vector<TokenId> out;
+  if (ranks_.device(0).is_host()) {
+    for (size_t t = 0; t < count; ++t)
+      out.push_back(likeliest_of(logits.subspan(t * vocab, vocab)));
+    return out;
+  }
+  if (!sampler_) sampler_ = ranks_.make_sampler();
+  const Sampling greedy{.temperature = 0};
+  std::vector<SampleInput> inputs;
+  for (size_t t = 0; t < count; ++t)
+    inputs.push_back({.logits = logits.subspan(t * vocab, vocab), .sampling = &greedy});
+  for (const auto& sampled : sampler_->sample(inputs))
+    out.push_back(sampled.ok() ? sampled->token : 0);
+  return out;
+}
+
 Status Drafting::run_module(int32_t local) {
   const LogitsSink sink = [this](int32_t first, std::span<const float> logits, int32_t rows) {
-    const size_t vocab = logits.size() / static_cast<size_t>(rows);
-    for (size_t t = 0; t < static_cast<size_t>(rows); ++t) {
+    const std::vector<TokenId> guesses = likeliest(logits, rows);
+    for (size_t t = 0; t < guesses.size(); ++t) {
       const size_t line = asking_[static_cast<size_t>(first) + t];
-      guessed_[line] = likeliest(logits.subspan(t * vocab, vocab));
+      guessed_[line] = guesses[t];
       lines_[line].guesses.push_back(guessed_[line]);
     }
   };

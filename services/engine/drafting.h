@@ -48,6 +48,7 @@ class Drafting {
   void lay_out_guesses(int32_t depth);
   void add(Line& line, std::span<const TokenId> tokens, int32_t position, bool wants);
   Status run_module(int32_t local);
+  std::vector<TokenId> likeliest(std::span<const float> logits, int32_t rows);
 
   ModelRanks& ranks_;
   BatchRules rules_;
@@ -60,6 +61,7 @@ class Drafting {
   Batch batch_;
   std::vector<int32_t> from_;
   std::vector<size_t> asking_;  // the line of each logits row of batch_
+  std::unique_ptr<BatchSampler> sampler_;  // of rank 0, where logits are not in host memory
 };
 
 }  // namespace fathom

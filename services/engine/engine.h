@@ -107,7 +107,7 @@ class Engine {
   virtual Result<StepResult> step(const Plan& plan) = 0;
   // Copies a whole block out, info().kv.block_bytes long. Callable from any thread for a block that
   // no step writes meanwhile.
-  virtual void export_block(BlockIndex block, std::span<std::byte> out) const = 0;
+  virtual Status export_block(BlockIndex block, std::span<std::byte> out) const = 0;
   // Copies a whole block in, on every process of the group. Callable from any thread for a block
   // that no step reads or writes meanwhile.
   virtual Status import_block(BlockIndex block, std::span<const std::byte> in) = 0;

@@ -80,10 +80,11 @@ class FakeEngine final : public Engine {
     return out;
   }
 
-  void export_block(BlockIndex block, std::span<std::byte> out) const override {
+  Status export_block(BlockIndex block, std::span<std::byte> out) const override {
     const auto bytes = pool_.block(block);
     CHECK(out.size() == bytes.size());
     std::memcpy(out.data(), bytes.data(), bytes.size());
+    return {};
   }
 
   Status import_block(BlockIndex block, std::span<const std::byte> in) override {

@@ -1,6 +1,5 @@
 // What does a follower process do? It hears every message its leader broadcasts and computes the
 // same steps with its own ranks, until the leader says goodbye or the group breaks.
-#include <cstring>
 #include <mutex>
 
 #include "engine/drafting.h"
@@ -39,11 +38,10 @@ class Follower {
 
  private:
   Status import_block(BlockIndex block, std::span<const std::byte> bytes) {
-    if (block < 0 || block >= ranks_.pool().blocks() ||
-        bytes.size() != ranks_.pool().block(0).size())
+    if (block < 0 || block >= ranks_.blocks() ||
+        bytes.size() != static_cast<size_t>(ranks_.layout().block_bytes))
       return Error{Code::data_loss, "the leader's imported block is torn", "group"};
-    std::memcpy(ranks_.pool().block(block).data(), bytes.data(), bytes.size());
-    return {};
+    return ranks_.write_block(block, bytes);
   }
 
   Status lay_out(std::span<const std::byte> bytes) {

@@ -1,7 +1,5 @@
 #include "engine/leader.h"
 
-#include <cstring>
-
 namespace fathom {
 
 Result<GroupHeader> exchange(Comm& comm, GroupHeader header, std::vector<std::byte>& bytes) {
@@ -11,35 +9,36 @@ Result<GroupHeader> exchange(Comm& comm, GroupHeader header, std::vector<std::by
   return header;
 }
 
-void FollowerFeed::import_block(BlockIndex block, std::span<const std::byte> in) {
-  const auto out = ranks_.pool().block(block);
-  CHECK(in.size() == out.size());
+Status FollowerFeed::import_block(BlockIndex block, std::span<const std::byte> in) {
   const std::scoped_lock lock(mutex_);
-  std::memcpy(out.data(), in.data(), in.size());
+  FATHOM_CHECKED(ranks_.write_block(block, in));
   if (!alone_) imported_.insert(block);
+  return {};
 }
 
 // No step reads these blocks before the followers have them: they go out ahead of the next step.
-void FollowerFeed::prepare_imports() {
+Status FollowerFeed::prepare_imports() {
   const std::scoped_lock lock(mutex_);
   for (const BlockIndex block : imported_) {
     if (count_ == messages_.size()) messages_.emplace_back();
     Message& m = messages_[count_++];
-    const auto bytes = std::as_const(ranks_.pool()).block(block);
-    m.header = {GroupMessage::import_block, block, bytes.size()};
-    m.bytes.assign(bytes.begin(), bytes.end());
+    m.bytes.resize(static_cast<size_t>(ranks_.layout().block_bytes));
+    m.header = {GroupMessage::import_block, block, m.bytes.size()};
+    FATHOM_CHECKED(ranks_.read_block(block, m.bytes));
   }
   imported_.clear();
+  return {};
 }
 
-void FollowerFeed::prepare_step(const StepBatch& step) {
+Status FollowerFeed::prepare_step(const StepBatch& step) {
   count_ = 0;
-  if (alone_) return;
-  prepare_imports();
+  if (alone_) return {};
+  FATHOM_CHECKED(prepare_imports());
   if (count_ == messages_.size()) messages_.emplace_back();
   Message& m = messages_[count_++];
   encode_step(step, m.bytes);
   m.header = {GroupMessage::step, 0, m.bytes.size()};
+  return {};
 }
 
 void FollowerFeed::prepare_leave() {

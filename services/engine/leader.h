@@ -18,10 +18,10 @@ class FollowerFeed {
 
   // Copies a block into the leader's pool and remembers to pass it on before the next step. From
   // any thread.
-  void import_block(BlockIndex block, std::span<const std::byte> in);
+  Status import_block(BlockIndex block, std::span<const std::byte> in);
   // Collects the messages for a step, or the farewell. On the stepping thread, before the ranks
   // run.
-  void prepare_step(const StepBatch& step);
+  Status prepare_step(const StepBatch& step);
   void prepare_leave();
   // Sends what was prepared. On every rank's thread.
   Status send(int32_t local);
@@ -31,7 +31,7 @@ class FollowerFeed {
     GroupHeader header;
     std::vector<std::byte> bytes;
   };
-  void prepare_imports();
+  Status prepare_imports();
 
   ModelRanks& ranks_;
   bool alone_;

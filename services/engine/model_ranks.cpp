@@ -1,9 +1,15 @@
 #include "engine/model_ranks.h"
 
+#include <algorithm>
+
+#include "kernels/cpu/batch_sampler.h"
+#include "kernels/cpu/host_device.h"
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/table.h"
+#include "kernels/cuda/device.h"
 #include "model/digest.h"
+#include "model/place_weights.h"
 
 namespace fathom {
 namespace {
@@ -29,7 +35,12 @@ Status check_settings(const TpEngineConfig& c) {
   return {};
 }
 
-Result<const Ops*> choose_kernels(const std::string& name) {
+Result<const Ops*> choose_kernels(const TpEngineConfig& config) {
+  const std::string& name = config.kernels;
+  if (config.device.cuda) {
+    if (cuda_device_count() == 0) return Error{Code::failed_precondition, cuda_absence(), "device"};
+    return cuda_ops();
+  }
   if (name.empty()) return &cpu_ops();
   const Ops* ops = cpu_ops_named(name);
   if (ops == nullptr)
@@ -43,6 +54,9 @@ DType kv_dtype_of(const TpEngineConfig& config) {
 
 Result<KvLayout> layout_for(const ModelConfig& model, const TpEngineConfig& config) {
   const DType dtype = kv_dtype_of(config);
+  if (dtype == DType::i8 && config.device.cuda)
+    return Error{Code::unimplemented,
+                 "int8 latents are the CPU's only; on a GPU KV is float32 or bfloat16", "kv_dtype"};
   if (dtype == DType::i8 && model.attention == AttentionKind::gqa)
     return invalid(
         "int8 is for latent attention; this model's keys and values are float32 or bfloat16",
@@ -67,7 +81,7 @@ Result<std::unique_ptr<ModelRanks>> ModelRanks::load(const TpEngineConfig& confi
                                                      const LoadProgress& progress) {
   FATHOM_CHECKED(check_settings(config));
   std::unique_ptr<ModelRanks> out(new ModelRanks());
-  FATHOM_TRY(out->ops_, choose_kernels(config.kernels));
+  FATHOM_TRY(out->ops_, choose_kernels(config));
   const std::string file = config.model_dir + "/config.json";
   FATHOM_TRY(const std::string text, read_text_file(file));
   FATHOM_TRY(out->model_, parse_model_config(text, file));
@@ -85,15 +99,42 @@ Result<std::unique_ptr<ModelRanks>> ModelRanks::load(const TpEngineConfig& confi
   out->compute_ = config.compute;
   out->layer_tap_ = config.layer_tap;
   FATHOM_TRY(out->layout_, layout_for(out->model_, config));
+  FATHOM_CHECKED(out->make_devices(config));
   FATHOM_CHECKED(out->read_weights(config, progress));
   // Samples every tensor; what is in memory by now costs nothing.
   out->digest_ = model_digest(text, *out->checkpoint_);
   return out;
 }
 
+// Ranks beyond the last GPU share the first ones again: on one GPU all of them are on it, which is
+// good for tests.
+Status ModelRanks::make_devices(const TpEngineConfig& config) {
+  ranks_.resize(static_cast<size_t>(config.tensor_parallel / config.group.processes));
+  const int32_t gpus = config.device.cuda ? cuda_device_count() : 0;
+  for (size_t i = 0; i < ranks_.size(); ++i) {
+    Rank& rank = ranks_[i];
+    if (!config.device.cuda) {
+      rank.device = make_host_device();
+      continue;
+    }
+    if (config.device.gpu < 0 || config.device.gpu >= gpus)
+      return invalid("there is no GPU " + std::to_string(config.device.gpu) + ", only " +
+                         std::to_string(gpus),
+                     "gpu");
+    rank.gpu = (config.device.gpu + static_cast<int32_t>(i)) % gpus;
+    FATHOM_TRY(rank.device, make_cuda_device({.index = rank.gpu}));
+    if (std::ranges::find(gpus_, rank.gpu) == gpus_.end()) gpus_.push_back(rank.gpu);
+  }
+  if (gpus_.size() > 1 && model_.attention == AttentionKind::gqa)
+    return Error{Code::unimplemented,
+                 "grouped heads over several GPUs of one process are not supported yet: use one "
+                 "process a GPU",
+                 "tensor_parallel"};
+  return {};
+}
+
 Status ModelRanks::read_weights(const TpEngineConfig& config, const LoadProgress& progress) {
-  const int32_t local = config.tensor_parallel / config.group.processes;
-  ranks_.resize(static_cast<size_t>(local));
+  const auto local = static_cast<int32_t>(ranks_.size());
   threads_ = std::make_unique<RankThreads>(local);
   barrier_ = std::make_unique<BreakableBarrier>(local);
   const auto shard_of = [&](int32_t i) {
@@ -115,9 +156,75 @@ Status ModelRanks::read_weights(const TpEngineConfig& config, const LoadProgress
     rank.reader = std::make_unique<WeightReader>(*checkpoint_, shard_of(i));
     FATHOM_TRY(rank.weights, read_model_weights(model_, shard_of(i), *rank.reader));
     rank.lanes = make_lanes(config.threads_per_rank);
-    rank.scratch = make_scratch();
+    rank.scratch = make_scratch(*rank.device);
+  }
+  return config.device.cuda ? place_on_devices(progress) : Status();
+}
+
+Status ModelRanks::place_on_devices(const LoadProgress& progress) {
+  uint64_t total = 0, before = 0;
+  for (const Rank& rank : ranks_) total += rank.reader->bytes();
+  for (Rank& rank : ranks_) {
+    rank.placed = std::make_unique<PlacedWeights>(*rank.device);
+    FATHOM_TRY(rank.weights, place_weights(rank.weights, *rank.placed, [&](uint64_t bytes) {
+                 if (progress) progress(std::min(before + bytes, total), total);
+               }));
+    FATHOM_CHECKED(rank.device->wait());
+    before += rank.placed->bytes();
   }
   return {};
+}
+
+// On a GPU the pool takes what weights and activations leave of this process's share. Activations
+// of the largest step measured (512 rows of V3, its logits and the experts' rows) take 2 GB.
+Result<int32_t> ModelRanks::count_blocks(const TpEngineConfig& config) const {
+  constexpr int64_t kActivations = int64_t{2} << 30;
+  int64_t n = config.kv_blocks;
+  if (n == 0) {
+    int64_t bytes = config.kv_bytes;
+    if (bytes == 0 && !config.device.cuda) bytes = int64_t{1} << 30;
+    if (bytes == 0) {
+      bytes = INT64_MAX;
+      for (const int32_t gpu : gpus_) {
+        int64_t weights = 0, total = 0, free = 0;
+        for (const Rank& rank : ranks_) {
+          if (rank.gpu != gpu) continue;
+          weights += static_cast<int64_t>(rank.placed->bytes());
+          total = rank.device->total_bytes();
+          free = rank.device->free_bytes();
+        }
+        const auto share = static_cast<int64_t>(config.device.memory_share *
+                                                static_cast<double>(total)) -
+                           weights;
+        bytes = std::min(bytes, std::min(share, free) - kActivations);
+      }
+    }
+    n = bytes / block_stride(layout_);
+  }
+  if (n < 1 || n > INT32_MAX)
+    return invalid("leaves room for " + std::to_string(n) + " blocks of " +
+                       std::to_string(layout_.block_bytes) + " bytes",
+                   "kv_bytes");
+  return static_cast<int32_t>(n);
+}
+
+size_t ModelRanks::pool_of(const Rank& rank) const {
+  if (rank.gpu < 0) return 0;
+  return static_cast<size_t>(std::ranges::find(gpus_, rank.gpu) - gpus_.begin());
+}
+
+Status ModelRanks::read_block(BlockIndex block, std::span<std::byte> out) const {
+  return pools_.front().read(block, out);
+}
+
+Status ModelRanks::write_block(BlockIndex block, std::span<const std::byte> in) {
+  for (KvPool& pool : pools_) FATHOM_CHECKED(pool.write(block, in));
+  return {};
+}
+
+std::unique_ptr<BatchSampler> ModelRanks::make_sampler() {
+  Device& first = *ranks_.front().device;
+  return first.is_host() ? make_host_sampler() : make_cuda_sampler(first);
 }
 
 void ModelRanks::attach(std::vector<std::unique_ptr<Comm>> comms) {
@@ -126,23 +233,33 @@ void ModelRanks::attach(std::vector<std::unique_ptr<Comm>> comms) {
 }
 
 Status ModelRanks::start(int32_t blocks) {
-  FATHOM_TRY(KvPool pool, KvPool::make(layout_, blocks));
-  pool_.emplace(std::move(pool));
+  for (size_t i = 0; i < std::max<size_t>(1, gpus_.size()); ++i) {
+    const auto has_it = [&](const Rank& r) { return gpus_.empty() || r.gpu == gpus_[i]; };
+    const auto first = std::ranges::find_if(ranks_, has_it);
+    FATHOM_TRY(KvPool pool, KvPool::make(layout_, blocks, *first->device));
+    FATHOM_CHECKED(first->device->wait());
+    pools_.push_back(std::move(pool));
+  }
   for (size_t i = 0; i < ranks_.size(); ++i) {
     Rank& rank = ranks_[i];
     CHECK(rank.comm != nullptr);
+    // Host threads share one cache: the first rank writes latents, the others wait for it. GPUs do
+    // not wait for each other: each rank writes what it reads, and those that share a pool write
+    // the same bits to the same places.
+    const bool alone = ranks_.size() == 1 || rank.gpu >= 0;
     RankParts parts{.config = &model_,
                     .ops = ops_,
-                    .context = {rank.lanes.get(), rank.scratch.get(), compute_},
+                    .context = {rank.lanes.get(), rank.scratch.get(), compute_, rank.device.get()},
                     .comm = rank.comm.get(),
-                    .barrier = ranks_.size() > 1 ? barrier_.get() : nullptr,
-                    .writes_cache = i == 0,
+                    .barrier = alone ? nullptr : barrier_.get(),
+                    .writes_cache = alone || i == 0,
                     .tap = layer_tap_};
+    const KvPool& pool = pools_[pool_of(rank)];
     for (int32_t layer = 0; layer < model_.cached_layers(); ++layer) {
       if (model_.attention == AttentionKind::gqa) {
-        parts.kv_caches.push_back(pool_->kv_layer(layer, model_.kv_heads, model_.head_dim));
+        parts.kv_caches.push_back(pool.kv_layer(layer, model_.kv_heads, model_.head_dim));
       } else {
-        parts.caches.push_back(pool_->layer(layer, model_.kv_rank, model_.rope));
+        parts.caches.push_back(pool.layer(layer, model_.kv_rank, model_.rope));
       }
     }
     rank.forward = make_model_rank(std::move(parts), rank.weights);

@@ -1,5 +1,5 @@
-// What does one process of a group hold? The mapped checkpoint, its ranks with their views of it,
-// one KV pool and the ranks' threads. Both the leader's engine and a follower are made of this.
+// What does one process of a group hold? The mapped checkpoint, its ranks with their devices and
+// their weights there, one KV pool a device and the ranks' threads. Both the leader's engine and a follower are made of this.
 #pragma once
 
 #include <memory>
@@ -10,6 +10,8 @@
 #include "comm/comm.h"
 #include "engine/rank_threads.h"
 #include "engine/tp_engine.h"
+#include "kernels/batch_sampler.h"
+#include "kernels/placed.h"
 #include "kv/pool.h"
 #include "model/config.h"
 #include "model/forward.h"
@@ -33,8 +35,14 @@ class ModelRanks {
   const KvLayout& layout() const { return layout_; }
   const Prefaulted& loaded() const { return loaded_; }
   std::string_view kernels() const { return ops_->name; }
-  KvPool& pool() { return *pool_; }
-  const KvPool& pool() const { return *pool_; }
+  int32_t blocks() const { return pools_.front().blocks(); }
+  // Blocks of KV that fit beside the weights, within what the settings allow.
+  Result<int32_t> count_blocks(const TpEngineConfig& config) const;
+  // Copies of whole blocks; a write reaches every pool of this process. From any thread.
+  Status read_block(BlockIndex block, std::span<std::byte> out) const;
+  Status write_block(BlockIndex block, std::span<const std::byte> in);
+  std::unique_ptr<BatchSampler> make_sampler();
+  Device& device(int32_t local) { return *ranks_[static_cast<size_t>(local)].device; }
   RankThreads& threads() { return *threads_; }
   Comm& comm(int32_t local) { return *ranks_[static_cast<size_t>(local)].comm; }
   BreakableBarrier& barrier() { return *barrier_; }
@@ -45,6 +53,9 @@ class ModelRanks {
 
  private:
   struct Rank {
+    std::unique_ptr<Device> device;
+    int32_t gpu = -1;                       // -1: the host
+    std::unique_ptr<PlacedWeights> placed;  // what weights view, on a GPU
     std::unique_ptr<WeightReader> reader;
     ModelWeights weights;
     std::unique_ptr<Lanes> lanes;
@@ -54,7 +65,10 @@ class ModelRanks {
   };
 
   ModelRanks() = default;
+  Status make_devices(const TpEngineConfig& config);
   Status read_weights(const TpEngineConfig& config, const LoadProgress& progress);
+  Status place_on_devices(const LoadProgress& progress);
+  size_t pool_of(const Rank& rank) const;
 
   ModelConfig model_;
   std::string digest_;
@@ -65,7 +79,8 @@ class ModelRanks {
   const Ops* ops_ = nullptr;
   std::unique_ptr<Checkpoint> checkpoint_;
   std::vector<Rank> ranks_;
-  std::optional<KvPool> pool_;
+  std::vector<int32_t> gpus_;  // that the ranks use, each once; empty: the host
+  std::vector<KvPool> pools_;  // one a GPU, or the host's; destroyed before the devices
   std::unique_ptr<BreakableBarrier> barrier_;
   std::unique_ptr<RankThreads> threads_;
 };

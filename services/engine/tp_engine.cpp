@@ -8,18 +8,10 @@
 #include "engine/hello.h"
 #include "engine/leader.h"
 #include "engine/model_ranks.h"
+#include "engine/step_sampling.h"
 
 namespace fathom {
 namespace {
-
-// Why a row of logits was asked for.
-struct LogitUse {
-  size_t row = 0;       // of the plan
-  size_t sequence = 0;  // of the step: the row's place among those that run
-  size_t token = 0;     // index into its tokens
-  bool sample = false;  // draw the next token
-  TokenId target = -1;  // score this one, unless negative
-};
 
 Status fits(const StepRow& row, const EngineInfo& info) {
   CHECK(!row.tokens.empty() && row.position >= 0);
@@ -51,7 +43,8 @@ class TpEngine final : public Engine {
         feed_(*ranks_, config.group.processes),
         rules_{.block_tokens = config.block_tokens,
                .expanded_prompt_min = config.expanded_prompt_min},
-        drafting_(*ranks_, rules_) {
+        drafting_(*ranks_, rules_),
+        sampling_(config.logits_tap, *ranks_, drafting_) {
     const ModelConfig& m = ranks_->model();
     const std::string name =
         std::filesystem::path(config.model_dir).lexically_normal().filename().string();
@@ -87,15 +80,12 @@ class TpEngine final : public Engine {
     return result;
   }
 
-  void export_block(BlockIndex block, std::span<std::byte> out) const override {
-    const auto bytes = std::as_const(*ranks_).pool().block(block);
-    CHECK(out.size() == bytes.size());
-    std::copy(bytes.begin(), bytes.end(), out.begin());
+  Status export_block(BlockIndex block, std::span<std::byte> out) const override {
+    return ranks_->read_block(block, out);
   }
 
   Status import_block(BlockIndex block, std::span<const std::byte> in) override {
-    feed_.import_block(block, in);
-    return {};
+    return feed_.import_block(block, in);
   }
 
  private:
@@ -142,12 +132,11 @@ class TpEngine final : public Engine {
   }
 
   Status run(const Plan& plan, StepResult& result) {
-    feed_.prepare_step(step_);
+    if (broken_ = feed_.prepare_step(step_); !broken_.ok()) return broken_;
     const LogitsSink sink = [&](int32_t first, std::span<const float> logits, int32_t rows) {
-      const auto vocab = static_cast<size_t>(info_.vocab);
-      for (int32_t t = 0; t < rows; ++t)
-        use(plan, uses_[static_cast<size_t>(first) + static_cast<size_t>(t)],
-            logits.subspan(static_cast<size_t>(t) * vocab, vocab), result);
+      sampling_.use(plan,
+                    std::span(uses_).subspan(static_cast<size_t>(first), static_cast<size_t>(rows)),
+                    logits, result);
     };
     std::mutex mutex;
     ranks_->threads().run([&](int32_t local) {
@@ -164,53 +153,6 @@ class TpEngine final : public Engine {
     return broken_;
   }
 
-  // Whether all drafts up to this one were what was drawn, so that its logits are those of plain
-  // decoding.
-  static bool reached(const StepRow& row, const StepRowResult& out, const LogitUse& u) {
-    if (!out.status.ok()) return false;
-    const size_t known = row.tokens.size() - static_cast<size_t>(row.drafts);
-    if (!u.sample || u.token < known) return true;
-    return out.tokens.size() == u.token + 1 - known && out.tokens.back() == row.tokens[u.token];
-  }
-
-  // The sequence's counts with what this step drew before.
-  std::span<const TokenCount> counts_after(const StepRow& row, const StepRowResult& out) {
-    if (out.tokens.empty() || row.state.counts.empty()) return row.state.counts;
-    counts_.assign(row.state.counts.begin(), row.state.counts.end());
-    for (const TokenId token : out.tokens) {
-      const auto at = std::ranges::lower_bound(counts_, token, {}, &TokenCount::token);
-      if (at != counts_.end() && at->token == token)
-        ++at->in_output;
-      else
-        counts_.insert(at, {token, 1});
-    }
-    return counts_;
-  }
-
-  void use(const Plan& plan, const LogitUse& u, std::span<const float> logits, StepResult& result) {
-    const StepRow& row = plan.rows[u.row];
-    StepRowResult& out = result.rows[u.row];
-    if (!reached(row, out, u)) return;
-    const int32_t position = row.position + static_cast<int32_t>(u.token);
-    if (config_.logits_tap) config_.logits_tap(static_cast<int32_t>(u.row), position, logits);
-    if (u.target >= 0) {
-      auto scored = sampler_.score(logits, u.target, row.target_alternatives);
-      if (!scored.ok()) return void(out.status = scored.error());
-      out.target_logprobs.push_back(std::move(scored).value());
-    }
-    if (!u.sample) return;
-    auto sampled =
-        sampler_.sample({.logits = logits,
-                         .sampling = row.state.sampling,
-                         .position = position + 1,
-                         .emitted = row.state.emitted + static_cast<int32_t>(out.tokens.size()),
-                         .counts = counts_after(row, out)});
-    if (!sampled.ok()) return void(out.status = sampled.error());
-    drafting_.drew(u.sequence, sampled->token);
-    out.tokens.push_back(sampled->token);
-    if (row.state.sampling->logprobs >= 0) out.logprobs.push_back(std::move(sampled->logprob));
-  }
-
   TpEngineConfig config_;
   std::unique_ptr<ModelRanks> ranks_;
   FollowerFeed feed_;
@@ -223,18 +165,8 @@ class TpEngine final : public Engine {
   std::vector<int32_t> first_rows_;  // of each sequence of the step
   Drafting drafting_;
   std::vector<LogitUse> uses_;
-  std::vector<TokenCount> counts_;
-  Sampler sampler_;
+  StepSampling sampling_;
 };
-
-Result<int32_t> count_blocks(const TpEngineConfig& config, const KvLayout& layout) {
-  const int64_t n = config.kv_blocks > 0 ? config.kv_blocks : config.kv_bytes / layout.block_bytes;
-  if (n < 1 || n > INT32_MAX)
-    return invalid("leaves room for " + std::to_string(n) + " blocks of " +
-                       std::to_string(layout.block_bytes) + " bytes",
-                   "kv_bytes");
-  return static_cast<int32_t>(n);
-}
 
 }  // namespace
 
@@ -243,7 +175,7 @@ Result<std::unique_ptr<Engine>> make_tp_engine(const TpEngineConfig& config,
   if (config.group.process != 0)
     return invalid("only process 0 leads; others follow", "group.process");
   FATHOM_TRY(auto ranks, ModelRanks::load(config, progress));
-  FATHOM_TRY(const int32_t blocks, count_blocks(config, ranks->layout()));
+  FATHOM_TRY(const int32_t blocks, ranks->count_blocks(config));
   FATHOM_TRY(auto comms, connect_group(config, ranks->digest()));
   ranks->attach(std::move(comms));
   FATHOM_CHECKED(agree(make_hello(config, *ranks, blocks), *ranks, true));

@@ -30,6 +30,15 @@ struct GroupPlace {
   Duration connect_time_max = Duration::seconds(600);  // processes may load for minutes
 };
 
+// What the ranks of this process compute on.
+struct DevicePlace {
+  bool cuda = false;
+  int32_t gpu = 0;  // of the first rank; rank i has the i-th after it, beginning again at the last
+  // Of each GPU's memory, what this process may take for weights, activations and KV. KV takes what
+  // the others leave, unless kv_blocks or kv_bytes says less.
+  double memory_share = 0.92;
+};
+
 struct TpEngineConfig {
   std::string model_dir;
   Compute compute = Compute::float32;
@@ -38,9 +47,10 @@ struct TpEngineConfig {
   int32_t tensor_parallel = 1;
   int32_t threads_per_rank = 1;
   std::string kernels;  // "portable", "avx2", "avx512", "amx"; empty chooses the widest
+  DevicePlace device;
   int32_t block_tokens = 64;
   int32_t kv_blocks = 0;  // 0: as many as fit into kv_bytes
-  int64_t kv_bytes = int64_t{1} << 30;
+  int64_t kv_bytes = 0;   // 0: 1 GiB, on GPUs what is left
   int32_t context_max = 0;  // 0: what the model was made for
   // Tokens the model's multi-token-prediction module may guess ahead; 0: it is not loaded. Equal in
   // all processes of a group, and zero or not on all workers of a cluster: its KV moves along.

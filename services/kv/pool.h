@@ -10,15 +10,21 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "contract/drive.h"
+#include "kernels/device.h"
 #include "kernels/ops.h"
 
 namespace fathom {
+
+// Bytes between two blocks of a pool.
+int64_t block_stride(const KvLayout& layout);
 
 class KvPool {
  public:
   // RESOURCE_EXHAUSTED when the machine does not give the memory. Pages are only taken when first
   // written.
   static Result<KvPool> make(const KvLayout& layout, int32_t blocks);
+  // The same in the memory of `device`, which must outlive it.
+  static Result<KvPool> make(const KvLayout& layout, int32_t blocks, Device& device);
   KvPool(KvPool&& other) noexcept;
   KvPool& operator=(KvPool&& other) noexcept;
   ~KvPool();
@@ -29,19 +35,24 @@ class KvPool {
   LatentCache layer(int32_t index, int32_t rank, int32_t rope) const;
   // The same for a pool of keys and values: 2 * heads * dim is the layout's width.
   KvCache kv_layer(int32_t index, int32_t heads, int32_t dim) const;
-  // layout().block_bytes bytes.
+  // layout().block_bytes bytes, of a pool in host memory.
   std::span<std::byte> block(BlockIndex index);
   std::span<const std::byte> block(BlockIndex index) const;
+  // The same bytes copied, wherever the pool is. Callable from any thread for a block that no step
+  // uses meanwhile.
+  Status read(BlockIndex index, std::span<std::byte> out) const;
+  Status write(BlockIndex index, std::span<const std::byte> in);
 
  private:
-  KvPool(const KvLayout& layout, int32_t blocks, std::byte* base, int64_t stride)
-      : layout_(layout), blocks_(blocks), base_(base), stride_(stride) {}
+  KvPool(const KvLayout& layout, int32_t blocks, std::byte* base, int64_t stride, Device* device)
+      : layout_(layout), blocks_(blocks), base_(base), stride_(stride), device_(device) {}
   std::byte* at(BlockIndex index) const;
 
   KvLayout layout_;
   int32_t blocks_ = 0;
   std::byte* base_ = nullptr;
-  int64_t stride_ = 0;  // bytes; a multiple of 64
+  int64_t stride_ = 0;         // bytes; a multiple of 64
+  Device* device_ = nullptr;  // null: mapped in this process
 };
 
 // f32 or bf16; fill block_bytes.

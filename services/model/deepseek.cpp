@@ -1,6 +1,5 @@
 #include "model/deepseek.h"
 
-#include <algorithm>
 #include <cmath>
 
 namespace fathom {
@@ -15,39 +14,83 @@ DeepseekRank::DeepseekRank(RankParts parts, const DeepseekWeights& weights)
     : ops_(parts),
       weights_(weights),
       caches_(std::move(parts.caches)),
-      heads_(ops_.shard().part(parts.config->heads)) {
+      heads_(ops_.shard().part(parts.config->heads)),
+      rope_(ops_.device(),
+            make_rope_table(parts.config->rope, parts.config->rope_theta, parts.config->scaling)),
+      batch_(ops_.device()),
+      residual_(ops_.device()),
+      q_rank_(ops_.device()),
+      q_(ops_.device()),
+      latent_(ops_.device()),
+      latent_normed_(ops_.device()),
+      partial_(ops_.device()),
+      normed_(ops_.device(), ops_.product_input()),
+      q_normed_(ops_.device(), ops_.product_input()),
+      attended_(ops_.device(), ops_.product_input()),
+      hidden_(ops_.device()),
+      pair_(ops_.device()),
+      feed_forward_(ops_),
+      logits_(ops_.device()) {
   const ModelConfig& c = ops_.config();
   CHECK(caches_.size() == weights_.layers.size() + (weights_.mtp ? 1 : 0));
-  rope_ = make_rope_table(c.rope, c.rope_theta, c.scaling);
-  if (weights_.mtp && ops_.context().compute == Compute::bfloat16)
+  if (weights_.mtp && ops_.device().is_host() && ops_.context().compute == Compute::bfloat16)
     draft_head_.emplace(weights_.ends.lm_head);
-  scale_ =
-      static_cast<float>(rope_.softmax_factor / std::sqrt(static_cast<double>(c.nope + c.rope)));
+  scale_ = static_cast<float>(rope_.table.softmax_factor /
+                              std::sqrt(static_cast<double>(c.nope + c.rope)));
 }
 
 void DeepseekRank::reserve(int32_t rows) {
   const ModelConfig& c = ops_.config();
   const int64_t n = rows;
   ops_.set_rows(rows);
-  at_least(residual_, n * c.hidden);
-  at_least(normed_, n * c.hidden);
-  at_least(partial_, n * c.hidden);
-  at_least(q_rank_, n * c.q_rank);
-  at_least(q_, n * heads_ * (c.nope + c.rope));
-  at_least(latent_, n * c.latent_width());
-  at_least(latent_normed_, n * c.kv_rank);
-  at_least(attended_, n * heads_ * c.value);
+  residual_.at_least(n * c.hidden);
+  normed_.at_least(n * c.hidden);
+  partial_.at_least(n * c.hidden);
+  q_rank_.at_least(n * c.q_rank);
+  q_normed_.at_least(n * c.q_rank);
+  q_.at_least(n * heads_ * (c.nope + c.rope));
+  latent_.at_least(n * c.latent_width());
+  latent_normed_.at_least(n * c.kv_rank);
+  attended_.at_least(n * heads_ * c.value);
   feed_forward_.reserve(c, ops_.shard(), rows);
 }
 
 Status DeepseekRank::forward(const Batch& batch, const LogitsSink& sink) {
-  reserve(batch.rows());
-  ops_.embed(weights_.ends.embed, batch, residual_);
-  ops_.tap(-1, "embed", residual_);
-  for (size_t i = 0; i < weights_.layers.size(); ++i)
-    FATHOM_CHECKED(run_layer(weights_.layers[i], static_cast<int32_t>(i), batch));
+  rows_ = &batch;
   last_norm_ = &weights_.ends.final_norm;
-  return logits_.run(ops_, *last_norm_, weights_.ends.lm_head, residual_, batch.logit_rows(), sink);
+  if (const auto padding = padding_for(batch, ops_, logits_.tile_rows())) {
+    reserve(padding->rows);
+    logits_.reserve(ops_.config(), ops_.shard(), padding->rows);
+    batch_.lay_out_padded(batch, *padding);
+    Status status;
+    ops_.device().replay({.rows = padding->rows, .context = padding->context}, [&] {
+      ops_.set_rows(padding->rows);
+      status = run_layers();
+      if (!status.ok()) return;
+      status = logits_.compute(ops_, *last_norm_, weights_.ends.lm_head, residual_.data(),
+                               batch_.logit_rows(), padding->rows);
+    });
+    FATHOM_CHECKED(status);
+    logits_.deliver(ops_, 0, batch.rows(), sink);
+    return {};
+  }
+  reserve(batch.rows());
+  batch_.lay_out(batch);
+  FATHOM_CHECKED(run_layers());
+  return logits_.run(ops_, *last_norm_, weights_.ends.lm_head, residual_.data(),
+                     batch_.logit_rows(), static_cast<int32_t>(batch.logit_rows().size()), sink);
+}
+
+Status DeepseekRank::run_layers() {
+  const ModelConfig& c = ops_.config();
+  ops_.embed(weights_.ends.embed, batch_, residual_.data());
+  ops_.tap(-1, "embed", residual_.data());
+  ops_.norm(residual_.data(), c.hidden, weights_.layers.front().input_norm, c.norm_eps, normed());
+  for (size_t i = 0; i < weights_.layers.size(); ++i)
+    FATHOM_CHECKED(run_layer(
+        weights_.layers[i], static_cast<int32_t>(i),
+        i + 1 < weights_.layers.size() ? &weights_.layers[i + 1].input_norm : nullptr));
+  return {};
 }
 
 // z = join [norm(embedding of the token) | norm(hidden state)], then one layer. The hidden state is
@@ -59,93 +102,103 @@ Status DeepseekRank::draft(const Batch& batch, std::span<const int32_t> from,
   CHECK(static_cast<int32_t>(from.size()) == batch.rows());
   const ModelConfig& c = ops_.config();
   const MtpWeights& w = *weights_.mtp;
-  at_least(hidden_, int64_t{batch.rows()} * c.hidden);
-  at_least(pair_, int64_t{batch.rows()} * 2 * c.hidden);
-  for (size_t r = 0; r < from.size(); ++r)
-    std::copy_n(residual_.begin() + int64_t{from[r]} * c.hidden, c.hidden,
-                hidden_.begin() + static_cast<int64_t>(r) * c.hidden);
+  rows_ = &batch;
+  hidden_.at_least(int64_t{batch.rows()} * c.hidden);
+  pair_.at_least(int64_t{batch.rows()} * 2 * c.hidden);
+  batch_.lay_out(batch, from);
+  ops_.set_rows(batch.rows());
+  ops_.gather(residual_.data(), batch_.from(), c.hidden, hidden_.data());
   reserve(batch.rows());
-  const auto pair_hidden = std::span(pair_).subspan(static_cast<size_t>(c.hidden));
-  ops_.norm(hidden_, c.hidden, *last_norm_, c.norm_eps, hidden_, c.hidden);
-  ops_.norm(hidden_, c.hidden, w.hidden_norm, c.norm_eps, pair_hidden, int64_t{2} * c.hidden);
-  ops_.embed(weights_.ends.embed, batch, normed_);
-  ops_.norm(normed_, c.hidden, w.token_norm, c.norm_eps, pair_, int64_t{2} * c.hidden);
-  ops_.linear(pair_, int64_t{2} * c.hidden, w.join, residual_);
-  FATHOM_CHECKED(run_layer(w.layer, c.layers, batch));
+  const int64_t pair = int64_t{2} * c.hidden;
+  ops_.norm(hidden_.data(), c.hidden, *last_norm_, c.norm_eps,
+            {hidden_.data(), DType::f32, c.hidden});
+  ops_.norm(hidden_.data(), c.hidden, w.hidden_norm, c.norm_eps,
+            {pair_.data() + c.hidden, DType::f32, pair});
+  ops_.embed(weights_.ends.embed, batch_, partial_.data());
+  ops_.norm(partial_.data(), c.hidden, w.token_norm, c.norm_eps, {pair_.data(), DType::f32, pair});
+  ops_.linear({pair_.data(), DType::f32, pair}, w.join, residual_.data());
+  ops_.norm(residual_.data(), c.hidden, w.layer.input_norm, c.norm_eps, normed());
+  FATHOM_CHECKED(run_layer(w.layer, c.layers, nullptr));
   last_norm_ = &w.head_norm;
   const Weight& head = draft_head_ ? draft_head_->weight() : weights_.ends.lm_head;
-  return logits_.run(ops_, *last_norm_, head, residual_, batch.logit_rows(), sink);
+  return logits_.run(ops_, *last_norm_, head, residual_.data(), batch_.logit_rows(),
+                     static_cast<int32_t>(batch.logit_rows().size()), sink);
 }
 
-Status DeepseekRank::run_layer(const DeepseekLayer& layer, int32_t index, const Batch& batch) {
-  const ModelConfig& c = ops_.config();
-  ops_.norm(residual_, c.hidden, layer.input_norm, c.norm_eps, normed_, c.hidden);
-  FATHOM_CHECKED(attention(layer.attention, caches_[static_cast<size_t>(index)], batch));
-  FATHOM_CHECKED(ops_.add_sum(partial_, residual_));
-  ops_.tap(index, "attention", partial_);
-  ops_.norm(residual_, c.hidden, layer.post_norm, c.norm_eps, normed_, c.hidden);
-  feed_forward_.run(ops_, layer.feed_forward, normed_, partial_);
-  FATHOM_CHECKED(ops_.add_sum(partial_, residual_));
-  ops_.tap(index, "feed_forward", partial_);
-  ops_.tap(index, "out", residual_);
+Status DeepseekRank::run_layer(const DeepseekLayer& layer, int32_t index,
+                               const Weight* next_norm) {
+  FATHOM_CHECKED(attention(layer.attention, caches_[static_cast<size_t>(index)]));
+  FATHOM_CHECKED(ops_.sum(partial_.data()));
+  ops_.tap(index, "attention", partial_.data());
+  ops_.add_norm(residual_.data(), partial_.data(), layer.post_norm, normed());
+  feed_forward_.run(ops_, layer.feed_forward, batch_, normed(), partial_.data());
+  if (next_norm != nullptr) {
+    FATHOM_CHECKED(ops_.sum(partial_.data()));
+    ops_.add_norm(residual_.data(), partial_.data(), *next_norm, normed());
+  } else {
+    FATHOM_CHECKED(ops_.add_sum(partial_.data(), residual_.data()));
+  }
+  ops_.tap(index, "feed_forward", partial_.data());
+  ops_.tap(index, "out", residual_.data());
   return {};
 }
 
-Status DeepseekRank::attention(const MlaWeights& weights, const LatentCache& cache,
-                               const Batch& batch) {
-  queries(weights, batch);
-  FATHOM_CHECKED(write_latents(weights, cache, batch));
-  attend(weights, cache, batch);
-  ops_.linear(attended_, int64_t{heads_} * ops_.config().value, weights.o, partial_);
+Status DeepseekRank::attention(const MlaWeights& weights, const LatentCache& cache) {
+  queries(weights);
+  FATHOM_CHECKED(write_latents(weights, cache));
+  attend(weights, cache);
+  ops_.linear(attended_.rows(int64_t{heads_} * ops_.config().value), weights.o, partial_.data());
   // Once, for the ranks' parts are summed.
-  if (ops_.shard().rank == 0) ops_.add_bias(weights.o_bias, partial_);
+  if (ops_.shard().rank == 0) ops_.add_bias(weights.o_bias, partial_.data());
   return {};
 }
 
 // Per head [nope | rope], the rope part turned.
-void DeepseekRank::queries(const MlaWeights& w, const Batch& batch) {
+void DeepseekRank::queries(const MlaWeights& w) {
   const ModelConfig& c = ops_.config();
   if (c.q_rank == 0) {
-    ops_.linear(normed_, c.hidden, w.q_b, q_);
+    ops_.linear(normed(), w.q_b, q_.data());
   } else {
-    ops_.linear(normed_, c.hidden, w.q_a, q_rank_);
-    ops_.add_bias(w.q_a_bias, q_rank_);
-    ops_.norm(q_rank_, c.q_rank, w.q_a_norm, kInnerNormEps, q_rank_, c.q_rank);
-    ops_.linear(q_rank_, c.q_rank, w.q_b, q_);
+    const RowsView q_normed = q_normed_.rows(c.q_rank);
+    ops_.linear(normed(), w.q_a, q_rank_.data());
+    ops_.add_bias(w.q_a_bias, q_rank_.data());
+    ops_.norm(q_rank_.data(), c.q_rank, w.q_a_norm, kInnerNormEps, q_normed);
+    ops_.linear(q_normed, w.q_b, q_.data());
   }
   const int64_t head = c.nope + c.rope;
-  ops_.rotate({.values = std::span(q_).subspan(static_cast<size_t>(c.nope)),
+  ops_.rotate({.values = q_.data() + c.nope,
                .row_stride = heads_ * head,
                .head_stride = head,
                .heads = heads_},
-              rope_, batch);
+              rope_, batch_);
 }
 
 // The latent after its norm and the one rope key all heads share: what the cache holds. The first
 // rank of a process writes it for all.
-Status DeepseekRank::write_latents(const MlaWeights& w, const LatentCache& cache,
-                                   const Batch& batch) {
+Status DeepseekRank::write_latents(const MlaWeights& w, const LatentCache& cache) {
   const ModelConfig& c = ops_.config();
   if (ops_.writes_cache()) {
-    ops_.linear(normed_, c.hidden, w.kv_a, latent_);
-    ops_.add_bias(w.kv_a_bias, latent_);
-    ops_.norm(latent_, c.latent_width(), w.kv_a_norm, kInnerNormEps, latent_normed_, c.kv_rank);
-    const auto key = std::span(latent_).subspan(static_cast<size_t>(c.kv_rank));
-    ops_.rotate({.values = key, .row_stride = c.latent_width()}, rope_, batch);
+    float* key = latent_.data() + c.kv_rank;
+    ops_.linear(normed(), w.kv_a, latent_.data());
+    ops_.add_bias(w.kv_a_bias, latent_.data());
+    ops_.norm(latent_.data(), c.latent_width(), w.kv_a_norm, kInnerNormEps,
+              {latent_normed_.data(), DType::f32, c.kv_rank});
+    ops_.rotate({.values = key, .row_stride = c.latent_width()}, rope_, batch_);
     ops_.table().cache_write(ops_.context(), {.latent = latent_normed_.data(),
                                               .latent_stride = c.kv_rank,
-                                              .rope_key = key.data(),
+                                              .rope_key = key,
                                               .rope_stride = c.latent_width(),
                                               .rows = ops_.rows(),
-                                              .slots = batch.slots().data(),
+                                              .slots = batch_.slots(),
                                               .cache = cache});
     ops_.context().scratch->reset();
   }
   return ops_.wait_for_cache();
 }
 
-void DeepseekRank::attend(const MlaWeights& w, const LatentCache& cache, const Batch& batch) {
+void DeepseekRank::attend(const MlaWeights& w, const LatentCache& cache) {
   const ModelConfig& c = ops_.config();
+  const RowsView out = attended_.rows(int64_t{heads_} * c.value);
   MlaParams params = {.q = q_.data(),
                       .q_stride = int64_t{heads_} * (c.nope + c.rope),
                       .heads = heads_,
@@ -154,15 +207,18 @@ void DeepseekRank::attend(const MlaWeights& w, const LatentCache& cache, const B
                       .kv_b = w.kv_b,
                       .cache = cache,
                       .scale = scale_,
-                      .out = attended_.data(),
-                      .out_stride = int64_t{heads_} * c.value};
-  if (!batch.expanded().empty()) {
-    params.sequences = batch.expanded();
+                      .out = out.data,
+                      .out_dtype = out.dtype,
+                      .out_stride = out.stride};
+  if (!rows_->expanded().empty()) {
+    params.sequences = rows_->expanded();
+    params.tables = batch_.expanded();
     ops_.table().mla_expanded(ops_.context(), params);
     ops_.context().scratch->reset();
   }
-  if (!batch.absorbed().empty()) {
-    params.sequences = batch.absorbed();
+  if (!rows_->absorbed().empty()) {
+    params.sequences = rows_->absorbed();
+    params.tables = batch_.absorbed();
     ops_.table().mla_absorbed(ops_.context(), params);
     ops_.context().scratch->reset();
   }

@@ -9,6 +9,7 @@
 #include "model/draft_head.h"
 #include "model/feed_forward.h"
 #include "model/logits.h"
+#include "model/replay.h"
 
 namespace fathom {
 
@@ -21,21 +22,28 @@ class DeepseekRank final : public ModelRank {
   Status draft(const Batch& batch, std::span<const int32_t> from, const LogitsSink& sink) override;
 
  private:
-  Status run_layer(const DeepseekLayer& layer, int32_t index, const Batch& batch);
-  Status attention(const MlaWeights& weights, const LatentCache& cache, const Batch& batch);
-  void queries(const MlaWeights& weights, const Batch& batch);
-  Status write_latents(const MlaWeights& weights, const LatentCache& cache, const Batch& batch);
-  void attend(const MlaWeights& weights, const LatentCache& cache, const Batch& batch);
+  // Embedding and all layers, over what batch_ holds.
+  Status run_layers();
+  // `next_norm`: of what follows the layer, applied to its result into normed_; null: nothing.
+  Status run_layer(const DeepseekLayer& layer, int32_t index, const Weight* next_norm);
+  Status attention(const MlaWeights& weights, const LatentCache& cache);
+  void queries(const MlaWeights& weights);
+  Status write_latents(const MlaWeights& weights, const LatentCache& cache);
+  void attend(const MlaWeights& weights, const LatentCache& cache);
   void reserve(int32_t rows);
+  RowsView normed() const { return normed_.rows(ops_.config().hidden); }
 
   RankOps ops_;
   const DeepseekWeights& weights_;
   std::vector<LatentCache> caches_;
   int32_t heads_;  // of this rank
-  RopeTable rope_;
+  DeviceRope rope_;
   float scale_;
-  std::vector<float> residual_, normed_, q_rank_, q_, latent_, latent_normed_, attended_, partial_;
-  std::vector<float> hidden_, pair_;     // of the draft module
+  BatchTables batch_;
+  const Batch* rows_ = nullptr;  // of this step
+  Buffer<float> residual_, q_rank_, q_, latent_, latent_normed_, partial_;
+  ProductInput normed_, q_normed_, attended_;
+  Buffer<float> hidden_, pair_;          // of the draft module
   std::optional<DraftHead> draft_head_;  // without: guesses use the model's own
   const Weight* last_norm_ = nullptr;    // of what ran last: residual_ awaits it
   FeedForward feed_forward_;

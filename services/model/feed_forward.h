@@ -3,25 +3,28 @@
 // the group. Which of them a layer has is what its weights say.
 #pragma once
 
+#include <optional>
+
 #include "model/rank_ops.h"
 
 namespace fathom {
 
 class FeedForward {
  public:
+  explicit FeedForward(const RankOps& ops);
   void reserve(const ModelConfig& config, const Shard& shard, int32_t rows);
   // out = this rank's part of the layer's MLP of x; both [rows, hidden].
-  void run(const RankOps& ops, const FeedForwardWeights& weights, std::span<const float> x,
-           std::span<float> out);
+  void run(const RankOps& ops, const FeedForwardWeights& weights, const BatchTables& batch,
+           const RowsView& x, float* out);
 
  private:
-  void dense(const RankOps& ops, const FeedForwardWeights& weights, std::span<const float> x,
-             std::span<float> out);
-  void routed(const RankOps& ops, const FeedForwardWeights& weights, std::span<const float> x,
-              std::span<float> out);
+  void dense(const RankOps& ops, const FeedForwardWeights& weights, const RowsView& x, float* out);
+  void routed(const RankOps& ops, const FeedForwardWeights& weights, const BatchTables& batch,
+              const RowsView& x, float* out);
 
-  std::vector<float> gate_, up_, router_, expert_weights_;
-  std::vector<int32_t> expert_ids_;
+  Buffer<float> gate_, up_, router_, expert_weights_;
+  std::optional<ProductInput> activated_;  // without: float32, in place of gate_
+  Buffer<int32_t> expert_ids_;
 };
 
 }  // namespace fathom

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "comm/comm.h"
+#include "kernels/collectives.h"
 #include "kernels/ops.h"
 #include "model/batch.h"
 #include "model/config.h"
@@ -25,12 +26,13 @@ class LocalBarrier {
   virtual bool arrive_and_wait() = 0;
 };
 
-// Receives logits of rank 0 while the forward runs: `first` counts within Batch::logit_rows(). A
-// tile of rows at a time, so that scoring a long prompt needs no memory for all its logits.
+// Receives logits of rank 0 while the forward runs, on its device: `first` counts within
+// Batch::logit_rows(). A tile of rows at a time, so that scoring a long prompt needs no memory for
+// all its logits.
 using LogitsSink = std::function<void(int32_t first, std::span<const float> logits, int32_t rows)>;
 
-// For tests: sees values between the layers, [rows, hidden] each and complete (summed over the
-// ranks): "embed" (layer -1); "attention", "feed_forward" and "out" of each layer.
+// For tests: sees values between the layers (in host memory), [rows, hidden] each and complete
+// (summed over the ranks): "embed" (layer -1); "attention", "feed_forward" and "out" of each layer.
 using LayerTap =
     std::function<void(int32_t layer, std::string_view what, std::span<const float> values)>;
 
@@ -39,6 +41,7 @@ struct RankParts {
   const Ops* ops = nullptr;
   OpContext context;
   Comm* comm = nullptr;
+  Collectives* collectives = nullptr;  // sums on the devices; null: comm sums in host memory
   std::vector<LatentCache>
       caches;                      // one a cached layer, of models with mla; the draft layer's last
   std::vector<KvCache> kv_caches;  // one a layer, of models with gqa

@@ -6,6 +6,7 @@
 
 #include "model/feed_forward.h"
 #include "model/logits.h"
+#include "model/replay.h"
 
 namespace fathom {
 
@@ -24,21 +25,26 @@ class LlamaRank final : public ModelRank {
   };
 
   void divide_heads();
-  Status run_layer(const LlamaLayer& layer, int32_t index, const Batch& batch);
-  Status attention(const GqaWeights& weights, const KvCache& cache, const Batch& batch);
-  Status write_kv(const GqaWeights& weights, const KvCache& cache, const Batch& batch);
+  Status run_layers();
+  // `next_norm`: of what follows the layer, applied to its result into normed_; null: nothing.
+  Status run_layer(const LlamaLayer& layer, int32_t index, const Weight* next_norm);
+  Status attention(const GqaWeights& weights, const KvCache& cache);
+  Status write_kv(const GqaWeights& weights, const KvCache& cache);
   void attend(const KvCache& cache);
-  void reserve(const Batch& batch);
+  void reserve(const Batch& batch, int32_t rows);
+  RowsView normed() const { return normed_.rows(ops_.config().hidden); }
 
   RankOps ops_;
   const LlamaWeights& weights_;
   std::vector<KvCache> caches_;
   int32_t heads_;  // of this rank
   std::vector<HeadRun> runs_;
-  RopeTable rope_;
+  DeviceRope rope_;
   float scale_;
   std::vector<AttentionSequence> sequences_;
-  std::vector<float> residual_, normed_, q_, k_, v_, attended_, partial_;
+  BatchTables batch_;
+  Buffer<float> residual_, q_, k_, v_, partial_;
+  ProductInput normed_, attended_;
   FeedForward feed_forward_;
   LogitsTail logits_;
 };

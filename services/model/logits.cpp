@@ -5,48 +5,63 @@
 namespace fathom {
 namespace {
 
-constexpr int32_t kLogitTile = 32;  // rows; 32 x 129,280 float32 are 16 MiB
+// 32 x 129,280 float32 are 16 MiB. A GPU multiplies more rows in the same time.
+constexpr int32_t kHostTile = 32, kDeviceTile = 512;
 
 }  // namespace
 
+LogitsTail::LogitsTail(Device& device)
+    : tile_rows_(device.is_host() ? kHostTile : kDeviceTile),
+      tile_(device),
+      part_(device),
+      logits_(device),
+      gathered_(device) {}
+
+void LogitsTail::reserve(const ModelConfig& c, const Shard& shard, int32_t rows) {
+  // On the host the whole tile at once, so that it never moves; a GPU's memory is for KV.
+  const int64_t n = logits_.device().is_host() ? tile_rows_ : rows;
+  tile_.at_least(n * c.hidden);
+  logits_.at_least(n * c.vocab);
+  if (shard.size > 1) {
+    part_.at_least(n * shard.part(c.vocab));
+    gathered_.at_least(n * c.vocab);
+  }
+}
+
 Status LogitsTail::run(RankOps& ops, const Weight& final_norm, const Weight& lm_head,
-                       std::span<const float> residual, std::span<const int32_t> wanted,
+                       const float* residual, const int32_t* wanted, int32_t count,
                        const LogitsSink& sink) {
-  const ModelConfig& c = ops.config();
-  at_least(tile_, int64_t{kLogitTile} * c.hidden);
-  at_least(logits_, int64_t{kLogitTile} * c.vocab);
-  if (ops.shard().size > 1) at_least(gathered_, int64_t{kLogitTile} * c.vocab);
-  for (int32_t first = 0; first < static_cast<int32_t>(wanted.size()); first += kLogitTile) {
-    const int32_t rows = std::min(kLogitTile, static_cast<int32_t>(wanted.size()) - first);
-    ops.set_rows(rows);
-    for (int32_t t = 0; t < rows; ++t)
-      std::copy_n(
-          residual.begin() +
-              int64_t{wanted[static_cast<size_t>(first) + static_cast<size_t>(t)]} * c.hidden,
-          c.hidden, tile_.begin() + int64_t{t} * c.hidden);
-    ops.norm(tile_, c.hidden, final_norm, c.norm_eps, tile_, c.hidden);
-    ops.linear(tile_, c.hidden, lm_head, logits_);
-    if (ops.shard().size > 1) FATHOM_CHECKED(gather(ops, lm_head.rows));
-    if (ops.shard().rank == 0)
-      sink(first,
-           std::span(logits_).first(static_cast<size_t>(rows) * static_cast<size_t>(c.vocab)),
-           rows);
+  for (int32_t first = 0; first < count; first += tile_rows_) {
+    const int32_t rows = std::min(tile_rows_, count - first);
+    reserve(ops.config(), ops.shard(), rows);
+    FATHOM_CHECKED(compute(ops, final_norm, lm_head, residual, wanted + first, rows));
+    deliver(ops, first, rows, sink);
   }
   return {};
 }
 
-// Each rank's [rows, part] to rows of the whole vocabulary on rank 0.
-Status LogitsTail::gather(const RankOps& ops, int32_t part) {
-  const int32_t ranks = ops.shard().size, rows = ops.rows();
-  const auto mine = static_cast<size_t>(rows) * static_cast<size_t>(part);
-  const auto all = std::span(gathered_).first(mine * static_cast<size_t>(ranks));
-  FATHOM_CHECKED(ops.comm().all_gather(std::span(logits_).first(mine), all));
-  if (ops.shard().rank != 0) return {};
-  for (int32_t r = 0; r < ranks; ++r)
-    for (int32_t t = 0; t < rows; ++t)
-      std::copy_n(all.begin() + (int64_t{r} * rows + t) * part, part,
-                  logits_.begin() + int64_t{t} * ops.config().vocab + int64_t{r} * part);
-  return {};
+Status LogitsTail::compute(RankOps& ops, const Weight& final_norm, const Weight& lm_head,
+                           const float* residual, const int32_t* wanted, int32_t rows) {
+  const ModelConfig& c = ops.config();
+  if (!normed_) normed_ = std::make_unique<ProductInput>(ops.device(), ops.product_input());
+  normed_->at_least(int64_t{rows} * c.hidden);
+  const RowsView normed = normed_->rows(c.hidden);
+  ops.set_rows(rows);
+  ops.gather(residual, wanted, c.hidden, tile_.data());
+  ops.norm(tile_.data(), c.hidden, final_norm, c.norm_eps, normed);
+  if (ops.shard().size == 1) {
+    ops.linear(normed, lm_head, logits_.data());
+    return {};
+  }
+  ops.linear(normed, lm_head, part_.data());
+  return ops.gather_columns(part_.data(), lm_head.rows, gathered_, logits_.data());
+}
+
+void LogitsTail::deliver(const RankOps& ops, int32_t first, int32_t rows,
+                         const LogitsSink& sink) const {
+  if (ops.shard().rank != 0) return;
+  const auto count = static_cast<size_t>(rows) * static_cast<size_t>(ops.config().vocab);
+  sink(first, std::span<const float>(logits_.data(), count), rows);
 }
 
 }  // namespace fathom

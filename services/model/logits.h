@@ -8,15 +8,24 @@ namespace fathom {
 
 class LogitsTail {
  public:
-  // `residual` is [batch rows, hidden]. Sets the rows of `ops` to those of the last tile.
-  Status run(RankOps& ops, const Weight& final_norm, const Weight& lm_head,
-             std::span<const float> residual, std::span<const int32_t> wanted,
-             const LogitsSink& sink);
+  explicit LogitsTail(Device& device);
+
+  // `residual` is [batch rows, hidden]; `wanted` names `count` of them. Sets the rows of `ops` to
+  // those of the last tile.
+  Status run(RankOps& ops, const Weight& final_norm, const Weight& lm_head, const float* residual,
+             const int32_t* wanted, int32_t count, const LogitsSink& sink);
+
+  // The two halves of one tile, for work that is recorded: the first only says operations.
+  int32_t tile_rows() const { return tile_rows_; }
+  void reserve(const ModelConfig& config, const Shard& shard, int32_t rows);
+  Status compute(RankOps& ops, const Weight& final_norm, const Weight& lm_head,
+                 const float* residual, const int32_t* wanted, int32_t rows);
+  void deliver(const RankOps& ops, int32_t first, int32_t rows, const LogitsSink& sink) const;
 
  private:
-  Status gather(const RankOps& ops, int32_t part);
-
-  std::vector<float> tile_, logits_, gathered_;
+  int32_t tile_rows_;
+  Buffer<float> tile_, part_, logits_, gathered_;
+  std::unique_ptr<ProductInput> normed_;
 };
 
 }  // namespace fathom

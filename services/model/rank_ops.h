@@ -6,29 +6,38 @@
 #include <span>
 #include <vector>
 
+#include "model/batch_tables.h"
+#include "model/buffer.h"
 #include "model/forward.h"
 #include "model/rope.h"
 #include "model/shard.h"
 
 namespace fathom {
 
-// Memory once taken is kept, so a step no larger than an earlier one allocates nothing.
-template <class T>
-void at_least(std::vector<T>& v, int64_t count) {
-  if (v.size() < static_cast<size_t>(count)) v.resize(static_cast<size_t>(count));
-}
-
 // Of [rows, heads, width] numbers inside a larger row.
 struct HeadsView {
-  std::span<float> values;  // from the first head's first number
+  float* values = nullptr;  // the first head's first number
   int64_t row_stride = 0, head_stride = 0;
   int32_t heads = 1;
+};
+
+// A rope table where the device reads it.
+struct DeviceRope {
+  DeviceRope(Device& device, RopeTable host);
+  RopeTable table;
+  Buffer<float> frequencies;
 };
 
 class RankOps {
  public:
   explicit RankOps(const RankParts& parts)
       : parts_(parts), shard_{parts.comm->rank(), parts.comm->size()} {}
+
+  Device& device() const { return *parts_.context.device; }
+  // The type of what feeds products.
+  DType product_input() const {
+    return parts_.context.compute == Compute::float32 ? DType::f32 : parts_.ops->product_input;
+  }
 
   const ModelConfig& config() const { return *parts_.config; }
   const Shard& shard() const { return shard_; }
@@ -40,20 +49,30 @@ class RankOps {
   int32_t rows() const { return rows_; }
   void set_rows(int32_t rows) { rows_ = rows; }
 
-  void embed(const Weight& embedding, const Batch& batch, std::span<float> out) const;
-  void norm(std::span<const float> x, int64_t x_stride, const Weight& weight, float eps,
-            std::span<float> out, int64_t out_stride) const;
+  void embed(const Weight& embedding, const BatchTables& batch, float* out) const;
+  void norm(const float* x, int64_t x_stride, const Weight& weight, float eps,
+            const RowsView& out) const;
+  // x += part, then its norm; all [rows, hidden].
+  void add_norm(float* x, const float* part, const Weight& weight, const RowsView& out) const;
   // y = x W^T, rows of y dense. `exact`: float32 products whatever the compute type.
-  void linear(std::span<const float> x, int64_t x_stride, const Weight& weight, std::span<float> y,
-              bool exact = false) const;
+  void linear(const RowsView& x, const Weight& weight, float* y, bool exact = false) const;
   // y += bias in each row; nothing without one.
-  void add_bias(const Weight& bias, std::span<float> y) const;
-  void rotate(const HeadsView& x, const RopeTable& rope, const Batch& batch) const;
-  // Sums `part` over the group, in rank order, and adds it to `residual`. Both [rows, hidden].
-  Status add_sum(std::span<float> part, std::span<float> residual) const;
+  void add_bias(const Weight& bias, float* y) const;
+  // out = x's rows at `from`; rows of `width`, dense.
+  void gather(const float* x, const int32_t* from, int32_t width, float* out) const;
+  void rotate(const HeadsView& x, const DeviceRope& rope, const BatchTables& batch) const;
+  // Sums `part` over the group, in rank order. [rows, hidden].
+  Status sum(float* part) const;
+  // The same, added to `residual`.
+  Status add_sum(float* part, float* residual) const;
+  // Whether the group's sums are operations of the device.
+  bool sums_on_device() const { return shard_.size == 1 || parts_.collectives != nullptr; }
+  bool has_tap() const { return static_cast<bool>(parts_.tap) && shard_.rank == 0; }
   // Until every rank of this process has written its part of the layer's KV.
   Status wait_for_cache() const;
-  void tap(int32_t layer, std::string_view what, std::span<const float> values) const;
+  void tap(int32_t layer, std::string_view what, const float* values) const;
+  // On rank 0: each rank's [rows, part] side by side, [rows, ranks * part].
+  Status gather_columns(const float* mine, int32_t part, Buffer<float>& gathered, float* out) const;
 
  private:
   RankParts parts_;

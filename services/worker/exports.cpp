@@ -197,11 +197,13 @@ bool Exports::copy(SeqId seq, int32_t ordinal, std::span<std::byte> out) const {
     block = source->blocks[static_cast<size_t>(ordinal)];
     ++source->readers;
   }
-  engine_.export_block(block, out);  // outside of the lock; close() waits for it
+  const Status copied = engine_.export_block(block, out);  // outside of the lock; close() waits
   {
     const std::lock_guard lock(mutex_);
     if (--source->readers == 0) readers_left_.notify_all();
   }
+  // A device that fails here fails the next step too, and the worker with it.
+  if (!copied.ok()) return false;
   metrics_.sent_bytes.Increment(static_cast<double>(out.size()));
   metrics_.sent_seconds.Observe((clock_.now() - began).to_seconds());
   return true;

@@ -102,7 +102,7 @@ class Generation {
       const auto used =
           static_cast<size_t>(blocks_for(computed_[i], to.engine().info().kv.block_tokens));
       for (size_t b = 0; b < used; ++b) {
-        from.engine().export_block(old[i][b], bytes);
+        CHECK(from.engine().export_block(old[i][b], bytes).ok());
         CHECK(to.engine().import_block(to.blocks_.owned(seq(i))[b], bytes).ok());
       }
     }

@@ -45,7 +45,7 @@ struct Intermediates {
                          .state = {.sampling = &greedy}});
     ASSERT_TRUE(engine->step(plan).ok());
     block.resize(static_cast<size_t>(engine->info().kv.block_bytes) / sizeof(float));
-    engine->export_block(0, std::as_writable_bytes(std::span(block)));
+    ASSERT_TRUE(engine->export_block(0, std::as_writable_bytes(std::span(block))).ok());
   }
 
   static std::string name(int32_t layer, std::string_view what) {

@@ -137,6 +137,15 @@ TEST(Tidy, logic_never_sleeps) {
          "wait for the event instead");
 }
 
+TEST(Tidy, cuda_is_seen_by_kernels_alone) {
+  const std::regex toolkit(
+      R"(^\s*#include ([<"](cuda|nccl)|"kernels/cuda/.*\.cuh?"|"kernels/cuda/runtime\.h"))");
+  for (const auto& file : product())
+    for (size_t i = 0; i < file.lines.size(); ++i)
+      EXPECT_TRUE(file.under("kernels/cuda/") || !std::regex_search(file.lines[i], toolkit))
+          << at(file, i);
+}
+
 TEST(Tidy, backends_are_tables_not_preprocessor_branches) {
   forbid(sources({"services"}), R"(^\s*#\s*(if|ifdef|ifndef|elif)\b)",
          "only kernels/ may ask the preprocessor");
@@ -148,10 +157,13 @@ TEST(Tidy, every_source_is_in_the_build) {
   text << in.rdbuf();
   const std::string commands = text.str();
   ASSERT_FALSE(commands.empty()) << "no compile_commands.json in " FATHOM_BINARY_DIR;
-  for (const auto& file : sources({"kernels", "services", "tests"}))
-    EXPECT_TRUE(!file.path.ends_with(".cpp") ||
-                commands.find("/" + file.path + "\"") != std::string::npos)
-        << file.path;
+  for (const auto& file : sources({"kernels", "services", "tests"})) {
+    if (file.is_header()) continue;
+    // kernels/cuda is built as a whole, or its one file that says there is no GPU.
+    const bool wanted = !file.under("kernels/cuda/") ||
+                        (FATHOM_WITH_CUDA == 1) != file.path.ends_with("/absent.cpp");
+    EXPECT_EQ(wanted, commands.find("/" + file.path + "\"") != std::string::npos) << file.path;
+  }
 }
 
 }  // namespace

@@ -21,7 +21,8 @@ std::vector<SourceFile> sources(const std::vector<std::string>& folders) {
   for (const auto& folder : folders) {
     for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
       const auto extension = entry.path().extension();
-      if (extension != ".h" && extension != ".cpp" && extension != ".cu") continue;
+      if (extension != ".h" && extension != ".cpp" && extension != ".cuh" && extension != ".cu")
+        continue;
       SourceFile file{.path = fs::relative(entry.path(), root).generic_string(), .lines = {}};
       std::ifstream in(entry.path());
       for (std::string line; std::getline(in, line);) file.lines.push_back(line);

@@ -1,5 +1,5 @@
-// What is in the source tree? Every C++ file of a folder with its lines, so that the rules of
-// tidy_test.cpp are one loop each. Paths are relative to the root of the repository and sorted.
+// What is in the source tree? Every C++ and CUDA file of a folder with its lines, so that the rules
+// of tidy_test.cpp are one loop each. Paths are relative to the root of the repository and sorted.
 #pragma once
 
 #include <string>
@@ -12,13 +12,13 @@ struct SourceFile {
   std::string path;  // "services/base/result.h"
   std::vector<std::string> lines;
 
-  bool is_header() const { return path.ends_with(".h"); }
+  bool is_header() const { return path.ends_with(".h") || path.ends_with(".cuh"); }
   bool under(std::string_view folder) const { return path.starts_with(folder); }
   // The folder that decides its floor: "base" for services/base/..., "kernels" for kernels/....
   std::string house() const;
 };
 
-// All *.h, *.cpp and *.cu below these folders.
+// All *.h, *.cpp, *.cuh and *.cu below these folders.
 std::vector<SourceFile> sources(const std::vector<std::string>& folders);
 
 // A line without its comment and without the contents of its string literals: what the compiler

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "comm/solo.h"
+#include "kernels/cpu/host_device.h"
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/table.h"
@@ -39,6 +40,7 @@ TEST_P(Forward, a_step_no_larger_than_an_earlier_one_allocates_nothing) {
   const ModelWeights weights = read_model_weights(config, {}, reader).value();
   const auto lanes = make_lanes(2);
   const auto scratch = make_scratch();
+  const auto device = make_host_device();
   const auto comm = make_solo();
   constexpr int32_t kBlocks = 16, kBlockTokens = 16;
   const bool grouped = config.attention == AttentionKind::gqa;
@@ -46,7 +48,7 @@ TEST_P(Forward, a_step_no_larger_than_an_earlier_one_allocates_nothing) {
   std::vector<float> pool(static_cast<size_t>(config.layers * kBlocks * kBlockTokens * width));
   RankParts parts{.config = &config,
                   .ops = &cpu_ops(),
-                  .context = {lanes.get(), scratch.get(), Compute::float32},
+                  .context = {lanes.get(), scratch.get(), Compute::float32, device.get()},
                   .comm = comm.get()};
   for (int32_t i = 0; i < config.layers; ++i) {
     float* base = pool.data() + i * kBlocks * kBlockTokens * width;

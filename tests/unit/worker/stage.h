@@ -31,9 +31,9 @@ class EngineShell : public Engine {
     if (after_step && result.ok()) after_step(*result);
     return result;
   }
-  void export_block(BlockIndex block, std::span<std::byte> out) const override {
+  Status export_block(BlockIndex block, std::span<std::byte> out) const override {
     if (on_export) on_export();
-    inner_->export_block(block, out);
+    return inner_->export_block(block, out);
   }
   Status import_block(BlockIndex block, std::span<const std::byte> in) override {
     return inner_->import_block(block, in);
