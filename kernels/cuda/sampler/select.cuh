@@ -65,8 +65,8 @@ struct RowShared {
 
 class RowCluster {
  public:
-  __device__ RowCluster(RowShared& shared, float* x, int32_t first, int32_t count)
-      : s(shared), x(x), first(first), count(count) {}
+  __device__ RowCluster(RowShared& shared, float* piece, int32_t first_token, int32_t tokens)
+      : s(shared), x(piece), first(first_token), count(tokens) {}
 
   __device__ void sync() const { cooperative_groups::this_cluster().sync(); }
   template <class T>
