@@ -14,7 +14,7 @@ namespace fathom {
 namespace cuda {
 namespace {
 
-constexpr size_t kAlign = 16;
+constexpr size_t kAlign = 8;  // of lists in the upload
 
 // Memory on the device that grows to its largest need.
 class Grown {
@@ -47,9 +47,19 @@ Error error_of(RowStatus status) {
   return {Code::internal, "no token can be drawn", "logits"};
 }
 
-// One call's rows: plain greedy ones first, then all others, behind them their lists.
+// One call's rows: plain greedy ones first, then all others, behind them their lists. Its memory is
+// used again by the next call.
 class Call {
  public:
+  void clear() {
+    results_ = 0;
+    greedy_.clear();
+    any_.clear();
+    biases_.clear();
+    counts_.clear();
+    masked_.clear();
+    errors_.clear();
+  }
   // Rows must be told in order; a row that fails here is not uploaded.
   void fail(Error error) { errors_.emplace_back(results_++, std::move(error)); }
   void tell(const SampleInput& in) {
@@ -90,29 +100,22 @@ class Call {
   Status run(CudaDevice& device, Grown& upload, Grown& download, Grown& workspace) {
     const auto rows = static_cast<int32_t>(greedy_.size() + any_.size());
     if (rows == 0) return {};
-    auto packed = std::vector<std::byte>();
-    const auto pack = [&](const auto& list) {
-      const size_t at = (packed.size() + kAlign - 1) / kAlign * kAlign;
-      const size_t bytes = list.size() * sizeof(list[0]);
-      packed.resize(at + bytes);
-      if (bytes > 0) std::memcpy(packed.data() + at, list.data(), bytes);
-      return at;
-    };
-    std::vector<SampleRow> all = greedy_;
-    all.insert(all.end(), any_.begin(), any_.end());
-    const size_t at[] = {pack(all), pack(biases_), pack(counts_), pack(masked_)};
+    packed_.clear();
+    const size_t at = pack(greedy_);
+    pack(any_);  // right behind: both are whole rows
+    const size_t biases = pack(biases_), counts = pack(counts_), masked = pack(masked_);
     const bool fits = row_fits(vocab_);
-    std::byte* there = upload.reach(packed.size());
+    std::byte* there = upload.reach(packed_.size());
     std::byte* results = download.reach(static_cast<size_t>(results_) * sizeof(SampleResult));
     std::byte* copies = fits ? nullptr : workspace.reach(any_.size() * vocab_ * sizeof(float));
     if (there == nullptr || results == nullptr || (!fits && copies == nullptr)) return no_memory();
-    const SampleLists lists{reinterpret_cast<const SampleRow*>(there + at[0]),
-                            reinterpret_cast<const Bias*>(there + at[1]),
-                            reinterpret_cast<const TokenCount*>(there + at[2]),
-                            reinterpret_cast<const TokenId*>(there + at[3]),
+    const SampleLists lists{reinterpret_cast<const SampleRow*>(there + at),
+                            reinterpret_cast<const Bias*>(there + biases),
+                            reinterpret_cast<const TokenCount*>(there + counts),
+                            reinterpret_cast<const TokenId*>(there + masked),
                             reinterpret_cast<SampleResult*>(results),
                             reinterpret_cast<float*>(copies)};
-    device.upload(there, packed.data(), packed.size());
+    device.upload(there, packed_.data(), packed_.size());
     const auto vocab = static_cast<int32_t>(vocab_), greedy = static_cast<int32_t>(greedy_.size());
     if (greedy > 0) sample_greedy(device, lists, 0, greedy, vocab);
     if (rows > greedy) sample_any(device, lists, greedy, rows - greedy, vocab);
@@ -167,12 +170,23 @@ class Call {
             .result = results_++};
   }
 
+  template <class T>
+  size_t pack(const std::vector<T>& list) {
+    static_assert(alignof(T) <= kAlign);
+    const size_t at = (packed_.size() + kAlign - 1) / kAlign * kAlign;
+    const size_t bytes = list.size() * sizeof(T);
+    packed_.resize(at + bytes);
+    if (bytes > 0) std::memcpy(packed_.data() + at, list.data(), bytes);
+    return at;
+  }
+
   size_t vocab_ = 0;  // of all rows
   int32_t results_ = 0;
   std::vector<SampleRow> greedy_, any_;
   std::vector<Bias> biases_;
   std::vector<TokenCount> counts_;
   std::vector<TokenId> masked_;
+  std::vector<std::byte> packed_;
   std::vector<SampleResult> found_;
   std::vector<std::pair<int32_t, Error>> errors_;
 };
@@ -191,23 +205,27 @@ class CudaSampler final : public BatchSampler {
       : device_(device), upload_(device), download_(device), workspace_(device) {}
 
   std::vector<Result<Sampled>> sample(std::span<const SampleInput> inputs) override {
-    Call call;
-    for (const SampleInput& in : inputs) call.tell(in);
-    const Status status = call.run(device_, upload_, download_, workspace_);
-    return call.results<Sampled>(status, [](const SampleResult& r, bool logprobs) {
+    const Status status = run(inputs);
+    return call_.results<Sampled>(status, [](const SampleResult& r, bool logprobs) {
       return Sampled{.token = r.token, .logprob = logprobs ? logprob_of(r) : TokenLogprob{}};
     });
   }
   std::vector<Result<TokenLogprob>> score(std::span<const ScoreInput> inputs) override {
-    Call call;
-    for (const ScoreInput& in : inputs) call.tell(in);
-    const Status status = call.run(device_, upload_, download_, workspace_);
-    return call.results<TokenLogprob>(
+    const Status status = run(inputs);
+    return call_.results<TokenLogprob>(
         status, [](const SampleResult& r, bool) { return logprob_of(r); });
   }
 
  private:
+  template <class Input>
+  Status run(std::span<const Input> inputs) {
+    call_.clear();
+    for (const Input& in : inputs) call_.tell(in);
+    return call_.run(device_, upload_, download_, workspace_);
+  }
+
   CudaDevice& device_;
+  Call call_;
   Grown upload_, download_, workspace_;
 };
 
