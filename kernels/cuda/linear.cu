@@ -93,7 +93,7 @@ void multiply(const OpContext& ctx, const LinearParams& p, const Tokens& x) {
                              .parts = gemm::parts_of(w.rows, w.cols)};
   const int tiles = work.row_tiles * work.token_tiles;
   const int together = S::kSplit == Split::cluster ? depth.parts : S::kBlocks;
-  const int at_once = S::kSplit == Split::cluster ? tiles : device.multiprocessors() / together;
+  const int at_once = S::kSplit == Split::cluster ? tiles : device.multiprocessors() * S::kResident / together;
   launch(device, kName, gemm::product<S, gemm::Dense>,
          {.grid = dim3(static_cast<unsigned>(std::min(tiles, at_once) * together)),
           .block = S::kThreads,
@@ -102,8 +102,8 @@ void multiply(const OpContext& ctx, const LinearParams& p, const Tokens& x) {
          weights, tokens, work, depth);
 }
 
-// Few rows: 64 weight rows a block, as many as keep all multiprocessors fetching weights. Many: tiles
-// large enough for the tensor cores, K's parts one after the other.
+// Few rows: as many thread blocks as keep all multiprocessors fetching weights, K's parts in the
+// blocks of a cluster. Many: tiles large enough for the tensor cores, K's parts one after the other.
 template <Element kElement>
 void multiply_fast(const OpContext& ctx, const LinearParams& p) {
   using gemm::Shape;
@@ -112,15 +112,15 @@ void multiply_fast(const OpContext& ctx, const LinearParams& p) {
   constexpr bool kBytes = kElement == Element::e4m3;
   const auto few = [&]<int kTokens, int kStages>() {
     if (parts > 1)
-      multiply<Shape<kElement, 1, kTokens, kStages, Split::cluster>>(ctx, p, x);
+      multiply<Shape<kElement, 2, kTokens, kStages, Split::cluster>>(ctx, p, x);
     else
-      multiply<Shape<kElement, 1, kTokens, kStages, Split::none>>(ctx, p, x);
+      multiply<Shape<kElement, 2, kTokens, kStages, Split::none>>(ctx, p, x);
   };
-  if (p.rows <= 8) return few.template operator()<8, kBytes ? 18 : 20>();
-  if (p.rows <= 16) return few.template operator()<16, kBytes ? 15 : 18>();
-  if (p.rows <= 32) return few.template operator()<32, kBytes ? 11 : 15>();
-  if (p.rows <= 64) return few.template operator()<64, kBytes ? 8 : 12>();
-  if (p.rows <= 256) return few.template operator()<128, kBytes ? 4 : 7>();
+  if (p.rows <= 8) return few.template operator()<8, kBytes ? 10 : 11>();
+  if (p.rows <= 16) return few.template operator()<16, kBytes ? 9 : 10>();
+  if (p.rows <= 32) return few.template operator()<32, kBytes ? 8 : 9>();
+  if (p.rows <= 64) return few.template operator()<64, kBytes ? 5 : 7>();
+  if (p.rows <= 256) return few.template operator()<128, kBytes ? 3 : 4>();
   if (parts > 1) return multiply<Shape<kElement, 2, 128, kBytes ? 3 : 4, Split::serial, true>>(ctx, p, x);
   if constexpr (kBytes)
     multiply<Shape<kElement, 2, 128, 4, Split::none, true>>(ctx, p, x);

@@ -49,7 +49,7 @@ class LinearOnGpu : public OnGpu {
              const naive::Owned& w, Compute compute, bool scales_sums) {
     std::mt19937 generator(fresh_seed());
     const int64_t all = int64_t{c.rows} * c.outs;
-    const int64_t tries = std::min<int64_t>(all, 1'500'000 / c.cols + 1);
+    const int64_t tries = std::min<int64_t>(all, 300'000 / c.cols + 1);
     for (int64_t i = 0; i < tries; ++i) {
       const int64_t at = tries == all ? i : static_cast<int64_t>(generator()) % all;
       const auto r = static_cast<int32_t>(at / c.outs), o = static_cast<int32_t>(at % c.outs);
