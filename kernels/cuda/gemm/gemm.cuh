@@ -13,6 +13,10 @@
 //     // results; the rest belongs to nobody and must not be stored.
 //     template <int kTokens>
 //     __device__ void finish(const Tile&, int slab, const float (&sums)[kTokens / 2]) const;
+//     // The same when Shape::kRoom > 0: `room` is that many bytes of shared memory of this
+//     // warpgroup, for store_slab_through (store.cuh).
+//     template <int kTokens, int kRoom>
+//     __device__ void finish_through(const Tile&, int slab, uint32_t room, const float (&sums)[...]) const;
 //     // A single result, for Split::cluster.
 //     __device__ void finish_one(const Tile&, int row, int token, float sum) const;
 //   };
@@ -96,6 +100,15 @@ __device__ __forceinline__ void feed(const Ring<S::Layout::kBytes>& ring, const 
   }
 }
 
+template <class S, class Work>
+__device__ __forceinline__ void finish(const Work& work, const Tile& tile, int slab, uint32_t room,
+                                       const float (&acc)[S::kTokens / 2]) {
+  if constexpr (S::kRoom > 0)
+    work.template finish_through<S::kTokens, S::kRoom>(tile, slab, room, acc);
+  else
+    work.template finish<S::kTokens>(tile, slab, acc);
+}
+
 // Sums of all parts, added in ascending order of the part by the block that finishes them: each block
 // of the cluster has a run of the tile's tokens.
 template <class S, class Work>
@@ -138,11 +151,12 @@ __device__ __forceinline__ void gather_parts(const Work& work, const Tile& tile,
 template <class S, class Work>
 __global__ __launch_bounds__(S::kThreads, S::kResident) void product(
     const __grid_constant__ CUtensorMap weights, const __grid_constant__ CUtensorMap tokens,
-    const Work work, const Depth depth) {
+    const __grid_constant__ Work work, const Depth depth) {
   using L = typename S::Layout;
   extern __shared__ uint8_t memory[];
   const uint32_t base = (shared_address(memory) + 1023) / 1024 * 1024;
-  const uint32_t sums = base + S::kStages * L::kBytes;
+  const uint32_t rooms = base + S::kStages * L::kBytes;
+  const uint32_t sums = rooms + S::kSlabs * S::kRoom;
   auto* sums_here = reinterpret_cast<float*>(memory + (sums - shared_address(memory)));
   const uint32_t barriers = sums + S::kSumBytes;
   const Ring<L::kBytes> ring{base, barriers, barriers + S::kStages * 8};
@@ -212,15 +226,16 @@ __global__ __launch_bounds__(S::kThreads, S::kResident) void product(
 #pragma unroll
           for (int i = 0; i < S::kTokens / 2; ++i) mine[i * kApart] = acc[i];
       }
-      work.template finish<S::kTokens>(tile, slab, acc);
+      detail::finish<S>(work, tile, slab, rooms + own_slab * S::kRoom, acc);
     } else {
       Math::run(ring, turn, (end - begin) * kSteps, own_slab, scale + begin, acc);
       if constexpr (kCluster)
         detail::gather_parts<S>(work, tile, sums, sums_here, come, parts, own_slab, acc);
       else
-        work.template finish<S::kTokens>(tile, slab, acc);
+        detail::finish<S>(work, tile, slab, rooms + own_slab * S::kRoom, acc);
     }
   }
+  if constexpr (S::kRoom > 0) stores_done();
   // Nobody leaves while the other block may still write here.
   if constexpr (S::kPaired) {
     cluster_arrive();

@@ -46,6 +46,19 @@ constexpr FATHOM_BOTH int parts_of(int rows, int cols) {
       best = parts;
   return best;
 }
+// Rounds that tiles of tile_rows x tile_tokens take when two blocks of a pair share one, 66 pairs at a
+// time.
+constexpr FATHOM_BOTH int waves(int rows, int tokens, int tile_rows, int tile_tokens) {
+  return up_div(up_div(rows, tile_rows) * up_div(tokens, tile_tokens), 66);
+}
+// Whether parts in clusters finish 128 x 128 tiles sooner than parts one after the other.
+constexpr FATHOM_BOTH bool parts_together(int rows, int cols, int tokens) {
+  const int parts = parts_of(rows, cols), blocks = up_div(cols, kBlockDepth);
+  if (parts == 1) return false;
+  const int tiles = up_div(rows, 2 * kSlabRows) * up_div(tokens, 128);
+  return up_div(tiles, clusters_at_once(parts)) * up_div(blocks, parts) <=
+         waves(rows, tokens, 256, 128) * blocks;
+}
 // First block of 128 k of a part; part `parts` is the end.
 constexpr FATHOM_BOTH int part_begin(int blocks, int parts, int part) {
   return static_cast<int>(int64_t{blocks} * part / parts);
