@@ -164,7 +164,7 @@ __global__ __launch_bounds__(S::kThreads, S::kResident) void product(
   if (threadIdx.x == 0) {
     for (int s = 0; s < S::kStages; ++s) {
       barrier_init(ring.filled(s), 1);
-      barrier_init(ring.freed(s), S::kSlabs * 4);
+      barrier_init(ring.freed(s), S::kBlocks * S::kSlabs * 4);  // warps that read the stage
     }
     barrier_init(come, 1);
     barrier_init_done();

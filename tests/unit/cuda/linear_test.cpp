@@ -21,10 +21,11 @@ uint32_t fresh_seed() {
 
 class LinearOnGpu : public OnGpu {
  protected:
-  // y with a stride of outs + 3; what is between rows must stay poison.
+  // y with 3 or 4 floats between rows (askew, or aligned as the copy engine wants it), which must stay
+  // poison.
   std::vector<float> multiply(const Case& c, const void* x, DType x_dtype, int64_t x_stride,
                               const Weight& w, Compute compute, bool exact = false) {
-    const int64_t stride = c.outs + 3;
+    const int64_t stride = c.outs + (c.outs % 4 == 0 ? 4 : 3);
     auto* y = room<float>(static_cast<size_t>(c.rows * stride));
     ops().linear(context(compute), {.x = x,
                                     .x_dtype = x_dtype,
