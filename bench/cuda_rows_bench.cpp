@@ -118,6 +118,46 @@ void row_operations(Bench& b) {
   }
 }
 
+// Between the compressed projections of a V3 layer and its attention: one launch, or four.
+void mla_inputs(Bench& b) {
+  const Ops& ops = *cuda_ops();
+  auto* weight = static_cast<uint16_t*>(b.device->allocate(65536));
+  b.device->fill_zero(weight, 65536);
+  const auto weights = [&](int32_t width) {
+    return Weight{.data = weight, .dtype = DType::bf16, .rows = 1, .cols = width, .row_stride = width};
+  };
+  for (const int rows : {1, 128, 4096}) {
+    std::vector<int32_t> positions(static_cast<size_t>(rows));
+    std::vector<int64_t> slots(positions.size());
+    for (size_t i = 0; i < slots.size(); ++i) slots[i] = positions[i] = static_cast<int32_t>(i);
+    auto* there = static_cast<int32_t*>(b.device->allocate(positions.size() * 4));
+    b.device->upload(there, positions.data(), positions.size() * 4);
+    auto* slots_there = static_cast<int64_t*>(b.device->allocate(slots.size() * 8));
+    b.device->upload(slots_there, slots.data(), slots.size() * 8);
+    const auto params = [&](size_t i) {
+      MlaPrepareParams p;
+      p.q = {.x = b.copies[i], .x_stride = 1536, .weight = weights(1536), .rows = rows, .width = 1536,
+             .out = b.outs[i], .out_dtype = DType::bf16, .out_stride = 1536};
+      p.latent = {.x = b.copies[i] + (16 << 20), .x_stride = 576, .weight = weights(512), .rows = rows,
+                  .positions = there, .frequencies = reinterpret_cast<const float*>(weight),
+                  .slots = slots_there,
+                  .cache = {static_cast<char*>(b.outs[i]) + (64 << 20), DType::bf16, 64 * 576, 64, 512, 64}};
+      return p;
+    };
+    const double bytes = rows * (1536 * 6.0 + 576 * 6.0);
+    b.time("mla_prepare", rows, 2112, bytes,
+           [&](const OpContext& ctx, size_t i) { ops.mla_prepare(ctx, params(i)); });
+    b.time("  its parts, but write", rows, 2112, bytes, [&](const OpContext& ctx, size_t i) {
+      const MlaPrepareParams p = params(i);
+      ops.rms_norm(ctx, p.q);
+      ops.rms_norm(ctx, {.x = p.latent.x, .x_stride = 576, .weight = weights(512), .rows = rows, .width = 512,
+                         .out = static_cast<float*>(b.outs[i]) + (16 << 20), .out_stride = 512});
+      ops.rope(ctx, {.x = b.copies[i] + (32 << 20) + 512, .row_stride = 576, .rows = rows, .heads = 1, .width = 64,
+                     .positions = there, .frequencies = reinterpret_cast<const float*>(weight)});
+    });
+  }
+}
+
 // The whole call: upload, kernels, download and host work.
 void sampler(Bench& b) {
   auto sampler = make_cuda_sampler(*b.device);
@@ -156,5 +196,6 @@ int main() {
   if (fathom::cuda_device_count() == 0) return std::puts(fathom::cuda_absence().c_str()), 0;
   fathom::Bench bench;
   fathom::sampler(bench);
+  fathom::mla_inputs(bench);
   fathom::row_operations(bench);
 }

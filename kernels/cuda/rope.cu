@@ -5,9 +5,9 @@
 #include <algorithm>
 
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/quads.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/turn.h"
-#include "kernels/cuda/device.cuh"
 
 namespace fathom::cuda {
 namespace {
@@ -21,12 +21,6 @@ struct RopeArgs {
   int32_t heads_of_block;
   bool aligned;
 };
-
-__device__ __forceinline__ void turn_pair(float& first, float& second, float c, float s) {
-  const float a = first, b = second;
-  first = __fsub_rn(__fmul_rn(a, c), __fmul_rn(b, s));
-  second = __fadd_rn(__fmul_rn(a, s), __fmul_rn(b, c));
-}
 
 // Pairs [i, i + 4) of a head at x, aligned.
 __device__ __forceinline__ void turn_four(float* x, int32_t i, int32_t pairs, bool halves,
