@@ -5,8 +5,8 @@
 #include <cstddef>
 
 #include "kernels/cuda/runtime.h"
+#include "kernels/cuda/sampler/few.cuh"
 #include "kernels/cuda/sampler/launch.h"
-#include "kernels/cuda/sampler/select.cuh"
 
 namespace fathom::cuda {
 namespace {
@@ -52,15 +52,6 @@ __device__ __forceinline__ void read_piece(const float* logits, const Piece& pie
   for (int32_t i = done + threadIdx.x; i < piece.count; i += kSampleThreads) use(i, from[i]);
 }
 
-// Order of (logit, id) in one word: the largest logit first, ties to the lower id; not-a-number
-// never is the largest.
-__device__ __forceinline__ uint64_t rank_of(float v, int32_t id) {
-  if (v != v) return 0;
-  return static_cast<uint64_t>(key_of(v)) << 32 | (UINT32_MAX - static_cast<uint32_t>(id));
-}
-__device__ __forceinline__ TokenId id_of(uint64_t rank) {
-  return static_cast<TokenId>(UINT32_MAX - static_cast<uint32_t>(rank));
-}
 struct Larger {
   __device__ uint64_t operator()(uint64_t a, uint64_t b) const { return a > b ? a : b; }
 };
@@ -172,11 +163,25 @@ __device__ TokenId draw(RowCluster& cluster, const SampleRow& row, float largest
     return weight_of(below_largest(v, largest, row.temperature));
   };
   Bound kept;
-  if (row.top_k > 0) kept = cluster.find(kept, Until::count, row.top_k, weigh).bound;
-  if (row.top_p < 1.0f) kept = cluster.find(kept, Until::share, row.top_p, weigh).bound;
-  if (row.lowest > -INFINITY) {
-    const uint32_t lowest = lowest_key(row, largest);
+  bool by_share = row.top_p < 1.0f;
+  if (row.top_k > 0) {
+    kept = cluster.find(kept, Until::count, row.top_k, weigh).bound;
+  } else if (by_share) {
+    kept = cluster.find(kept, Until::share, row.top_p, weigh).bound;
+    by_share = false;
+  }
+  const auto keep_likely = [&] {  // min-p
+    const uint32_t lowest = row.lowest > -INFINITY ? lowest_key(row, largest) : 0;
     if (lowest > kept.key) kept = {lowest, INT32_MAX};
+  };
+  if (!by_share) keep_likely();
+  if (row.top_k > 0 || row.top_p < 1.0f || row.lowest > -INFINITY) {
+    const TokenId token = draw_from_few(cluster, kept, by_share, row, largest, weigh);
+    if (token >= 0) return token;
+  }
+  if (by_share) {
+    kept = cluster.find(kept, Until::share, row.top_p, weigh).bound;
+    keep_likely();
   }
   return cluster.find(kept, Until::point, row.uniform, weigh).bound.last;
 }
