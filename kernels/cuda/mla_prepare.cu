@@ -23,7 +23,8 @@ __device__ void norm_queries(const PrepareArgs& args, int64_t row) {
   const auto read = [&](int64_t i) { return load_quad(x, i, p.width, args.q_aligned); };
   norm_row(
       p.weight, args.q_weight_aligned, p.eps, args.q_threads, read, [](int64_t, const Quad&) {},
-      read, [&](int64_t i, const Quad& q) {
+      read,
+      [&](int64_t i, const Quad& q) {
         store_quad(out, p.out_dtype, i, p.width, q, args.q_aligned);
       });
 }
@@ -70,10 +71,11 @@ __device__ void write_latent(const PrepareArgs& args, int64_t row) {
   const int32_t scales = (rank + kLatentGroup - 1) / kLatentGroup;
   const int32_t used = scales * 4 + rope * 2 + rank;
   const int64_t width = int8 ? (used + 3) / 4 * 4 : rank + rope;
-  const int64_t at = slot / p.cache.block_tokens * p.cache.block_stride +
-                     slot % p.cache.block_tokens * width;
-  auto* bytes = static_cast<uint8_t*>(p.cache.base) +
-                at * (int8 ? 1 : p.cache.dtype == DType::bf16 ? 2 : 4);
+  const int64_t at =
+      slot / p.cache.block_tokens * p.cache.block_stride + slot % p.cache.block_tokens * width;
+  auto* bytes = static_cast<uint8_t*>(p.cache.base) + at * (int8                           ? 1
+                                                            : p.cache.dtype == DType::bf16 ? 2
+                                                                                           : 4);
   const float* x = p.x + row * p.x_stride;
 
   const auto position = static_cast<float>(p.positions[row]);
@@ -95,7 +97,8 @@ __device__ void write_latent(const PrepareArgs& args, int64_t row) {
   const auto read = [&](int64_t i) { return load_quad(x, i, rank, args.latent_aligned); };
   norm_row(
       p.weight, args.latent_weight_aligned, p.eps, args.latent_threads, read,
-      [](int64_t, const Quad&) {}, read, [&](int64_t i, const Quad& q) {
+      [](int64_t, const Quad&) {}, read,
+      [&](int64_t i, const Quad& q) {
         if (int8)
           token.store(i, q);
         else
@@ -135,8 +138,8 @@ void mla_prepare(const OpContext& ctx, const MlaPrepareParams& p) {
        (latent.cache.rank + latent.cache.rope) % 4 == 0);
   args.latent_aligned = quads_aligned(latent.x, DType::f32, latent.x_stride) && tokens_aligned;
   args.latent_weight_aligned = quads_aligned(latent.weight);
-  const int32_t threads = std::max(p.q.rows > 0 ? args.q_threads : 0,
-                                   latent.rows > 0 ? args.latent_threads : 0);
+  const int32_t threads =
+      std::max(p.q.rows > 0 ? args.q_threads : 0, latent.rows > 0 ? args.latent_threads : 0);
   launch(device_of(ctx), "mla_prepare", prepare_rows,
          {.grid = dim3(static_cast<unsigned>(std::max({p.q.rows, latent.rows, 0})),
                        (p.q.rows > 0) + (latent.rows > 0)),

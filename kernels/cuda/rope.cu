@@ -84,8 +84,7 @@ __global__ void __launch_bounds__(kThreads) rope_rows(const RopeArgs args) {
 void rope(const OpContext& ctx, const RopeParams& p) {
   const int32_t pairs = p.width / 2;
   if (pairs <= 0 || p.heads <= 0) return;
-  const auto heads = static_cast<int32_t>(
-      std::clamp<int64_t>(kPairsOfBlock / pairs, 1, p.heads));
+  const auto heads = static_cast<int32_t>(std::clamp<int64_t>(kPairsOfBlock / pairs, 1, p.heads));
   const bool aligned = pairs % 4 == 0 && pairs <= kMostPairs && p.row_stride % 4 == 0 &&
                        p.head_stride % 4 == 0 && reinterpret_cast<uintptr_t>(p.x) % 16 == 0;
   launch(device_of(ctx), "rope", rope_rows,

@@ -159,9 +159,7 @@ __device__ uint32_t lowest_key(const SampleRow& row, float largest) {
 }
 
 __device__ TokenId draw(RowCluster& cluster, const SampleRow& row, float largest) {
-  const auto weigh = [&](float v) {
-    return weight_of(below_largest(v, largest, row.temperature));
-  };
+  const auto weigh = [&](float v) { return weight_of(below_largest(v, largest, row.temperature)); };
   Bound kept;
   bool by_share = row.top_p < 1.0f;
   if (row.top_k > 0) {
@@ -195,8 +193,7 @@ struct Named {
 __device__ void name_likeliest(RowCluster& cluster, Named& named, int32_t most, SampleResult& out) {
   if (threadIdx.x == 0) named.count = 0;
   Bound kept;
-  if (most > 0)
-    kept = cluster.find(kept, Until::count, most, [](float) { return 0.0f; }).bound;
+  if (most > 0) kept = cluster.find(kept, Until::count, most, [](float) { return 0.0f; }).bound;
   cluster.sync();  // count is 0
   Named& zero = *cluster.at(&named, 0);
   for (int32_t i = threadIdx.x; most > 0 && i < cluster.count; i += kSampleThreads)
@@ -289,9 +286,7 @@ size_t piece_bytes(int64_t vocab) {
 
 }  // namespace
 
-bool row_fits(int64_t vocab) {
-  return sizeof(RowMemory) + piece_bytes(vocab) <= kSharedMost;
-}
+bool row_fits(int64_t vocab) { return sizeof(RowMemory) + piece_bytes(vocab) <= kSharedMost; }
 
 void sample_greedy(CudaDevice& device, const SampleLists& lists, int32_t first, int32_t count,
                    int32_t vocab) {

@@ -66,7 +66,8 @@ __device__ TokenId draw_listed(RowShared& s, FewShared& few, int32_t count, bool
 
   const int32_t mine = 2 * static_cast<int32_t>(threadIdx.x);
   const auto weight = [&](int32_t i) {
-    return i < count ? whole_weight(weigh(logit_of(static_cast<uint32_t>(few.tokens[i] >> 32)))) : 0;
+    return i < count ? whole_weight(weigh(logit_of(static_cast<uint32_t>(few.tokens[i] >> 32))))
+                     : 0;
   };
   const uint64_t first = weight(mine), second = weight(mine + 1);
   uint64_t sum = first + second;
@@ -84,15 +85,15 @@ __device__ TokenId draw_listed(RowShared& s, FewShared& few, int32_t count, bool
 
   int32_t kept = count;
   if (by_share)
-    kept = 1 + place_of(few, count,
-                        max(uint64_t{1}, static_cast<uint64_t>(ceil(
-                                             row.top_p * static_cast<double>(few.sums[count - 1])))),
-                        few.kept);
+    kept =
+        1 + place_of(few, count,
+                     max(uint64_t{1}, static_cast<uint64_t>(ceil(
+                                          row.top_p * static_cast<double>(few.sums[count - 1])))),
+                     few.kept);
   if (row.lowest > -INFINITY) {
     const auto reaches = [&](int32_t i) {
-      return i < kept &&
-             below_largest(logit_of(static_cast<uint32_t>(few.tokens[i] >> 32)), largest,
-                           row.temperature) >= row.lowest;
+      return i < kept && below_largest(logit_of(static_cast<uint32_t>(few.tokens[i] >> 32)),
+                                       largest, row.temperature) >= row.lowest;
     };
     kept = __syncthreads_count(reaches(mine)) + __syncthreads_count(reaches(mine + 1));
   }

@@ -71,7 +71,8 @@ class CudaMlaPrepare : public OnGpu {
                            .halves = in.halves});
     const auto latents = get(normed, static_cast<size_t>(rows * in.rank));
     const auto turned = get(x, in.latent.size());
-    std::vector<uint8_t> cache(static_cast<size_t>(kBlocks * block_stride * dtype_bytes(dtype)), 0xFF);
+    std::vector<uint8_t> cache(static_cast<size_t>(kBlocks * block_stride * dtype_bytes(dtype)),
+                               0xFF);
     for (int32_t t = 0; t < rows; ++t) {
       const int64_t slot = in.slots[static_cast<size_t>(t)];
       if (slot < 0) continue;
@@ -106,11 +107,12 @@ TEST_F(CudaMlaPrepare, latents_are_stored_as_the_separate_operations_make_them) 
         const auto bytes = static_cast<size_t>(kBlocks * stride * dtype_bytes(dtype));
         auto* base = room<uint8_t>(bytes);
         float* x = put(in.latent);
-        ops().mla_prepare(context(), {.latent = params(in, x, {base, dtype, stride, kTokens, rank, rope})});
+        ops().mla_prepare(context(),
+                          {.latent = params(in, x, {base, dtype, stride, kTokens, rank, rope})});
         const auto got = get(base, bytes), want = wanted(in, dtype, stride);
         for (size_t i = 0; i < bytes; ++i)
-          ASSERT_EQ(got[i], want[i]) << "rank " << rank << " type " << static_cast<int>(dtype)
-                                     << " byte " << i;
+          ASSERT_EQ(got[i], want[i])
+              << "rank " << rank << " type " << static_cast<int>(dtype) << " byte " << i;
         ASSERT_EQ(get(x, in.latent.size()), in.latent) << "the projection stays as it is";
       }
 }
@@ -142,7 +144,8 @@ TEST_F(CudaMlaPrepare, queries_are_normed_beside_as_alone) {
         p.latent = params(in, put(in.latent), {base, DType::bf16, stride, kTokens, 512, 64});
       ops().mla_prepare(context(), p);
       ASSERT_EQ(get(beside, n), get(alone, n)) << width;
-      const auto stored = get(reinterpret_cast<const uint8_t*>(base), static_cast<size_t>(kBlocks * stride * 2));
+      const auto stored =
+          get(reinterpret_cast<const uint8_t*>(base), static_cast<size_t>(kBlocks * stride * 2));
       if (latents) {
         ASSERT_EQ(stored, wanted(in, DType::bf16, stride));
       }

@@ -33,16 +33,17 @@ TEST(MlaPrepare, stores_what_norm_rope_and_cache_write_store) {
                                  .out = q_together.data(),
                                  .out_stride = q_width};
       const auto before = x;
-      m.ops.mla_prepare(m.ctx, {.q = q_norm,
-                                .latent = {.x = x.data(),
-                                           .x_stride = width,
-                                           .weight = weight.view,
-                                           .rows = rows,
-                                           .positions = positions.data(),
-                                           .frequencies = frequencies.data(),
-                                           .magnitude = 1.25f,
-                                           .slots = slots.data(),
-                                           .cache = {together.data(), dtype, stride, tokens, rank, rope}}});
+      m.ops.mla_prepare(
+          m.ctx, {.q = q_norm,
+                  .latent = {.x = x.data(),
+                             .x_stride = width,
+                             .weight = weight.view,
+                             .rows = rows,
+                             .positions = positions.data(),
+                             .frequencies = frequencies.data(),
+                             .magnitude = 1.25f,
+                             .slots = slots.data(),
+                             .cache = {together.data(), dtype, stride, tokens, rank, rope}}});
       EXPECT_EQ(x, before) << "the projection stays as it is";
 
       auto q_alone = q_norm;
