@@ -140,7 +140,7 @@ class Stream:
     again instead of waiting (counted in `repeated`)."""
 
     def __init__(self, folder, seed, tokens, context, workers, every=8, first=0, ahead=6, keep=256):
-        context_ = mp.get_context("spawn")
+        context_ = mp.get_context("fork")  # before anything of CUDA runs: spawn would load torch in each
         self.queues = [context_.Queue(ahead) for _ in range(workers)]
         self.procs = [context_.Process(target=_work, args=(q, folder, seed, i, tokens, context, every, first), daemon=True)
                       for i, q in enumerate(self.queues)]

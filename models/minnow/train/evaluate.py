@@ -70,17 +70,18 @@ class Generator:
 
     def __init__(self, shape, weights, bias, device):
         self.s, self.w, self.bias, self.device = shape, weights, bias, device
+        self.parts = model.layers_of(shape, weights)
 
     def layer(self, i, x, positions, cache, mask):
         """x [B, n, h] at `positions` [B, n]; cache [2, B, H, room, d]; mask [B, n, room]."""
-        s, w, p = self.s, self.w, f"l{i}."
+        s, w = self.s, self.parts[i]
         b, n, _ = x.shape
-        dt = w["embed"].dtype
+        dt = w["o"].dtype
         cos, sin = (t.view(b, n, -1) for t in model.angles(s, positions.reshape(-1)))
-        u = model.rms(x, w[p + "in_norm"]).to(dt)
-        q = (model.rms(u @ w[p + "q_a"].T, w[p + "q_norm"]).to(dt) @ w[p + "q_b"].T).view(b, n, s.heads, -1)
-        a = u @ w[p + "kv_a"].T
-        kv = (model.rms(a[..., : s.kv_rank], w[p + "kv_norm"]).to(dt) @ w[p + "kv_b"].T).view(b, n, s.heads, -1)
+        u = model.rms(x, w["in_norm"]).to(dt)
+        q = (model.rms(u @ w["q_a"].T, w["q_norm"]).to(dt) @ w["q_b"].T).view(b, n, s.heads, -1)
+        a = u @ w["kv_a"].T
+        kv = (model.rms(a[..., : s.kv_rank], w["kv_norm"]).to(dt) @ w["kv_b"].T).view(b, n, s.heads, -1)
 
         def turn(t):
             c, d = (cos, sin) if t.dim() == 3 else (cos[:, :, None], sin[:, :, None])
@@ -93,8 +94,8 @@ class Generator:
         keys[rows, positions], values[rows, positions] = k, kv[..., s.nope:]
         o = F.scaled_dot_product_attention(q.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=mask[:, None],
                                            scale=(s.nope + s.rope) ** -0.5).transpose(1, 2)
-        x = x + (o.reshape(b, n, -1) @ w[p + "o"].T).float()
-        y, _ = model.feed(s, w, p, self.bias[i], model.rms(x, w[p + "post_norm"]).flatten(0, 1))
+        x = x + (o.reshape(b, n, -1) @ w["o"].T).float()
+        y, _ = model.feed(s, w, self.bias[i], model.rms(x, w["post_norm"]).flatten(0, 1))
         return x + y.view(b, n, -1).float()
 
     def logits(self, tokens, positions, caches, room):

@@ -217,9 +217,19 @@ def turn(x, cos, sin):
     return torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2).to(x.dtype)
 
 
-def route(s: Shape, w, p, bias, x):
-    """x [T, h] float32 normed -> weights [T, experts], zero where not chosen."""
-    score = torch.sigmoid(x @ w[p + "router"].float().T)
+def layers_of(s: Shape, w):
+    """The weights of each layer under the same names, so that one compiled layer serves all."""
+    out = [{} for _ in range(s.layers + s.mtp)]
+    for name, tensor in w.items():
+        layer_name, dot, part = name.partition(".")
+        if dot:
+            out[int(layer_name[1:])][part] = tensor
+    return out
+
+
+def route(s: Shape, router, bias, x):
+    """x [T, h] float32 normed -> weights [T, experts], zero where not chosen; and which were chosen."""
+    score = torch.sigmoid(x @ router.float().T)
     with torch.no_grad():
         b = (score + bias).unflatten(-1, (s.groups, -1))
         group = b.topk(2, -1).values.sum(-1)
@@ -230,79 +240,90 @@ def route(s: Shape, w, p, bias, x):
     return picked / (picked.sum(-1, keepdim=True) + 1e-20) * s.routed_scale, mask
 
 
-def feed(s: Shape, w, p, bias, x):
+def feed(s: Shape, w, bias, x):
     """The MLP of one layer on normed x (float32); returns (y, how often each expert was chosen)."""
-    dt = w["embed"].dtype
+    dt = w["o"].dtype
     y = x.to(dt)
-    if p + "gate" in w:
-        return (F.silu(y @ w[p + "gate"].T) * (y @ w[p + "up"].T)) @ w[p + "down"].T, None
-    weight, mask = route(s, w, p, bias, x)
-    gate = torch.cat((w[p + "e_gate"].flatten(0, 1), w[p + "s_gate"]))
-    up = torch.cat((w[p + "e_up"].flatten(0, 1), w[p + "s_up"]))
-    down = torch.cat((w[p + "e_down"].transpose(0, 1).flatten(1), w[p + "s_down"]), 1)
+    if "gate" in w:
+        return (F.silu(y @ w["gate"].T) * (y @ w["up"].T)) @ w["down"].T, torch.zeros_like(bias)
+    weight, mask = route(s, w["router"], bias, x)
+    gate = torch.cat((w["e_gate"].flatten(0, 1), w["s_gate"]))
+    up = torch.cat((w["e_up"].flatten(0, 1), w["s_up"]))
+    down = torch.cat((w["e_down"].transpose(0, 1).flatten(1), w["s_down"]), 1)
     wide = torch.cat((weight.repeat_interleave(s.expert_inter, -1),
                       weight.new_ones(len(x), s.expert_inter * s.shared)), -1)
     inner = F.silu(y @ gate.T) * (y @ up.T)
     return (inner * wide.to(dt)) @ down.T, mask.sum(0)
 
 
-def attention(s: Shape, w, p, x, cos, sin, cuts):
-    dt, t = w["embed"].dtype, len(x)
+def attention(s: Shape, w, x, cos, sin, cuts):
+    dt, t = w["o"].dtype, len(x)
     x = x.to(dt)
-    q = (rms(x @ w[p + "q_a"].T, w[p + "q_norm"]).to(dt) @ w[p + "q_b"].T).view(t, s.heads, -1)
-    a = x @ w[p + "kv_a"].T
-    kv = (rms(a[:, : s.kv_rank], w[p + "kv_norm"]).to(dt) @ w[p + "kv_b"].T).view(t, s.heads, -1)
+    q = (rms(x @ w["q_a"].T, w["q_norm"]).to(dt) @ w["q_b"].T).view(t, s.heads, -1)
+    a = x @ w["kv_a"].T
+    kv = (rms(a[:, : s.kv_rank], w["kv_norm"]).to(dt) @ w["kv_b"].T).view(t, s.heads, -1)
     q = torch.cat((q[..., : s.nope], turn(q[..., s.nope:], cos, sin)), -1)
     k_pe = turn(a[:, s.kv_rank:], cos, sin)[:, None].expand(-1, s.heads, -1)
     k = torch.cat((kv[..., : s.nope], k_pe), -1)
     v = F.pad(kv[..., s.nope:], (0, s.nope + s.rope - s.value))
     o = attend_anywhere(q, k, v, cuts, (s.nope + s.rope) ** -0.5)[..., : s.value]
-    return o.reshape(t, -1) @ w[p + "o"].T
+    return o.reshape(t, -1) @ w["o"].T
 
 
-def layer(s: Shape, w, i, bias, x, cos, sin, cuts):
-    p = f"l{i}."
-    x = x + attention(s, w, p, rms(x, w[p + "in_norm"]), cos, sin, cuts).float()
-    y, load = feed(s, w, p, bias, rms(x, w[p + "post_norm"]))
+def layer(s: Shape, w, bias, x, cos, sin, cuts):
+    x = x + attention(s, w, rms(x, w["in_norm"]), cos, sin, cuts).float()
+    y, load = feed(s, w, bias, rms(x, w["post_norm"]))
     return x + y.float(), load
 
 
-def forward(s: Shape, w, bias, tokens, positions, cuts):
-    """tokens, positions [T]; cuts int32; bias [layers + mtp, experts]. Returns logits behind each token,
-    the module's logits for the token after the next, and the experts' loads [layers + mtp, experts]."""
-    dt = w["embed"].dtype
+def enter(s: Shape, embed, tokens, positions):
     cos, sin = angles(s, positions)
-    embed = w["embed"].float()
-    x, loads = F.embedding(tokens, embed), []
+    return F.embedding(tokens, embed.float()), cos, sin
+
+
+def leave(x, norm, head):
+    """(normed state, logits)"""
+    h = rms(x, norm)
+    return h, h.to(head.dtype) @ head.T
+
+
+def join(w, embed, h, tokens):
+    """The module's input at each position: the next token's embedding and the main model's state."""
+    following = F.embedding(torch.cat((tokens[1:], tokens[:1])), embed.float())
+    z = torch.cat((rms(following, w["enorm"]), rms(h, w["hnorm"])), -1)
+    return (z.to(embed.dtype) @ w["eh"].T).float()
+
+
+def forward(s: Shape, w, bias, tokens, positions, cuts, run=layer):
+    """tokens, positions [T]; cuts int32; bias [layers + mtp, experts]. Returns logits behind each token,
+    the module's logits for the token after the next, and the experts' loads [layers + mtp, experts].
+    `run` computes a layer: `layer`, or that compiled."""
+    parts = layers_of(s, w)
+    (x, cos, sin), loads = enter(s, w["embed"], tokens, positions), []
     for i in range(s.layers):
-        x, load = layer(s, w, i, bias[i], x, cos, sin, cuts)
-        loads.append(torch.zeros_like(bias[0]) if load is None else load)
-    h = rms(x, w["norm"])
-    logits = h.to(dt) @ w["head"].T
-    p = f"l{s.layers}."
-    following = torch.cat((tokens[1:], tokens[:1]))
-    z = torch.cat((rms(F.embedding(following, embed), w[p + "enorm"]), rms(h, w[p + "hnorm"])), -1)
-    y, load = layer(s, w, s.layers, bias[s.layers], (z.to(dt) @ w[p + "eh"].T).float(), cos, sin, cuts)
+        x, load = run(s, parts[i], bias[i], x, cos, sin, cuts)
+        loads.append(load)
+    h, logits = leave(x, w["norm"], w["head"])
+    last = parts[s.layers]
+    y, load = run(s, last, bias[s.layers], join(last, w["embed"], h, tokens), cos, sin, cuts)
     loads.append(load)
-    guesses = rms(y, w[p + "head_norm"]).to(dt) @ w["head"].T
-    return logits, guesses, torch.stack(loads)
+    return logits, leave(y, last["head_norm"], w["head"])[1], torch.stack(loads)
 
 
-def loss(s: Shape, w, bias, tokens, positions, cuts, weight, mtp_weight):
-    """tokens int64 [T]; weight [T] of each token as a target. Returns (total, main, mtp, right, loads):
-    means over targets, `right` the share of weighted targets (weight 1) that the main head has right and
-    the module's, as a pair."""
-    logits, guesses, loads = forward(s, w, bias, tokens, positions, cuts)
-    t1, t2 = tokens.roll(-1), tokens.roll(-2)
-    inside = positions.roll(-1)
-    w1 = weight.roll(-1) * (inside >= 1)
-    w2 = weight.roll(-2) * (positions.roll(-2) >= 2)
-    main = F.cross_entropy(logits.float(), t1, reduction="none")
-    ahead = F.cross_entropy(guesses.float(), t2, reduction="none")
-    main = (main * w1).sum() / w1.sum().clamp_min(1)
-    ahead = (ahead * w2).sum() / w2.sum().clamp_min(1)
-    with torch.no_grad():
-        f1, f2 = (w1 >= 1).float(), (w2 >= 1).float()
-        right = torch.stack((((logits.argmax(-1) == t1) * f1).sum() / f1.sum().clamp_min(1),
-                             ((guesses.argmax(-1) == t2) * f2).sum() / f2.sum().clamp_min(1)))
-    return main + mtp_weight * ahead, main.detach(), ahead.detach(), right, loads
+def score(logits, tokens, positions, weight, ahead):
+    """Mean cross entropy of the tokens `ahead` positions further, and the share of learned ones that are right."""
+    target = tokens.roll(-ahead)
+    w = weight.roll(-ahead) * (positions.roll(-ahead) >= ahead)
+    loss = F.cross_entropy(logits.float(), target, reduction="none")
+    learned = (w >= 1).float()
+    right = ((logits.argmax(-1) == target) * learned).sum() / learned.sum().clamp_min(1)
+    return (loss * w).sum() / w.sum().clamp_min(1), right.detach()
+
+
+def loss(s: Shape, w, bias, tokens, positions, cuts, weight, mtp_weight, run=layer, judge=score):
+    """weight [T]: of each token as a target, 1 for learned ones. Returns (total, main, mtp, right, loads);
+    `right` are the shares that the main head and the module have right."""
+    logits, guesses, loads = forward(s, w, bias, tokens, positions, cuts, run)
+    main, right = judge(logits, tokens, positions, weight, 1)
+    ahead, guessed = judge(guesses, tokens, positions, weight, 2)
+    return main + mtp_weight * ahead, main.detach(), ahead.detach(), (right, guessed), loads

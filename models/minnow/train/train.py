@@ -6,6 +6,8 @@ import os
 import sys
 import time
 
+STARTED = time.time()
+
 import numpy as np
 import torch
 
@@ -97,33 +99,37 @@ def main():
     shape = SHAPES[a.shape]
     if not os.path.exists(f"{a.work}/tokenizer.json"):
         tokenizer.write(a.work, a.seed, shape.vocab, shape.context)
+    spent, state, saved = 0.0, f"{a.work}/state.pt", None
+    if os.path.exists(state):
+        saved = torch.load(state, map_location="cpu")
+    stream = data.Stream(a.work, a.seed, a.tokens, shape.context, a.workers, first=saved["weights"]["steps"] if saved else 0)
     torch.set_float32_matmul_precision("high")
     dtype = torch.bfloat16 if a.device == "cuda" else torch.float32
     weights = optimizer.Weights(shape, model.initial(shape, a.seed, a.device), a.device, dtype)
-    spent, state = 0.0, f"{a.work}/state.pt"
-    if os.path.exists(state):
-        saved = torch.load(state, map_location=a.device)
+    if saved:
         weights.load(saved["weights"])
         spent = saved["spent"]
         print(f"going on after {spent:.0f} s and {weights.steps} steps", flush=True)
     count = sum(m.numel() for m in weights.masters().values())
     print(f"{count} parameters, {a.tokens} tokens a step, {a.workers} data workers, {a.device}", flush=True)
-    stream = data.Stream(a.work, a.seed, a.tokens, shape.context, a.workers, first=weights.steps)
     feed, log = Feed(stream, a.device), Log(f"{a.work}/log.jsonl")
 
-    def compute(w, bias, tokens, positions, cuts, weight, mtp_weight):
-        return model.loss(shape, w, bias, tokens, positions, cuts, weight, mtp_weight)
+    run, judge = model.layer, model.score
     if a.device == "cuda" and not a.no_compile:
-        compute = torch.compile(compute, fullgraph=True, dynamic=False)
+        run = torch.compile(run, fullgraph=True, dynamic=False)  # twice: the dense layer and one for all others
+        judge = torch.compile(judge, fullgraph=True, dynamic=False)
     budget, began, mark, marked = a.minutes * 60, time.time(), None, 0
     mtp_weight = torch.zeros((), device=a.device)
     last_save = time.time()
     clock = None  # starts when the compiler is through
+    print(f"starting {time.time() - STARTED:.1f} s after the program", flush=True)
     while spent < budget:
         rate, mtp, bias_rate = schedule(spent / budget)
         mtp_weight.fill_(mtp)
         batch = feed.next()
-        total, main_loss, ahead, right, loads = compute(weights.work, weights.bias, *batch, mtp_weight)
+        if weights.steps == 0:
+            print(f"first batch after {time.time() - began:.1f} s", flush=True)
+        total, main_loss, ahead, right, loads = model.loss(shape, weights.work, weights.bias, *batch, mtp_weight, run, judge)
         total.backward()
         weights.step(rate * a.peak, loads, bias_rate)
         report = weights.steps % 50 == 0 or weights.steps in (1, 2, 3, 10, 20)
@@ -154,8 +160,9 @@ def main():
     masters = {n: m.to(torch.bfloat16).cpu() for n, m in weights.masters().items()}
     if os.environ.get("OUT"):
         export.carry(os.environ["OUT"], a.out, a.work, masters)
-    import evaluate
-    evaluate.report(a.work, shape, weights.work, weights.bias, a.device, a.questions, a.seed)
+    if a.questions:
+        import evaluate
+        evaluate.report(a.work, shape, weights.work, weights.bias, a.device, a.questions, a.seed)
     export.curve(log.rows, f"{a.work}/loss.svg")
     if os.environ.get("OUT"):
         export.carry(os.environ["OUT"], a.out, a.work, masters)
