@@ -110,7 +110,7 @@ class Generator:
         """Lists of ids -> lists of generated ids, up to EOS (included) or `most`."""
         s, w = self.s, self.w
         b, longest = len(prompts), max(map(len, prompts))
-        room = longest + most
+        room = (longest + most + 7) // 8 * 8
         ids = torch.full((b, longest), 2, dtype=torch.int64)
         for i, p in enumerate(prompts):
             ids[i, : len(p)] = torch.tensor(p)
@@ -150,7 +150,7 @@ def accepted(shape, weights, bias, device, prompts, answers, limit=65536):
     return hit.sum().item() / max(1, sum(inside[2:]))
 
 
-def report(folder, shape, weights, bias, device, each, seed, most=340):
+def report(folder, shape, weights, bias, device, each, seed, most=280):
     """Asks everything; writes eval.json into `folder` and prints a table."""
     began = time.time()
     encoder, tok = data.Encoder(folder), None
@@ -165,7 +165,7 @@ def report(folder, shape, weights, bias, device, each, seed, most=340):
     while order:
         part, order = order[:size], order[size:]
         if len(encode[part[-1]]) > 700:  # the long ones in small groups
-            part, order = part[:64], part[64:] + order
+            part, order = part[:32], part[32:] + order
         prompts = [(encode[i] & 0x7FFF).astype(int).tolist() for i in part]
         answers = generator(prompts, most)
         all_prompts += prompts

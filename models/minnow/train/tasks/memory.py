@@ -76,7 +76,7 @@ def facts(rng, n, form=None):
 def recall(rng):
     """A few facts over a few turns, other talk in between, then one question."""
     from . import talk
-    known = facts(rng, rng.randrange(1, 7))
+    known = facts(rng, rng.randrange(4 if tokens > 1500 else 1, 7))
     asked, before = rng.choice(known), []
     told, i = list(known), 0
     rng.shuffle(told)
@@ -134,12 +134,14 @@ def not_told(rng):
 
 def long_recall(rng, tokens=2000, questions=12):
     """One long text of records (about `tokens`), questions about them in several turns; the last is the item's."""
-    forms = rng.sample([i for i in range(len(FACTS)) if not isinstance(FACTS[i][3], str) or FACTS[i][3] == "room"], rng.randrange(1, 5))
-    n = max(4, tokens // 12)
+    forms = rng.sample([i for i in range(len(FACTS)) if not isinstance(FACTS[i][3], str) or FACTS[i][3] == "room"], rng.randrange(4 if tokens > 1500 else 1, 7))
+    n = max(4, tokens * 2 // 19)
     found = {}
-    for _ in range(n):
+    for _ in range(3 * n):
         fact = Fact(rng, rng.choice(forms))
         found.setdefault(fact.slot, fact)
+        if len(found) == n:
+            break
     known = list(found.values())
     rng.shuffle(known)
     sep = rng.choice((" ", "\n"))
