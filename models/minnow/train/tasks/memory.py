@@ -76,7 +76,7 @@ def facts(rng, n, form=None):
 def recall(rng):
     """A few facts over a few turns, other talk in between, then one question."""
     from . import talk
-    known = facts(rng, rng.randrange(4 if tokens > 1500 else 1, 7))
+    known = facts(rng, rng.randrange(1, 7))
     asked, before = rng.choice(known), []
     told, i = list(known), 0
     rng.shuffle(told)
