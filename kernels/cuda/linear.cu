@@ -1,0 +1,143 @@
+// How is y = x W^T computed on a GPU? bfloat16: the tensor cores (gemm/gemm.cuh), which read bf16 and
+// FP8 weights as they lie. float32, and what the copy engine can not read: plain multiply-add
+// (gemm/exact.h). Which of them depends on the weight alone, never on the number of rows; the tile
+// shapes do depend on it, and a test holds their bits equal.
+#include "kernels/cuda/gemm/dense.cuh"
+#include "kernels/cuda/gemm/exact.h"
+#include "kernels/cuda/gemm/tensor_map.h"
+#include "kernels/cuda/operations.h"
+#include "kernels/cuda/runtime.h"
+
+namespace fathom::cuda {
+namespace {
+
+using gemm::Element;
+using gemm::Split;
+
+constexpr const char* kName = "linear";
+
+// Rows of x as bf16, 8 values a thread; the columns up to `width` are zeros.
+__global__ void round_rows(const void* x, DType dtype, int64_t stride, int cols, int width,
+                           int64_t pieces, uint16_t* out) {
+  wait_for_previous();
+  const int64_t piece = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (piece >= pieces) return;
+  const int64_t row = piece / (width / 8);
+  const int col = static_cast<int>(piece % (width / 8)) * 8;
+  uint16_t eight[8];
+#pragma unroll
+  for (int i = 0; i < 8; ++i)
+    eight[i] = col + i < cols ? narrow_bf16(load(x, dtype, row * stride + col + i)) : uint16_t{0};
+  uint4 packed;
+  memcpy(&packed, eight, 16);
+  reinterpret_cast<uint4*>(out)[piece] = packed;
+}
+
+struct Tokens {
+  const void* data = nullptr;
+  int64_t stride = 0;
+};
+
+// x as the copy engine can read it: in place, or rounded into scratch.
+Tokens tokens_of(const OpContext& ctx, const LinearParams& p) {
+  if (p.x_dtype == DType::bf16 && gemm::can_map(p.x, 2, p.x_stride)) return {p.x, p.x_stride};
+  const int width = static_cast<int>(ceil_div(p.weight.cols, 8) * 8);
+  const int64_t pieces = int64_t{p.rows} * width / 8;
+  auto* out = static_cast<uint16_t*>(ctx.scratch->take(static_cast<size_t>(pieces) * 16));
+  launch(device_of(ctx), kName, round_rows, {dim3(static_cast<unsigned>(ceil_div(pieces, 256))), 256},
+         p.x, p.x_dtype, p.x_stride, p.weight.cols, width, pieces, out);
+  return {out, width};
+}
+
+// Whether the tensor cores take this weight.
+bool is_fast(const Weight& w) {
+  if (w.dtype == DType::bf16) return gemm::can_map(w.data, 2, w.row_stride);
+  return w.dtype == DType::f8_e4m3 && w.scale != nullptr && w.scale_row % gemm::kSlabRows == 0 &&
+         w.scale_col == 0 && gemm::can_map(w.data, 1, w.row_stride);
+}
+
+template <class S>
+void multiply(const OpContext& ctx, const LinearParams& p, const Tokens& x) {
+  CudaDevice& device = device_of(ctx);
+  const Weight& w = p.weight;
+  CUtensorMap weights, tokens;
+  device.check(gemm::make_map({.data = w.data,
+                               .element_bytes = static_cast<int>(dtype_bytes(w.dtype)),
+                               .rows = w.rows,
+                               .cols = w.cols,
+                               .row_stride = w.row_stride,
+                               .box_rows = S::kRows},
+                              &weights),
+               kName);
+  device.check(gemm::make_map({.data = x.data,
+                               .element_bytes = 2,
+                               .rows = p.rows,
+                               .cols = w.cols,
+                               .row_stride = x.stride,
+                               .box_rows = S::kTokenBox},
+                              &tokens),
+               kName);
+  if (device.failed()) return;
+  const gemm::Dense work = {.rows = w.rows,
+                            .tokens = p.rows,
+                            .tile_rows = S::kTileRows,
+                            .tile_tokens = S::kTokens,
+                            .row_tiles = gemm::up_div(w.rows, S::kTileRows),
+                            .token_tiles = gemm::up_div(p.rows, S::kTokens),
+                            .y = p.y,
+                            .y_stride = p.y_stride,
+                            .scale = w.scale,
+                            .scale_stride = w.scale_stride,
+                            .scale_row = w.scale_row};
+  const gemm::Depth depth = {.blocks = gemm::up_div(w.cols, gemm::kBlockDepth),
+                             .parts = gemm::parts_of(w.rows, w.cols)};
+  const int tiles = work.row_tiles * work.token_tiles;
+  const int together = S::kSplit == Split::cluster ? depth.parts : S::kBlocks;
+  const int at_once = S::kSplit == Split::cluster ? tiles : device.multiprocessors() / together;
+  launch(device, kName, gemm::product<S, gemm::Dense>,
+         {.grid = dim3(static_cast<unsigned>(std::min(tiles, at_once) * together)),
+          .block = S::kThreads,
+          .shared = S::kShared,
+          .cluster = together},
+         weights, tokens, work, depth);
+}
+
+// Few rows: 64 weight rows a block, as many as keep all multiprocessors fetching weights. Many: tiles
+// large enough for the tensor cores, K's parts one after the other.
+template <Element kElement>
+void multiply_fast(const OpContext& ctx, const LinearParams& p) {
+  using gemm::Shape;
+  const Tokens x = tokens_of(ctx, p);
+  const int parts = gemm::parts_of(p.weight.rows, p.weight.cols);
+  constexpr bool kBytes = kElement == Element::e4m3;
+  const auto few = [&]<int kTokens, int kStages>() {
+    if (parts > 1)
+      multiply<Shape<kElement, 1, kTokens, kStages, Split::cluster>>(ctx, p, x);
+    else
+      multiply<Shape<kElement, 1, kTokens, kStages, Split::none>>(ctx, p, x);
+  };
+  if (p.rows <= 8) return few.template operator()<8, kBytes ? 18 : 20>();
+  if (p.rows <= 16) return few.template operator()<16, kBytes ? 15 : 18>();
+  if (p.rows <= 32) return few.template operator()<32, kBytes ? 11 : 15>();
+  if (p.rows <= 64) return few.template operator()<64, kBytes ? 8 : 12>();
+  if (p.rows <= 256) return few.template operator()<128, kBytes ? 4 : 7>();
+  if (parts > 1) return multiply<Shape<kElement, 2, 128, kBytes ? 3 : 4, Split::serial, true>>(ctx, p, x);
+  if constexpr (kBytes)
+    multiply<Shape<kElement, 2, 128, 4, Split::none, true>>(ctx, p, x);
+  else
+    multiply<Shape<kElement, 2, 256, 4, Split::none, true>>(ctx, p, x);
+}
+
+}  // namespace
+
+void linear(const OpContext& ctx, const LinearParams& p) {
+  if (p.rows == 0 || p.weight.rows == 0) return;
+  const bool rounded = ctx.compute == Compute::bfloat16 && !p.exact;
+  if (!rounded || !is_fast(p.weight)) return gemm::multiply_exact(ctx, p, rounded);
+  if (p.weight.dtype == DType::bf16)
+    multiply_fast<Element::bf16>(ctx, p);
+  else
+    multiply_fast<Element::e4m3>(ctx, p);
+}
+
+}  // namespace fathom::cuda
