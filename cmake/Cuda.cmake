@@ -23,7 +23,7 @@ set(CMAKE_CUDA_EXTENSIONS OFF)
 if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.8)
   message(FATAL_ERROR "FATHOM_CUDA: ${CMAKE_CUDA_COMPILER} is CUDA ${CMAKE_CUDA_COMPILER_VERSION}; 12.8 or later is needed")
 endif()
-find_program(CUOBJDUMP cuobjdump HINTS ${CMAKE_CUDA_TOOLKIT_ROOT_DIR}/bin ${CMAKE_CUDA_COMPILER_TOOLKIT_ROOT}/bin)
+find_program(CUOBJDUMP cuobjdump REQUIRED HINTS ${CMAKE_CUDA_COMPILER_TOOLKIT_ROOT}/bin)
 
 # Warnings of nvcc, of the host's compiler behind it and of ptxas are errors. Not -Wpedantic: the code that nvcc hands to
 # the host's compiler is not ISO C++.

@@ -1,6 +1,7 @@
-// How do ranks sum what is on their GPUs? Ordered with each rank's operations, without the host
-// waiting for them. Sums are taken in rank order, so every rank gets the same bits. The same call on
-// every rank in the same order.
+// How do the ranks of one tensor-parallel group sum and gather what lies on their devices? By a few
+// collectives over float32, the same call on every rank in the same order, each ordered with the
+// operations of the rank's own device. Sums are taken in rank order, so every rank gets the same
+// bits in every run, whatever carries them: cuda/collectives.h has the kinds for GPUs.
 #pragma once
 
 #include <cstdint>
@@ -9,15 +10,31 @@
 
 namespace fathom {
 
+// One rank's end, used by that rank's thread; outlived by its Device. A rank that gives up destroys
+// it: the peers' calls then fail instead of waiting.
 class Collectives {
  public:
   virtual ~Collectives() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  // data becomes ((r0 + r1) + r2) + ...; device memory.
+  // Whether Device::replay may record its calls: then they only say work.
+  virtual bool recordable() const = 0;
+
+  // data[count] becomes the sum over ranks, added as ((r0 + r1) + r2) + ...; any alignment of
+  // float.
   virtual Status all_reduce(float* data, int64_t count) = 0;
-  // out = r0's part, then r1's, ...; `count` values each.
+  // out[size() * count] = r0's part, then r1's, ...; part[count] may be out's own part.
   virtual Status all_gather(const float* part, float* out, int64_t count) = 0;
+
+  // What any rank said before it is done before what any says after it: for memory that ranks
+  // share.
+  virtual Status barrier() = 0;
+
+  // Waits until all operations said before are done; what they left is valid only if this says so.
+  // A device's own wait() or download() may wait for a peer that died; this gives up after the
+  // group's time-out. A broken group stays broken: every call fails at once with UNAVAILABLE,
+  // naming the rank where it is known; INTERNAL naming "size" where ranks disagree about a count.
+  virtual Status finish() = 0;
 };
 
 }  // namespace fathom

@@ -6,12 +6,12 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
 
 #include "base/philox.h"
+#include "kernels/weight_of_logit.h"
 
 namespace fathom {
 namespace {
@@ -43,33 +43,12 @@ size_t argmax(std::span<const float> x) {
   return static_cast<size_t>(std::find(x.begin(), x.end(), largest_of(x)) - x.begin());
 }
 
-// e^x for x <= 0, to 2 units of the last place, 0 below -87: arithmetic without calls, which
-// compilers turn into vectors. 2^n e^r with |r| <= ln(2) / 2; adding and taking away 1.5 * 2^23
-// rounds to the nearest whole number.
-inline float exp_of(float x) {
-  constexpr float kRound = 12582912.0f;
-  const float bounded = x < -87.0f ? -87.0f : x;
-  const float shifted = bounded * 1.44269504f + kRound;
-  const float n = shifted - kRound;
-  const float r = bounded - n * 0.693359375f + n * 2.12194440e-4f;
-  float p = 1.0f / 720;
-  p = p * r + 1.0f / 120;
-  p = p * r + 1.0f / 24;
-  p = p * r + 1.0f / 6;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  const uint32_t power = (std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRound) + 127)
-                         << 23;
-  return x < -87.0f ? 0.0f : p * std::bit_cast<float>(power);
-}
-
-// out[i] = exp((x[i] - largest) / temperature).
+// out[i] = the weight of x[i].
 void weights_of(const float* x, size_t n, float largest, float temperature, float* out) {
-  for (size_t i = 0; i < n; ++i) out[i] = exp_of((x[i] - largest) / temperature);
+  for (size_t i = 0; i < n; ++i) out[i] = weight_of(below_largest(x[i], largest, temperature));
 }
 
-// The sum of exp((x - largest) / temperature), in lanes of double whose order is fixed.
+// The sum of the weights: exact, so the lanes are for speed only.
 double sum_of_weights(std::span<const float> x, float largest, float temperature) {
   constexpr size_t kPiece = 512;
   double sums[kLanes] = {};
@@ -148,13 +127,16 @@ Status adjust(const SampleInput& in, std::vector<float>& to) {
   return {};
 }
 
-// Tokens by falling logit with weights exp((x - largest) / temperature), sorted as far as asked.
+// Tokens by falling logit with their weights (weight_of_logit.h), sorted as far as asked.
 // `kept` holds them in its probability field until they are normalised.
 class Falling {
  public:
   Falling(std::span<const float> x, float temperature, std::vector<Candidate>& kept)
       : x_(x), temperature_(temperature), largest_(largest_of(x)), kept_(kept) {
     kept_.clear();
+  }
+  bool reaches(TokenId token, float low) const {
+    return below(x_[static_cast<size_t>(token)]) >= low;
   }
   double total() const { return sum_of_weights(x_, largest_, temperature_); }
   // Makes kept[i] exist if there are so many tokens; `most` promises that no more will be asked
@@ -167,7 +149,7 @@ class Falling {
  private:
   static constexpr std::array<float, 8> kBands = {-2, -5, -8, -11, -15, -20, -40, kMasked};
 
-  float below(float x) const { return (x - largest_) / temperature_; }
+  float below(float x) const { return below_largest(x, largest_, temperature_); }
   // Most runs of 16 tokens hold none of a band: one vector comparison passes them over.
   bool any_reaches(const float* x, float low) const {
     int32_t reached = 0;
@@ -197,7 +179,7 @@ class Falling {
     }
     std::sort(kept_.begin() + static_cast<std::ptrdiff_t>(from), kept_.end(), likelier);
     for (size_t i = from; i < kept_.size(); ++i)
-      kept_[i].probability = exp_of(below(kept_[i].probability));
+      kept_[i].probability = weight_of(below(kept_[i].probability));
   }
 
   std::span<const float> x_;
@@ -234,8 +216,9 @@ double truncate(const Sampling& s, size_t vocab, Falling& falling, std::vector<C
     total = mass;
   }
   if (s.min_p > 0.0f) {
+    const float low = lowest_by_min_p(s.min_p);
     size_t n = 1;
-    while (exists(n) && kept[n].probability >= s.min_p) ++n;
+    while (exists(n) && falling.reaches(kept[n].token, low)) ++n;
     kept.resize(std::min(n, kept.size()));
     total = sum_of(kept);
   }

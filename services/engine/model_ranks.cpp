@@ -1,12 +1,14 @@
 #include "engine/model_ranks.h"
 
 #include <algorithm>
+#include <mutex>
 
 #include "kernels/cpu/batch_sampler.h"
 #include "kernels/cpu/host_device.h"
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/table.h"
+#include "kernels/cuda/collectives.h"
 #include "kernels/cuda/device.h"
 #include "model/digest.h"
 #include "model/place_weights.h"
@@ -232,7 +234,55 @@ void ModelRanks::attach(std::vector<std::unique_ptr<Comm>> comms) {
   for (size_t i = 0; i < ranks_.size(); ++i) ranks_[i].comm = std::move(comms[i]);
 }
 
+// Threads of one process read each other's GPUs; processes meet through NCCL.
+Status ModelRanks::connect_devices() {
+  const auto all = static_cast<size_t>(ranks_.front().comm->size());
+  if (gpus_.empty() || all == 1) return {};
+  if (all == ranks_.size()) {
+    std::vector<Device*> devices;
+    for (const Rank& rank : ranks_) devices.push_back(rank.device.get());
+    FATHOM_TRY(auto peers, make_peer_collectives(devices));
+    for (size_t i = 0; i < all; ++i) ranks_[i].collectives = std::move(peers[i]);
+    return {};
+  }
+  Status result;
+  std::mutex mutex;
+  threads_->run([&](int32_t local) {
+    const Status joined = join_nccl(local);
+    const std::scoped_lock lock(mutex);
+    if (!joined.ok() && result.ok()) result = joined;
+  });
+  return result;
+}
+
+// Rank 0 names the group; the name travels like every other message between the processes.
+Status ModelRanks::join_nccl(int32_t local) {
+  Rank& rank = ranks_[static_cast<size_t>(local)];
+  struct {
+    NcclId id = {};
+    uint8_t made = 0;
+  } named;
+  if (rank.comm->rank() == 0) {
+    if (auto id = make_nccl_id(); id.ok()) {
+      named.id = *id;
+      named.made = 1;
+    }
+  }
+  FATHOM_CHECKED(rank.comm->broadcast(std::as_writable_bytes(std::span(&named, 1)), 0));
+  if (named.made == 0)
+    return Error{Code::failed_precondition,
+                 "the group's first process can not load libnccl.so.2, which ranks of several "
+                 "processes on GPUs need",
+                 "device"};
+  FATHOM_TRY(rank.collectives,
+             make_nccl_collectives(*rank.device, {.id = named.id,
+                                                  .rank = rank.comm->rank(),
+                                                  .size = rank.comm->size()}));
+  return {};
+}
+
 Status ModelRanks::start(int32_t blocks) {
+  FATHOM_CHECKED(connect_devices());
   for (size_t i = 0; i < std::max<size_t>(1, gpus_.size()); ++i) {
     const auto has_it = [&](const Rank& r) { return gpus_.empty() || r.gpu == gpus_[i]; };
     const auto first = std::ranges::find_if(ranks_, has_it);
@@ -251,6 +301,7 @@ Status ModelRanks::start(int32_t blocks) {
                     .ops = ops_,
                     .context = {rank.lanes.get(), rank.scratch.get(), compute_, rank.device.get()},
                     .comm = rank.comm.get(),
+                    .collectives = rank.collectives.get(),
                     .barrier = alone ? nullptr : barrier_.get(),
                     .writes_cache = alone || i == 0,
                     .tap = layer_tap_};
@@ -268,16 +319,23 @@ Status ModelRanks::start(int32_t blocks) {
 }
 
 Status ModelRanks::forward(int32_t local, const Batch& batch, const LogitsSink& sink) {
-  Status status = ranks_[static_cast<size_t>(local)].forward->forward(batch, sink);
-  if (!status.ok()) barrier_->give_up();
+  return finished(local, ranks_[static_cast<size_t>(local)].forward->forward(batch, sink));
+}
+
+// A rank that gives up releases the others, on the host and on the devices.
+Status ModelRanks::finished(int32_t local, Status status) {
+  Rank& rank = ranks_[static_cast<size_t>(local)];
+  if (status.ok() && rank.collectives) status = rank.collectives->finish();
+  if (status.ok()) return status;
+  barrier_->give_up();
+  rank.forward.reset();
+  rank.collectives.reset();
   return status;
 }
 
 Status ModelRanks::draft(int32_t local, const Batch& batch, std::span<const int32_t> from,
                          const LogitsSink& sink) {
-  Status status = ranks_[static_cast<size_t>(local)].forward->draft(batch, from, sink);
-  if (!status.ok()) barrier_->give_up();
-  return status;
+  return finished(local, ranks_[static_cast<size_t>(local)].forward->draft(batch, from, sink));
 }
 
 }  // namespace fathom

@@ -65,8 +65,10 @@ class RankOps {
   Status sum(float* part) const;
   // The same, added to `residual`.
   Status add_sum(float* part, float* residual) const;
-  // Whether the group's sums are operations of the device.
-  bool sums_on_device() const { return shard_.size == 1 || parts_.collectives != nullptr; }
+  // Whether the group's sums are operations of the device that it can record.
+  bool sums_on_device() const {
+    return shard_.size == 1 || (parts_.collectives != nullptr && parts_.collectives->recordable());
+  }
   bool has_tap() const { return static_cast<bool>(parts_.tap) && shard_.rank == 0; }
   // Until every rank of this process has written its part of the layer's KV.
   Status wait_for_cache() const;

@@ -1,0 +1,292 @@
+// Do ranks on GPUs get the same bits as one sum in rank order, whatever the sizes? And does a rank
+// that gives up release the others? Ranks are threads with a stream each, all on one GPU.
+#include "kernels/cuda/collectives.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <functional>
+#include <random>
+#include <thread>
+
+#include "kernels/cuda/device.h"
+
+namespace fathom {
+namespace {
+
+std::vector<float> data_of(int rank, int round, size_t size) {
+  std::mt19937 generator(static_cast<uint32_t>(rank * 1000 + round));
+  std::vector<float> v(size);
+  for (float& x : v) {
+    const uint32_t bits = static_cast<uint32_t>(generator());
+    // Of every size, so that another order of adding shows.
+    x = (static_cast<float>(bits & 0xFFFF) - 32768.0f) * std::exp2(static_cast<float>(bits >> 28));
+  }
+  return v;
+}
+
+std::vector<float> sum_of(int ranks, int round, size_t size) {
+  auto sum = data_of(0, round, size);
+  for (int r = 1; r < ranks; ++r) {
+    const auto x = data_of(r, round, size);
+    for (size_t i = 0; i < size; ++i) sum[i] += x[i];
+  }
+  return sum;
+}
+
+size_t first_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  size_t i = 0;
+  while (i < a.size() && a[i] == b[i]) ++i;
+  return i;
+}
+
+// One rank in its thread: its device, its end of the group, and memory on the device.
+struct Seat {
+  Device& device;
+  Collectives& group;
+
+  float* room(size_t count) {
+    float* there = static_cast<float*>(device.allocate(count * sizeof(float)));
+    EXPECT_NE(there, nullptr);
+    return there;
+  }
+  void put(float* there, const std::vector<float>& values) {
+    device.upload(there, values.data(), values.size() * sizeof(float));
+  }
+  std::vector<float> get(const float* there, size_t count) {
+    EXPECT_TRUE(group.finish().ok());
+    std::vector<float> values(count);
+    EXPECT_TRUE(device.download(values.data(), there, count * sizeof(float)).ok());
+    return values;
+  }
+};
+
+class CudaCollectives : public testing::TestWithParam<int> {
+ protected:
+  void SetUp() override {
+    if (cuda_device_count() == 0) GTEST_SKIP() << cuda_absence();
+    make(GetParam());
+  }
+  void make(int count) {
+    std::vector<Device*> places;
+    for (int r = 0; r < count; ++r) {
+      auto device = make_cuda_device({});
+      ASSERT_TRUE(device.ok()) << device.error().text();
+      devices.push_back(std::move(device).value());
+      places.push_back(devices.back().get());
+    }
+    auto made = make_peer_collectives(places);
+    ASSERT_TRUE(made.ok()) << made.error().text();
+    ranks = std::move(made).value();
+    ASSERT_EQ(ranks.size(), static_cast<size_t>(count));
+  }
+  void on_all(const std::function<void(Seat)>& fn) {
+    std::vector<std::thread> threads;
+    for (size_t r = 0; r < ranks.size(); ++r)
+      threads.emplace_back([&, r] {
+        fn({*devices[r], *ranks[r]});
+        if (HasFatalFailure()) ranks[r].reset();  // it returned early: nobody waits for it
+      });
+    for (auto& thread : threads) thread.join();
+  }
+
+  std::vector<std::unique_ptr<Device>> devices;
+  std::vector<std::unique_ptr<Collectives>> ranks;
+};
+
+TEST_P(CudaCollectives, sum_is_the_sequential_sum_in_rank_order_on_every_rank) {
+  const int n = GetParam();
+  // Around a quad, a block, the size from which slices are summed, and more than one buffer.
+  const size_t sizes[] = {1,   2,    3,      4,      5,      31,        127,       128,
+                          129, 7168, 262143, 262144, 262145, 1'000'003, 1u << 20u, 8'400'000};
+  on_all([&](Seat at) {
+    int round = 0;
+    for (const size_t size : sizes) {
+      float* room = at.room(size + 1);
+      for (const size_t offset : {size_t{0}, size_t{1}}) {
+        if (size > (1u << 20u) && offset == 1) continue;
+        at.put(room + offset, data_of(at.group.rank(), ++round, size));
+        ASSERT_TRUE(at.group.all_reduce(room + offset, static_cast<int64_t>(size)).ok());
+        const auto got = at.get(room + offset, size);
+        const auto want = sum_of(n, round, size);
+        const size_t i = first_difference(got, want);
+        ASSERT_EQ(i, size) << "rank " << at.group.rank() << " size " << size << " offset " << offset
+                           << ": got " << got[i] << ", want " << want[i];
+      }
+      at.device.release(room);
+    }
+  });
+}
+
+TEST_P(CudaCollectives, many_in_a_row_without_waiting) {
+  const int n = GetParam();
+  constexpr int kRounds = 300;
+  on_all([&](Seat at) {
+    // Sizes of one step, small and sliced ones mixed; nobody waits for the GPU in between.
+    const size_t sizes[] = {7168, 300'000, 64, 1'000'000, 4};
+    std::vector<float*> rooms;
+    for (int k = 0; k < kRounds; ++k) {
+      const size_t size = sizes[k % 5];
+      rooms.push_back(at.room(size));
+      at.put(rooms.back(), std::vector<float>(size, static_cast<float>(at.group.rank() + k)));
+      // A rank that lags behind, each in turn.
+      if (k % n == at.group.rank())
+        for (int i = 0; i < 50; ++i)
+          at.device.copy(rooms.back(), rooms.back() + size / 2, size / 2);
+    }
+    for (int k = 0; k < kRounds; ++k)
+      ASSERT_TRUE(at.group.all_reduce(rooms[k], static_cast<int64_t>(sizes[k % 5])).ok());
+    for (int k = 0; k < kRounds; ++k) {
+      const size_t size = sizes[k % 5];
+      const std::vector<float> want(size, static_cast<float>(n * k + n * (n - 1) / 2));
+      ASSERT_EQ(first_difference(at.get(rooms[k], size), want), size) << "round " << k;
+      at.device.release(rooms[k]);
+    }
+  });
+}
+
+TEST_P(CudaCollectives, gather_lays_ranks_side_by_side_even_in_place) {
+  const int n = GetParam();
+  on_all([&](Seat at) {
+    int round = 0;
+    for (const size_t size : {1u, 3u, 4u, 129u, 16160u, 1'000'001u}) {
+      std::vector<float> want;
+      ++round;
+      for (int r = 0; r < n; ++r) {
+        const auto x = data_of(r, round, size);
+        want.insert(want.end(), x.begin(), x.end());
+      }
+      const auto mine = data_of(at.group.rank(), round, size);
+      float* part = at.room(size);
+      float* out = at.room(want.size());
+      at.put(part, mine);
+      at.put(out, std::vector<float>(want.size(), NAN));
+      ASSERT_TRUE(at.group.all_gather(part, out, static_cast<int64_t>(size)).ok());
+      ASSERT_EQ(first_difference(at.get(out, want.size()), want), want.size()) << size;
+      float* own = out + static_cast<size_t>(at.group.rank()) * size;
+      at.put(out, std::vector<float>(want.size(), NAN));
+      at.put(own, mine);
+      ASSERT_TRUE(at.group.all_gather(own, out, static_cast<int64_t>(size)).ok());
+      ASSERT_EQ(first_difference(at.get(out, want.size()), want), want.size()) << size;
+      at.device.release(part);
+      at.device.release(out);
+    }
+  });
+}
+
+TEST_P(CudaCollectives, barrier_orders_the_streams) {
+  const int n = GetParam();
+  constexpr size_t kPart = 1u << 20u;
+  float* shared = static_cast<float*>(devices[0]->allocate(n * kPart * sizeof(float)));
+  ASSERT_NE(shared, nullptr);
+  on_all([&](Seat at) {
+    const int rank = at.group.rank();
+    float* all = at.room(n * kPart);
+    for (int round = 1; round <= 20; ++round) {
+      at.put(shared + rank * kPart,
+             std::vector<float>(kPart, static_cast<float>(round * 16 + rank)));
+      ASSERT_TRUE(at.group.barrier().ok());
+      at.device.copy(all, shared, n * kPart * sizeof(float));
+      ASSERT_TRUE(at.group.barrier().ok());
+      if (round % 5 != rank % 5) continue;
+      const auto got = at.get(all, n * kPart);
+      for (int r = 0; r < n; ++r) {
+        ASSERT_EQ(got[r * kPart], static_cast<float>(round * 16 + r)) << "of rank " << r;
+        ASSERT_EQ(got[(r + 1) * kPart - 1], static_cast<float>(round * 16 + r)) << "of rank " << r;
+      }
+    }
+    at.device.release(all);
+  });
+  devices[0]->release(shared);
+}
+
+TEST_P(CudaCollectives, rank_that_leaves_releases_the_others_and_is_named) {
+  const int n = GetParam();
+  if (n == 1) GTEST_SKIP() << "nobody is left";
+  on_all([&](Seat at) {
+    float* room = at.room(100'000);
+    at.put(room, std::vector<float>(100'000, 1.0f));
+    for (int k = 0; k < 20; ++k) {
+      if (at.group.rank() == n - 1 && k == 7) {
+        ranks.back().reset();
+        return;
+      }
+      const Status status = at.group.all_reduce(room, 100'000);
+      ASSERT_EQ(status.ok(), k < 7) << k;
+      if (status.ok()) continue;
+      EXPECT_EQ(status.error().code, Code::unavailable);
+      EXPECT_NE(status.error().message.find("rank " + std::to_string(n - 1)), std::string::npos)
+          << status.error().text();
+      EXPECT_EQ(at.group.finish().error().code, Code::unavailable);
+      EXPECT_TRUE(at.device.wait().ok()) << "the GPU itself is fine";
+      at.device.release(room);
+      return;
+    }
+  });
+}
+
+TEST_P(CudaCollectives, ranks_that_disagree_about_a_size_hear_so) {
+  if (GetParam() == 1) GTEST_SKIP() << "one rank agrees with itself";
+  on_all([&](Seat at) {
+    float* room = at.room(8);
+    const Status status = at.group.all_reduce(room, at.group.rank() == 0 ? 4 : 5);
+    ASSERT_FALSE(status.ok());
+    EXPECT_EQ(status.error().field, "size");
+    at.device.release(room);
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(VirtualRanks, CudaCollectives, testing::Values(1, 2, 4, 8),
+                         testing::PrintToStringParamName());
+
+TEST(CudaGroups, too_many_ranks_are_refused) {
+  if (cuda_device_count() == 0) GTEST_SKIP() << cuda_absence();
+  EXPECT_EQ(make_peer_collectives({}).error().code, Code::invalid_argument);
+  const std::vector<Device*> many(17, nullptr);
+  EXPECT_EQ(make_peer_collectives(many).error().code, Code::invalid_argument);
+}
+
+// One GPU can not hold two ranks of NCCL, so this sees a group of one and a peer that never comes.
+class Nccl : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (cuda_device_count() == 0) GTEST_SKIP() << cuda_absence();
+    const auto made = make_nccl_id();
+    if (!made.ok()) GTEST_SKIP() << made.error().text();
+    id = made.value();
+    device = make_cuda_device({}).value();
+  }
+  NcclId id = {};
+  std::unique_ptr<Device> device;
+};
+
+TEST_F(Nccl, group_of_one_gives_its_part_back) {
+  auto made = make_nccl_collectives(*device, {.id = id});
+  ASSERT_TRUE(made.ok()) << made.error().text();
+  Seat at{*device, **made};
+  for (const size_t size : {1u, 7168u, 65'537u, 1'000'003u, 8'400'001u}) {
+    const auto data = data_of(0, 1, size);
+    float* room = at.room(size);
+    float* out = at.room(size);
+    at.put(room, data);
+    ASSERT_TRUE(at.group.all_reduce(room, static_cast<int64_t>(size)).ok());
+    ASSERT_TRUE(at.group.all_gather(room, out, static_cast<int64_t>(size)).ok());
+    EXPECT_EQ(first_difference(at.get(room, size), data), size);
+    EXPECT_EQ(first_difference(at.get(out, size), data), size);
+    device->release(room);
+    device->release(out);
+  }
+}
+
+TEST_F(Nccl, peer_that_never_comes_is_given_up_after_the_timeout) {
+  const auto made = make_nccl_collectives(
+      *device, {.id = id, .rank = 0, .size = 2, .timeout = Duration::seconds(1)});
+  ASSERT_FALSE(made.ok());
+  EXPECT_EQ(made.error().code, Code::unavailable) << made.error().text();
+  EXPECT_TRUE(device->wait().ok()) << "the GPU itself is fine";
+}
+
+}  // namespace
+}  // namespace fathom
