@@ -3,11 +3,12 @@
 // microseconds of one call (median of graph replays over calls of different tokens, so that no
 // weights stay in cache), what that is of the weights' bytes at 4.3 TB/s and of bf16 products at
 // 790 TFLOP/s, whichever is longer.
-//   cuda_experts_bench [bfloat16|float32] [v3|tp8|lite|route]...
+//   cuda_experts_bench [bfloat16|float32] [v3|tp8|lite|route]... [TOKENS]...
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <random>
 #include <set>
@@ -229,12 +230,15 @@ int run(const std::vector<std::string>& words) {
   const auto says = [&](const char* w) { return std::find(words.begin(), words.end(), w) != words.end(); };
   const bool exact = says("float32");
   const bool all = !says("v3") && !says("tp8") && !says("lite") && !says("route");
+  std::vector<int32_t> sizes;
+  for (const std::string& word : words)
+    if (const int n = std::atoi(word.c_str()); n > 0) sizes.push_back(n);
+  if (sizes.empty()) sizes = {1, 8, 32, 128, 512, 1024, 4096};
   if (all || says("route")) Bench().run_route();
   for (const Shape& s : kShapes)
     if (all || says(s.name))
       Bench().run_experts(s, exact ? Compute::float32 : Compute::bfloat16,
-                          exact ? std::vector<int32_t>{1, 8, 128, 1024}
-                                : std::vector<int32_t>{1, 8, 32, 128, 512, 1024, 4096});
+                          sizes);
   return 0;
 }
 

@@ -39,8 +39,7 @@ __global__ void __launch_bounds__(kThreads)
   }
   float* to = out + int64_t{blockIdx.x} * table.cols;
 #pragma unroll
-  for (int k = 0; k < kQuads; ++k)
-    store_quad(to, DType::f32, place(k), table.cols, q[k], aligned);
+  for (int k = 0; k < kQuads; ++k) store_quad(to, DType::f32, place(k), table.cols, q[k], aligned);
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -114,8 +113,8 @@ void embed(const OpContext& ctx, const EmbedParams& p) {
 }
 
 void gather_rows(const OpContext& ctx, const GatherRowsParams& p) {
-  launch(device_of(ctx), "gather_rows", gather, row_pieces(p.rows, p.width), p.x, p.x_stride, p.from,
-         p.width, p.out,
+  launch(device_of(ctx), "gather_rows", gather, row_pieces(p.rows, p.width), p.x, p.x_stride,
+         p.from, p.width, p.out,
          quads_aligned(p.x, DType::f32, p.x_stride) && quads_aligned(p.out, DType::f32, p.width));
 }
 
@@ -125,10 +124,10 @@ void add_bias(const OpContext& ctx, const AddBiasParams& p) {
 }
 
 void add(const OpContext& ctx, const AddParams& p) {
-  launch(device_of(ctx), "add", add_all,
-         {.grid = dim3(static_cast<unsigned>(ceil_div(p.count, kAddPiece))), .block = dim3(kThreads)},
-         p.x, p.y, p.count,
-         quads_aligned(p.x, DType::f32, 0) && quads_aligned(p.y, DType::f32, 0));
+  launch(
+      device_of(ctx), "add", add_all,
+      {.grid = dim3(static_cast<unsigned>(ceil_div(p.count, kAddPiece))), .block = dim3(kThreads)},
+      p.x, p.y, p.count, quads_aligned(p.x, DType::f32, 0) && quads_aligned(p.y, DType::f32, 0));
 }
 
 void swiglu(const OpContext& ctx, const SwigluParams& p) {

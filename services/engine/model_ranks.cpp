@@ -293,9 +293,9 @@ Status ModelRanks::start(int32_t blocks) {
   for (size_t i = 0; i < ranks_.size(); ++i) {
     Rank& rank = ranks_[i];
     CHECK(rank.comm != nullptr);
-    // Host threads share one cache: the first rank writes latents, the others wait for it. GPUs do
-    // not wait for each other: each rank writes what it reads, and those that share a pool write
-    // the same bits to the same places.
+    // Host threads share one cache: the first rank writes latents, the others wait for it. Ranks on
+    // GPUs each write the latents they read; those that share a pool write the same bits to the
+    // same places. Of grouped heads a rank writes its run alone.
     const bool alone = ranks_.size() == 1 || rank.gpu >= 0;
     RankParts parts{.config = &model_,
                     .ops = ops_,
@@ -304,6 +304,8 @@ Status ModelRanks::start(int32_t blocks) {
                     .collectives = rank.collectives.get(),
                     .barrier = alone ? nullptr : barrier_.get(),
                     .writes_cache = alone || i == 0,
+                    .shares_cache = rank.gpu >= 0 && ranks_.size() > 1 &&
+                                    model_.attention == AttentionKind::gqa,
                     .tap = layer_tap_};
     const KvPool& pool = pools_[pool_of(rank)];
     for (int32_t layer = 0; layer < model_.cached_layers(); ++layer) {

@@ -1,8 +1,10 @@
-// How are the rows of all experts multiplied by their weights on tensor cores? Thread blocks walk over
-// units (plan.h): 128 rows of one expert's weights times a tile of its tokens. One warp keeps a ring
-// of shared-memory stages full by TMA; two warpgroups decode weights into registers and multiply. The
-// weights are operand A, so few tokens waste nothing; the tile is as wide as its tokens need, and
-// an output's operations and their order are the same for every width.
+// How are the rows of all experts multiplied by their weights on tensor cores? Pairs of thread blocks
+// walk over units (plan.h): each block takes 128 rows of one expert's weights times the same tile of
+// its tokens. One thread keeps a ring of shared-memory stages full by TMA; two warpgroups decode
+// weights into registers and multiply. The weights are operand A, so few tokens waste nothing; the
+// tile is as wide as its tokens need, and an output's operations and their order are the same for
+// every width. Each block of a pair fetches half of the tokens for both: what passes from L2 to the
+// multiprocessors (27 bytes a clock each, measured) is the limit from 16 tokens on.
 //
 // A thread has a first and a second row of weights in eight-row groups: gate and up of one result, or
 // two rows of down. e4m3: the float32 sum of 128 columns is scaled by the block's scale and added.
@@ -10,6 +12,7 @@
 
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/experts/order.h"
+#include "kernels/cuda/experts/widths.cuh"
 #include "kernels/cuda/gemm/ptx.cuh"
 #include "kernels/cuda/gemm/wgmma.cuh"
 
@@ -19,11 +22,11 @@ using namespace gemm;
 
 inline constexpr int kHalfRows = 64;  // of weights, that one copy brings; a unit has two
 inline constexpr int kThreads = 3 * 128;  // the last warpgroup feeds, with one thread
-inline constexpr int kWidths = 5;  // of tiles: 8, 16, 32, 64, 128 tokens
+inline constexpr int kPair = 2;  // blocks of a cluster
 
 struct Maps {
   CUtensorMap weights;          // [experts * rows, columns]
-  CUtensorMap tokens[kWidths];  // [pairs, columns], boxes of 8 << i rows
+  CUtensorMap tokens[kWidths];  // [pairs, columns], boxes of width_of(i) rows
 };
 
 struct Work {
@@ -51,7 +54,7 @@ struct Shape {
   static constexpr int kStageBytes = kWeightBytes + kPieces * kMost * 128;
   static constexpr int kStages = 216 * 1024 / kStageBytes < 12 ? 216 * 1024 / kStageBytes : 12;
   static constexpr size_t shared(int32_t experts) {
-    return 1024 + size_t{kStages} * (kStageBytes + 16) + size_t{2} * (experts + 1) * 4;
+    return 1024 + size_t{kStages} * (kStageBytes + 16 + 16) + size_t{2} * (experts + 1) * 4;
   }
 };
 
@@ -67,53 +70,58 @@ struct Turn {
   }
 };
 
+// A unit's part of one block. The feeding thread writes it beside the unit's first stage.
+struct alignas(16) Unit {
+  int32_t expert, panel;
+  int32_t row;    // the first token's, among all experts'
+  int32_t count;  // tokens; 0: there are no more units
+};
+
 template <class S>
 struct Ring {
   uint32_t base;
+  Unit* units;
   __device__ uint32_t stage(int s) const { return base + s * S::kStageBytes; }
   __device__ uint32_t filled(int s) const { return base + S::kStages * S::kStageBytes + s * 8; }
   __device__ uint32_t freed(int s) const { return filled(s) + S::kStages * 8; }
 };
 
-struct Unit {
-  int32_t expert, panel;
-  int32_t row;    // the first token's, among all experts'
-  int32_t count;  // tokens
-};
-__device__ __forceinline__ Unit unit_at(const Work& w, const int32_t* begin,
-                                        const int32_t* tile_begin, int64_t index) {
-  const ExpertUnit u = unit_of(tile_begin, w.experts, w.panels, index);
-  const RowRun run = run_of(begin[u.expert + 1] - begin[u.expert], w.most, u.tile);
-  return {u.expert, u.panel, begin[u.expert] + run.first, run.count};
-}
-__device__ __forceinline__ int width_class(int count) {
-  return count <= 8 ? 0 : count <= 16 ? 1 : count <= 32 ? 2 : count <= 64 ? 3 : 4;
-}
-
 template <class S>
 __device__ __forceinline__ void feed(const Ring<S>& ring, const Maps& maps, const Work& w,
                                      const int32_t* begin, const int32_t* tile_begin) {
-  const int64_t units = int64_t{tile_begin[w.experts]} * w.panels;
+  constexpr uint16_t kBoth = 3;
+  const auto rank = static_cast<int>(cluster_rank());
+  const int32_t panel_pairs = (w.panels + kPair - 1) / kPair;
+  const int64_t units = int64_t{tile_begin[w.experts]} * panel_pairs;
   const int steps = (w.columns + S::kDepth - 1) / S::kDepth;
   Turn<S::kStages> turn;
-  for (int64_t index = blockIdx.x; index < units; index += gridDim.x) {
-    const Unit u = unit_at(w, begin, tile_begin, index);
-    const int width = width_class(u.count);
+  for (int64_t index = blockIdx.x / kPair; index < units; index += gridDim.x / kPair) {
+    const ExpertUnit unit = unit_of(tile_begin, w.experts, panel_pairs, index);
+    const RowRun run = run_of(begin[unit.expert + 1] - begin[unit.expert], w.most, unit.tile);
+    const Unit u{unit.expert, unit.panel * kPair + rank, begin[unit.expert] + run.first, run.count};
+    const int width = width_index(u.count), tokens = width_of(width);
     const int row = u.expert * w.rows + u.panel * w.panel_rows;
-    const uint32_t bytes = S::kWeightBytes + S::kPieces * (8 << width) * 128;
+    const uint32_t bytes = S::kWeightBytes + S::kPieces * tokens * 128;
     for (int step = 0; step < steps; ++step, turn.next()) {
       const uint32_t to = ring.stage(turn.stage), full = ring.filled(turn.stage);
       const int column = step * S::kDepth;
       barrier_wait(ring.freed(turn.stage), turn.parity ^ 1);
+      if (step == 0) ring.units[turn.stage] = u;
       barrier_expect(full, bytes);
       copy_box(to, maps.weights, full, column, row);
       copy_box(to + kHalfRows * 128, maps.weights, full, column, row + w.second);
-#pragma unroll
-      for (int piece = 0; piece < S::kPieces; ++piece)
-        copy_box(to + S::kWeightBytes + piece * (8 << width) * 128, maps.tokens[width], full,
-                 column + piece * 64, u.row);
+      // Of two pieces each block brings one, of a single one every other.
+      const uint32_t to_tokens = to + S::kWeightBytes;
+      if constexpr (S::kPieces == 2)
+        copy_box_to(kBoth, to_tokens + rank * tokens * 128, maps.tokens[width], full,
+                    column + rank * 64, u.row);
+      else if (step % 2 == rank)
+        copy_box_to(kBoth, to_tokens, maps.tokens[width], full, column, u.row);
     }
   }
+  barrier_wait(ring.freed(turn.stage), turn.parity ^ 1);
+  ring.units[turn.stage] = Unit{};
+  barrier_arrive(ring.filled(turn.stage));
 }
 
 __device__ __forceinline__ uint4 load_shared(uint32_t address) {
@@ -195,9 +203,11 @@ __device__ __forceinline__ void multiply(const Operand& weights, uint32_t tokens
   warpgroup_commit();
 }
 
+// Both blocks write into the tokens' part of the stage, so both must know.
 template <class S>
 __device__ __forceinline__ void release(const Ring<S>& ring, int stage) {
-  if (threadIdx.x % 32 == 0) barrier_arrive(ring.freed(stage));
+  const int lane = threadIdx.x % 32;
+  if (lane < kPair) barrier_arrive_in(in_block(ring.freed(stage), lane));
 }
 
 // Sums over all columns, e4m3; scales of the first and the second rows, one for each stage.
@@ -253,6 +263,7 @@ __device__ __forceinline__ void sum_bf16(const Ring<S>& ring, Turn<S::kStages>& 
 template <class S, int kTokens>
 __device__ __forceinline__ void finish(const Work& w, const Unit& u,
                                        const float (&acc)[kTokens / 2]) {
+  if (u.panel >= w.panels) return;  // there is no such panel, where their number is odd
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 #pragma unroll
   for (int i = 0; i < kTokens / 2; i += 4)
@@ -281,7 +292,8 @@ __device__ __forceinline__ void compute(const Ring<S>& ring, Turn<S::kStages>& t
   const int steps = (w.columns + S::kDepth - 1) / S::kDepth;
   float acc[kTokens / 2];
   if constexpr (S::kE4m3) {
-    const int64_t at = u.expert * w.scale_step + u.panel * w.panel_rows / kScaleBlock * w.scale_stride;
+    const int32_t row = min(u.panel, w.panels - 1) * w.panel_rows;
+    const int64_t at = u.expert * w.scale_step + row / kScaleBlock * w.scale_stride;
     sum_e4m3<S, kTokens>(ring, turn, steps, place, w.scale + at, w.second_scale + at, acc);
   } else {
     sum_bf16<S, kTokens>(ring, turn, steps, place, acc);
@@ -290,17 +302,37 @@ __device__ __forceinline__ void compute(const Ring<S>& ring, Turn<S::kStages>& t
 }
 
 template <class S>
+__device__ __forceinline__ void compute(const Ring<S>& ring, Turn<S::kStages>& turn,
+                                        const Place& place, const Work& w, const Unit& u) {
+  const int width = width_index(u.count);
+  if (width == 0) return compute<S, 8>(ring, turn, place, w, u);
+  if (width == 1) return compute<S, 16>(ring, turn, place, w, u);
+  if (width == 2) return compute<S, 32>(ring, turn, place, w, u);
+  if constexpr (S::kMost > 32) {
+    if (width == 3) return compute<S, 48>(ring, turn, place, w, u);
+    if (width == 4) return compute<S, 64>(ring, turn, place, w, u);
+    if (width == 5) return compute<S, 80>(ring, turn, place, w, u);
+    if (width == 6) return compute<S, 96>(ring, turn, place, w, u);
+    if (width == 7) return compute<S, 112>(ring, turn, place, w, u);
+    return compute<S, 128>(ring, turn, place, w, u);
+  }
+}
+
+// An even number of blocks, in clusters of kPair.
+template <class S>
 __global__ void __launch_bounds__(kThreads, 1)
     multiply_groups(const __grid_constant__ Maps maps, const __grid_constant__ Work w) {
   extern __shared__ uint8_t memory[];
   const uint32_t start = shared_address(memory);
-  const Ring<S> ring{(start + 1023) / 1024 * 1024};
-  auto* begin = reinterpret_cast<int32_t*>(memory + (ring.freed(S::kStages) - start));
+  const uint32_t base = (start + 1023) / 1024 * 1024;
+  uint8_t* behind = memory + (base - start) + S::kStages * (S::kStageBytes + 16);
+  const Ring<S> ring{base, reinterpret_cast<Unit*>(behind)};
+  auto* begin = reinterpret_cast<int32_t*>(behind + S::kStages * sizeof(Unit));
   int32_t* tile_begin = begin + w.experts + 1;
   if (threadIdx.x == 0) {
     for (int s = 0; s < S::kStages; ++s) {
       barrier_init(ring.filled(s), 1);
-      barrier_init(ring.freed(s), 8);  // warps
+      barrier_init(ring.freed(s), kPair * 8);  // warps that multiply
     }
     barrier_init_done();
   }
@@ -309,32 +341,25 @@ __global__ void __launch_bounds__(kThreads, 1)
     begin[e] = w.plan.begin[e];
     tile_begin[e] = w.plan.tile_begin[e];
   }
-  __syncthreads();
+  cluster_arrive();  // the other block's barriers are there, and this one's tables
+  cluster_wait();
   if (threadIdx.x >= 256) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
     if (threadIdx.x == 256) feed<S>(ring, maps, w, begin, tile_begin);
+    __syncwarp();
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
     const Place place = place_in_stage<S>();
-    const int64_t units = int64_t{tile_begin[w.experts]} * w.panels;
     Turn<S::kStages> turn;
-    for (int64_t index = blockIdx.x; index < units; index += gridDim.x) {
-      const Unit u = unit_at(w, begin, tile_begin, index);
-      const int width = width_class(u.count);
-      if (width == 0)
-        compute<S, 8>(ring, turn, place, w, u);
-      else if (width == 1)
-        compute<S, 16>(ring, turn, place, w, u);
-      else if (width == 2)
-        compute<S, 32>(ring, turn, place, w, u);
-      if constexpr (S::kMost > 32) {
-        if (width == 3)
-          compute<S, 64>(ring, turn, place, w, u);
-        else if (width == 4)
-          compute<S, 128>(ring, turn, place, w, u);
-      }
+    while (true) {
+      barrier_wait(ring.filled(turn.stage), turn.parity);
+      const Unit u = ring.units[turn.stage];
+      if (u.count == 0) break;
+      compute<S>(ring, turn, place, w, u);
     }
   }
+  cluster_arrive();  // the other block may still copy to here, or say that a stage is free
+  cluster_wait();
 }
 
 }  // namespace fathom::cuda::grouped

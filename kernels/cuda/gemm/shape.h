@@ -23,10 +23,11 @@ struct Stage {
 // thread blocks of a cluster. The sums are the same.
 enum class Split : uint8_t { none, serial, cluster };
 
+// kRoom: shared memory of each warpgroup for its Work, a multiple of 1 KB.
 // kResident: thread blocks on one multiprocessor at a time. kPaired: two thread blocks of a cluster take neighbouring tiles of weight rows and the same tokens;
 // each fetches half of the tokens for both, which spares the L2 cache a third of its reads.
 template <Element kElement_, int kSlabs_, int kTokens_, int kStages_, Split kSplit_,
-          bool kPaired_ = false, int kResident_ = 1>
+          bool kPaired_ = false, int kResident_ = 1, int kRoom_ = 0>
 struct Shape {
   static constexpr Element kElement = kElement_;
   static constexpr int kSlabs = kSlabs_, kTokens = kTokens_, kStages = kStages_;
@@ -44,9 +45,11 @@ struct Shape {
   static constexpr int kThreads = kSlabs * 128 + (kMovesRegisters ? 128 : 32);
   static constexpr int kSumBytes =
       kSplit == Split::none ? 0 : kRows * (kTokens + (kSplit == Split::cluster ? 7 : 0)) * 4;
+  static constexpr int kRoom = kRoom_;
   static constexpr int kBarriers = 2 * kStages + 1;
   // 1 KB to align the stages.
-  static constexpr int kShared = 1024 + kStages * Layout::kBytes + kSumBytes + kBarriers * 8;
+  static constexpr int kShared = 1024 + kStages * Layout::kBytes + kSlabs * kRoom + kSumBytes +
+                                 kBarriers * 8;
   static_assert(kShared <= 227 * 1024 && kResident * (kShared + 1024) <= 228 * 1024);
   static_assert(kSplit != Split::cluster || !kPaired);
 };
