@@ -22,7 +22,6 @@ using namespace gemm;
 
 inline constexpr int kHalfRows = 64;  // of weights, that one copy brings; a unit has two
 inline constexpr int kThreads = 3 * 128;  // the last warpgroup feeds, with one thread
-inline constexpr int kPair = 2;  // blocks of a cluster
 
 struct Maps {
   CUtensorMap weights;          // [experts * rows, columns]
@@ -44,9 +43,10 @@ struct Work {
   int32_t out_width = 0;
 };
 
-template <bool kE4m3_, bool kGateUp_, int kMost_>
+template <bool kE4m3_, bool kGateUp_, int kMost_, int kPair_>
 struct Shape {
   static constexpr bool kE4m3 = kE4m3_, kGateUp = kGateUp_;
+  static constexpr int kPair = kPair_;                 // blocks that share tokens: a cluster
   static constexpr int kMost = kMost_;                 // tokens of a tile
   static constexpr int kPieces = kE4m3 ? 2 : 1;        // of 64 columns, in a stage
   static constexpr int kDepth = kPieces * 64;          // columns
@@ -86,37 +86,47 @@ struct Ring {
   __device__ uint32_t freed(int s) const { return filled(s) + S::kStages * 8; }
 };
 
+// Of a pair each block brings one of two pieces for both, or every other single piece.
+template <class S>
+__device__ __forceinline__ void feed_tokens(uint32_t to, int piece_bytes, const CUtensorMap& map,
+                                            uint32_t full, int step, int rank, int row) {
+  constexpr uint16_t kBoth = 3;
+  const int column = step * S::kDepth;
+  if constexpr (S::kPair == 1) {
+#pragma unroll
+    for (int piece = 0; piece < S::kPieces; ++piece)
+      copy_box(to + piece * piece_bytes, map, full, column + piece * 64, row);
+  } else if constexpr (S::kPieces == 2) {
+    copy_box_to(kBoth, to + rank * piece_bytes, map, full, column + rank * 64, row);
+  } else {
+    if (step % 2 == rank) copy_box_to(kBoth, to, map, full, column, row);
+  }
+}
+
 template <class S>
 __device__ __forceinline__ void feed(const Ring<S>& ring, const Maps& maps, const Work& w,
                                      const int32_t* begin, const int32_t* tile_begin) {
-  constexpr uint16_t kBoth = 3;
-  const auto rank = static_cast<int>(cluster_rank());
-  const int32_t panel_pairs = (w.panels + kPair - 1) / kPair;
-  const int64_t units = int64_t{tile_begin[w.experts]} * panel_pairs;
+  const int rank = S::kPair == 1 ? 0 : static_cast<int>(cluster_rank());
+  const int32_t panels = (w.panels + S::kPair - 1) / S::kPair;
+  const int64_t units = int64_t{tile_begin[w.experts]} * panels;
   const int steps = (w.columns + S::kDepth - 1) / S::kDepth;
   Turn<S::kStages> turn;
-  for (int64_t index = blockIdx.x / kPair; index < units; index += gridDim.x / kPair) {
-    const ExpertUnit unit = unit_of(tile_begin, w.experts, panel_pairs, index);
+  for (int64_t index = blockIdx.x / S::kPair; index < units; index += gridDim.x / S::kPair) {
+    const ExpertUnit unit = unit_of(tile_begin, w.experts, panels, index);
     const RowRun run = run_of(begin[unit.expert + 1] - begin[unit.expert], w.most, unit.tile);
-    const Unit u{unit.expert, unit.panel * kPair + rank, begin[unit.expert] + run.first, run.count};
-    const int width = width_index(u.count), tokens = width_of(width);
+    const Unit u{unit.expert, unit.panel * S::kPair + rank, begin[unit.expert] + run.first,
+                 run.count};
+    const int width = width_index(u.count), piece_bytes = width_of(width) * 128;
     const int row = u.expert * w.rows + u.panel * w.panel_rows;
-    const uint32_t bytes = S::kWeightBytes + S::kPieces * tokens * 128;
     for (int step = 0; step < steps; ++step, turn.next()) {
       const uint32_t to = ring.stage(turn.stage), full = ring.filled(turn.stage);
       const int column = step * S::kDepth;
       barrier_wait(ring.freed(turn.stage), turn.parity ^ 1);
       if (step == 0) ring.units[turn.stage] = u;
-      barrier_expect(full, bytes);
+      barrier_expect(full, S::kWeightBytes + S::kPieces * piece_bytes);
       copy_box(to, maps.weights, full, column, row);
       copy_box(to + kHalfRows * 128, maps.weights, full, column, row + w.second);
-      // Of two pieces each block brings one, of a single one every other.
-      const uint32_t to_tokens = to + S::kWeightBytes;
-      if constexpr (S::kPieces == 2)
-        copy_box_to(kBoth, to_tokens + rank * tokens * 128, maps.tokens[width], full,
-                    column + rank * 64, u.row);
-      else if (step % 2 == rank)
-        copy_box_to(kBoth, to_tokens, maps.tokens[width], full, column, u.row);
+      feed_tokens<S>(to + S::kWeightBytes, piece_bytes, maps.tokens[width], full, step, rank, u.row);
     }
   }
   barrier_wait(ring.freed(turn.stage), turn.parity ^ 1);
@@ -203,14 +213,84 @@ __device__ __forceinline__ void multiply(const Operand& weights, uint32_t tokens
   warpgroup_commit();
 }
 
-// Both blocks write into the tokens' part of the stage, so both must know.
+// Both blocks write into the tokens' part of the stage, so both must know. Nothing was written, so no
+// fence is needed: .release.cluster here takes a microsecond (MEMBAR.ALL.GPU).
 template <class S>
 __device__ __forceinline__ void release(const Ring<S>& ring, int stage) {
   const int lane = threadIdx.x % 32;
-  if (lane < kPair) barrier_arrive_in(in_block(ring.freed(stage), lane));
+  if constexpr (S::kPair == 1) {
+    if (lane == 0) barrier_arrive(ring.freed(stage));
+  } else if (lane < S::kPair)
+    asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(
+                     in_block(ring.freed(stage), lane))
+                 : "memory");
 }
 
-// Sums over all columns, e4m3; scales of the first and the second rows, one for each stage.
+// acc += the sums of a stage, times the scales of the first and the second rows.
+template <int kTokens>
+__device__ __forceinline__ void add_scaled(const float (&part)[kTokens / 2], float2 factors,
+                                           float (&acc)[kTokens / 2]) {
+#pragma unroll
+  for (int i = 0; i < kTokens / 2; ++i)
+    acc[i] = fmaf(i / 2 % 2 == 0 ? factors.x : factors.y, part[i], acc[i]);
+}
+__device__ __forceinline__ float2 factors_at(const float* scale, const float* second_scale,
+                                             int step) {
+  return {__ldg(scale + step) * kScaleFactor, __ldg(second_scale + step) * kScaleFactor};
+}
+
+// Sums over all columns, e4m3; scales of the first and the second rows, one for each stage. For few
+// tokens: registers hold two stages, so the tensor cores have the next products waiting.
+template <class S, int kTokens>
+__device__ __forceinline__ void sum_e4m3_ahead(const Ring<S>& ring, Turn<S::kStages>& turn,
+                                               int steps, const Place& place, const float* scale,
+                                               const float* second_scale,
+                                               float (&acc)[kTokens / 2]) {
+  struct Half {
+    Operand low, high;
+    float part[kTokens / 2];
+    float2 factors;
+    int stage;
+  };
+  Half even, odd;
+#pragma unroll
+  for (int i = 0; i < kTokens / 2; ++i) acc[i] = 0;
+  const auto bring = [&](int step, Half& h) {
+    barrier_wait(ring.filled(turn.stage), turn.parity);
+    h.stage = turn.stage;
+    h.factors = factors_at(scale, second_scale, step);
+    fetch<S>(ring.stage(turn.stage), place, 0, h.low);
+    fetch<S>(ring.stage(turn.stage), place, 1, h.high);
+    turn.next();
+  };
+  const auto settle = [&](const Half& h) {
+    release(ring, h.stage);
+    add_scaled<kTokens>(h.part, h.factors, acc);
+  };
+  const auto begin = [&](Half& h) {
+    const uint32_t tokens = ring.stage(h.stage) + S::kWeightBytes;
+    multiply<kTokens>(h.low, tokens, false, h.part);
+    multiply<kTokens>(h.high, tokens + kTokens * 128, true, h.part);
+  };
+  bring(0, even);
+  int i = 0;
+  for (; i + 1 < steps; i += 2) {
+    begin(even);
+    bring(i + 1, odd);
+    begin(odd);
+    warpgroup_wait<2>();
+    settle(even);
+    if (i + 2 < steps) bring(i + 2, even);
+    warpgroup_wait<0>();
+    settle(odd);
+  }
+  if (i == steps) return;
+  begin(even);
+  warpgroup_wait<0>();
+  settle(even);
+}
+
+// The same for many tokens: half a stage is decoded while the other half is multiplied.
 template <class S, int kTokens>
 __device__ __forceinline__ void sum_e4m3(const Ring<S>& ring, Turn<S::kStages>& turn, int steps,
                                          const Place& place, const float* scale,
@@ -224,8 +304,7 @@ __device__ __forceinline__ void sum_e4m3(const Ring<S>& ring, Turn<S::kStages>& 
   for (int step = 0; step < steps; ++step) {
     const int stage = turn.stage;
     const uint32_t tokens = ring.stage(stage) + S::kWeightBytes;
-    const float factor = __ldg(scale + step) * kScaleFactor;
-    const float second_factor = __ldg(second_scale + step) * kScaleFactor;
+    const float2 factors = factors_at(scale, second_scale, step);
     multiply<kTokens>(low, tokens, false, part);
     fetch<S>(ring.stage(stage), place, 1, high);
     multiply<kTokens>(high, tokens + kTokens * 128, true, part);
@@ -237,9 +316,7 @@ __device__ __forceinline__ void sum_e4m3(const Ring<S>& ring, Turn<S::kStages>& 
     }
     warpgroup_wait<0>();
     release(ring, stage);
-#pragma unroll
-    for (int i = 0; i < kTokens / 2; ++i)
-      acc[i] = fmaf(i / 2 % 2 == 0 ? factor : second_factor, part[i], acc[i]);
+    add_scaled<kTokens>(part, factors, acc);
   }
 }
 
@@ -264,7 +341,10 @@ template <class S, int kTokens>
 __device__ __forceinline__ void finish(const Work& w, const Unit& u,
                                        const float (&acc)[kTokens / 2]) {
   if (u.panel >= w.panels) return;  // there is no such panel, where their number is odd
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  // Volatile, so that addresses are made here and not kept in registers all the time.
+  int lane;
+  asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
+  const int warp = threadIdx.x / 32;
 #pragma unroll
   for (int i = 0; i < kTokens / 2; i += 4)
 #pragma unroll
@@ -294,7 +374,11 @@ __device__ __forceinline__ void compute(const Ring<S>& ring, Turn<S::kStages>& t
   if constexpr (S::kE4m3) {
     const int32_t row = min(u.panel, w.panels - 1) * w.panel_rows;
     const int64_t at = u.expert * w.scale_step + row / kScaleBlock * w.scale_stride;
-    sum_e4m3<S, kTokens>(ring, turn, steps, place, w.scale + at, w.second_scale + at, acc);
+    const float *scale = w.scale + at, *second_scale = w.second_scale + at;
+    if constexpr (kTokens <= 32)
+      sum_e4m3_ahead<S, kTokens>(ring, turn, steps, place, scale, second_scale, acc);
+    else
+      sum_e4m3<S, kTokens>(ring, turn, steps, place, scale, second_scale, acc);
   } else {
     sum_bf16<S, kTokens>(ring, turn, steps, place, acc);
   }
@@ -318,7 +402,17 @@ __device__ __forceinline__ void compute(const Ring<S>& ring, Turn<S::kStages>& t
   }
 }
 
-// An even number of blocks, in clusters of kPair.
+template <class S>
+__device__ __forceinline__ void meet() {
+  if constexpr (S::kPair == 1) {
+    __syncthreads();
+  } else {
+    cluster_arrive();
+    cluster_wait();
+  }
+}
+
+// Blocks in clusters of kPair.
 template <class S>
 __global__ void __launch_bounds__(kThreads, 1)
     multiply_groups(const __grid_constant__ Maps maps, const __grid_constant__ Work w) {
@@ -332,7 +426,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (threadIdx.x == 0) {
     for (int s = 0; s < S::kStages; ++s) {
       barrier_init(ring.filled(s), 1);
-      barrier_init(ring.freed(s), kPair * 8);  // warps that multiply
+      barrier_init(ring.freed(s), S::kPair * 8);  // warps that multiply
     }
     barrier_init_done();
   }
@@ -341,8 +435,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     begin[e] = w.plan.begin[e];
     tile_begin[e] = w.plan.tile_begin[e];
   }
-  cluster_arrive();  // the other block's barriers are there, and this one's tables
-  cluster_wait();
+  meet<S>();  // the other block's barriers are there, and this one's tables
   if (threadIdx.x >= 256) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
     if (threadIdx.x == 256) feed<S>(ring, maps, w, begin, tile_begin);
@@ -358,8 +451,8 @@ __global__ void __launch_bounds__(kThreads, 1)
       compute<S>(ring, turn, place, w, u);
     }
   }
-  cluster_arrive();  // the other block may still copy to here, or say that a stage is free
-  cluster_wait();
+  if constexpr (S::kPair > 1)
+    meet<S>();  // the other block may still copy to here, or say that a stage is free
 }
 
 }  // namespace fathom::cuda::grouped
