@@ -233,8 +233,8 @@ __global__ __launch_bounds__(kThreads, 1) void attend(const Expanded e) {
     warpgroup_wait<0>();
     settle(s);
     if (leads_warp) barrier_arrive(tiles.keys.freed(place.stage));
-    if ((w.first + 1) * kRows - 1 > unmasked) mask(s, row - w.first * kRows);
-    exponentials(s, factor, running, keep);
+    if ((w.first + 1) * kRows - 1 > unmasked) mask(s, row - w.first * kRows, row + 8 - w.first * kRows);
+    exponentials<false>(s, factor, running, keep);
     rescale(o, keep);
     pack_probabilities(s, p);
 #pragma unroll 1
@@ -256,8 +256,8 @@ __global__ __launch_bounds__(kThreads, 1) void attend(const Expanded e) {
       warpgroup_wait<1>();
       settle(s);
       if (leads_warp) barrier_arrive(tiles.keys.freed(place.stage));
-      if ((tile + 1) * kRows - 1 > unmasked) mask(s, row - tile * kRows);
-      exponentials(s, factor, running, keep);
+      if ((tile + 1) * kRows - 1 > unmasked) mask(s, row - tile * kRows, row + 8 - tile * kRows);
+      exponentials<false>(s, factor, running, keep);
       warpgroup_wait<0>();
       settle(o);
       if (leads_warp) barrier_arrive(tiles.values.freed(before.stage));

@@ -14,19 +14,19 @@ struct Running {
   float sum[2];      // of this thread's exponentials
 };
 
-// Scores of keys behind the row's own position count for nothing. `ahead`: the row's position minus
-// the tile's first; rows `ahead` and `ahead + 8`.
+// Scores of keys behind the row's own position count for nothing. `ahead`: each of the two rows'
+// position minus the tile's first.
 template <int kScores>
-__device__ __forceinline__ void mask(float (&s)[kScores], int ahead) {
+__device__ __forceinline__ void mask(float (&s)[kScores], int ahead0, int ahead1) {
   const int column = static_cast<int>(threadIdx.x) % 4 * 2;
 #pragma unroll
   for (int i = 0; i < kScores; ++i)
-    if (i / 4 * 8 + column + i % 2 > ahead + (i / 2 % 2) * 8) s[i] = -INFINITY;
+    if (i / 4 * 8 + column + i % 2 > (i / 2 % 2 == 0 ? ahead0 : ahead1)) s[i] = -INFINITY;
 }
 
 // Scores become exp(scale * (score - largest)); `factor` is scale * log2(e). What was summed before
-// is to be multiplied by keep[], of the two rows.
-template <int kScores>
+// is to be multiplied by keep[], of the two rows. kEmpty: a row may have seen no score at all yet.
+template <bool kEmpty, int kScores>
 __device__ __forceinline__ void exponentials(float (&s)[kScores], float factor, Running& state,
                                              float (&keep)[2]) {
 #pragma unroll
@@ -37,9 +37,10 @@ __device__ __forceinline__ void exponentials(float (&s)[kScores], float factor, 
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
     top = fmaxf(top, state.largest[h]);
-    keep[h] = power_of_two((state.largest[h] - top) * factor);
+    const float from = kEmpty && top == -INFINITY ? 0.0f : top;
+    keep[h] = power_of_two((state.largest[h] - from) * factor);
     state.largest[h] = top;
-    const float shift = top * factor;
+    const float shift = from * factor;
     float sum = 0;
 #pragma unroll
     for (int i = 0; i < kScores; i += 4) {
