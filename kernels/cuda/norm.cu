@@ -16,47 +16,45 @@ struct NormArgs {
   void* out;
   DType out_dtype;
   int64_t out_stride;
-  bool aligned, weight_aligned;
 };
 
 // Blocks a multiprocessor: with a V3 row, 86 KB are on their way alone, 114 KB of two added ones.
-template <bool kAdd>
-__global__ void __launch_bounds__(kNormThreads, kAdd ? 2 : 3) norm_rows(const NormArgs p) {
+template <bool kAdd, bool kFast>
+__global__ void __launch_bounds__(kNormThreads, kFast ? 2 : 1) norm_rows(const NormArgs p) {
   const int64_t row = blockIdx.x;
   const int32_t width = p.weight.cols;
-  prefetch_norm(p.weight, blockDim.x);
+  const NormWeight<kFast> weight(p.weight, static_cast<int32_t>(blockDim.x));
   wait_for_previous();
   const float* x = p.x + row * p.x_stride;
   const float* more = p.add + row * p.x_stride;
   float* sum = p.sum + row * p.x_stride;
   void* out = row_of(p.out, p.out_dtype, row, p.out_stride);
   norm_row(
-      p.weight, p.weight_aligned, p.eps, blockDim.x,
-      [&](int64_t i) {
-        Quad q = load_quad(x, i, width, p.aligned);
+      weight, p.eps, static_cast<int32_t>(blockDim.x),
+      [&](int32_t i) {
+        Quad q = load_quad<kFast>(x, i, width);
         if constexpr (kAdd) {
-          const Quad a = load_quad(more, i, width, p.aligned);
+          const Quad a = load_quad<kFast>(more, i, width);
 #pragma unroll
           for (int j = 0; j < 4; ++j) q.v[j] += a.v[j];
         }
         return q;
       },
-      [&](int64_t i, const Quad& q) {
-        if constexpr (kAdd) store_quad(sum, DType::f32, i, width, q, p.aligned);
+      [&](int32_t i, const Quad& q) {
+        if constexpr (kAdd) store_quad<kFast>(sum, DType::f32, i, width, q);
       },
-      [&](int64_t i) { return load_quad(kAdd ? sum : x, i, width, p.aligned); },
-      [&](int64_t i, const Quad& q) { store_quad(out, p.out_dtype, i, width, q, p.aligned); });
+      [&](int32_t i) { return load_quad<kFast>(kAdd ? sum : x, i, width); },
+      [&](int32_t i, const Quad& q) { store_quad<kFast>(out, p.out_dtype, i, width, q); });
 }
 
 template <bool kAdd>
 void norm(const OpContext& ctx, const char* name, int32_t rows, int32_t width, NormArgs p) {
   if (width <= 0) return;
   p.weight.cols = width;
-  p.aligned = quads_aligned(p.x, DType::f32, p.x_stride) &&
-              quads_aligned(p.out, p.out_dtype, p.out_stride) &&
-              (!kAdd || quads_aligned(p.add, DType::f32, p.x_stride));
-  p.weight_aligned = quads_aligned(p.weight);
-  launch(device_of(ctx), name, norm_rows<kAdd>,
+  const bool fast = fast_norm(p.weight, width) && whole_rows(p.x, DType::f32, p.x_stride, width) &&
+                    whole_rows(p.out, p.out_dtype, p.out_stride, width) &&
+                    (!kAdd || whole_rows(p.add, DType::f32, p.x_stride, width));
+  launch(device_of(ctx), name, fast ? norm_rows<kAdd, true> : norm_rows<kAdd, false>,
          {.grid = dim3(static_cast<unsigned>(std::max(rows, 0))),
           .block = dim3(static_cast<unsigned>(norm_threads(width)))},
          p);

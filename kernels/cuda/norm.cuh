@@ -36,24 +36,45 @@ __device__ __forceinline__ float block_sum(float v) {
   return v;
 }
 
-// Brings the weight nearer while the kernel before ends; it takes no registers.
-__device__ __forceinline__ void prefetch_norm(const Weight& w, int32_t threads) {
-  const int bytes = w.dtype == DType::f32 ? 4 : w.dtype == DType::f8_e4m3 ? 1 : 2;
-  const char* at = static_cast<const char*>(w.data);
-  for (int64_t i = int64_t{threadIdx.x} * 4; i < w.cols; i += int64_t{threads} * 4)
-    asm volatile("prefetch.global.L1 [%0];" ::"l"(at + i * bytes));
+// Rows as they are in practice: whole, held by the threads' registers, under a whole bf16 weight.
+// All others take the same steps by guarded accesses.
+inline bool fast_norm(const Weight& weight, int32_t width) {
+  return weight.dtype == DType::bf16 && whole_rows(weight) && width <= kNormThreads * kNormKept * 4;
 }
+
+// The weight; where norms are fast, this thread's part of it in registers, fetched while the kernel
+// before ends.
+template <bool kFast>
+struct NormWeight {
+  const Weight& weight;
+  uint2 bits[kFast ? kNormKept : 1];
+  __device__ __forceinline__ NormWeight(const Weight& w, int32_t threads) : weight(w) {
+    if constexpr (kFast) {
+      const auto* from = static_cast<const uint16_t*>(w.data);
+#pragma unroll
+      for (int k = 0; k < kNormKept; ++k) {
+        const int32_t i = (k * threads + static_cast<int32_t>(threadIdx.x)) * 4;
+        bits[k] = i < w.cols ? *reinterpret_cast<const uint2*>(from + i) : uint2{};
+      }
+    }
+  }
+  // Quad k of this thread, which begins at i.
+  __device__ __forceinline__ Quad at(int k, int32_t i) const {
+    if constexpr (kFast) return widen_quad(bits[k]);
+    return load_quad(weight, 0, i, false);
+  }
+};
 
 // write(i, weight * x / sqrt(mean(x^2) + eps)) for quads i of a row of weight.cols values, after
 // keep(i, x). read(i) gives x, zeros beyond the row; again(i) what is read the second time.
-template <class Read, class Keep, class Again, class Write>
-__device__ __forceinline__ void norm_row(const Weight& weight, bool weight_aligned, float eps,
+template <bool kFast, class Read, class Keep, class Again, class Write>
+__device__ __forceinline__ void norm_row(const NormWeight<kFast>& weight, float eps,
                                          int32_t threads, const Read& read, const Keep& keep,
                                          const Again& again, const Write& write) {
-  const int32_t width = weight.cols;
-  const bool mine = static_cast<int32_t>(threadIdx.x) < threads;
-  const int64_t step = int64_t{threads} * 4;
-  const int64_t first = mine ? int64_t{threadIdx.x} * 4 : int64_t{width};
+  const int32_t width = weight.weight.cols;
+  const int32_t step = threads * 4;
+  const auto thread = static_cast<int32_t>(threadIdx.x);
+  const int32_t first = thread < threads ? thread * 4 : width;
   Quad kept[kNormKept];
   float squares = 0;
 #pragma unroll
@@ -64,25 +85,27 @@ __device__ __forceinline__ void norm_row(const Weight& weight, bool weight_align
     for (int j = 0; j < 4; ++j) squares += kept[k].v[j] * kept[k].v[j];
     keep(first + k * step, kept[k]);
   }
-  for (int64_t i = first + kNormKept * step; i < width; i += step) {
-    const Quad q = read(i);
+  if constexpr (!kFast)
+    for (int32_t i = first + kNormKept * step; i < width; i += step) {
+      const Quad q = read(i);
 #pragma unroll
-    for (int j = 0; j < 4; ++j) squares += q.v[j] * q.v[j];
-    keep(i, q);
-  }
+      for (int j = 0; j < 4; ++j) squares += q.v[j] * q.v[j];
+      keep(i, q);
+    }
   const float mean = block_sum(squares) / static_cast<float>(width);
   const float factor = 1.0f / sqrtf(mean + eps);
 
-  const auto scaled = [&](int64_t i, const Quad& q) {
-    const Quad w = load_quad(weight, 0, i, weight_aligned);
+  const auto scaled = [&](int k, int32_t i, const Quad& q) {
+    const Quad w = weight.at(k, i);
     Quad out;
 #pragma unroll
     for (int j = 0; j < 4; ++j) out.v[j] = w.v[j] * (q.v[j] * factor);
     write(i, out);
   };
 #pragma unroll
-  for (int k = 0; k < kNormKept; ++k) scaled(first + k * step, kept[k]);
-  for (int64_t i = first + kNormKept * step; i < width; i += step) scaled(i, again(i));
+  for (int k = 0; k < kNormKept; ++k) scaled(k, first + k * step, kept[k]);
+  if constexpr (!kFast)
+    for (int32_t i = first + kNormKept * step; i < width; i += step) scaled(0, i, again(i));
 }
 
 }  // namespace fathom::cuda
