@@ -10,6 +10,7 @@
 #include "engine/model_ranks.h"
 #include "generation.h"
 #include "golden_case.h"
+#include "kernels/cuda/device.h"
 
 namespace fathom {
 namespace {
@@ -65,8 +66,10 @@ class Module {
     const LogitsSink sink = [&](int32_t, std::span<const float> logits, int32_t rows) {
       const size_t vocab = logits.size() / static_cast<size_t>(rows);
       for (size_t t = 0; t < static_cast<size_t>(rows); ++t) {
-        const auto row = logits.subspan(t * vocab, vocab);
-        logits_.emplace_back(row.begin(), row.end());
+        logits_.emplace_back(vocab);
+        CHECK(ranks_->device(0)
+                  .download(logits_.back().data(), logits.data() + t * vocab, vocab * sizeof(float))
+                  .ok());
       }
     };
     ranks_->threads().run([&](int32_t local) { CHECK(step(local, sink).ok()); });
@@ -104,11 +107,27 @@ void check_prompt(Module& module, const GoldenPrompt& p, const GoldenDrafts& wan
   }
 }
 
-TEST(Mtp, every_logit_of_the_module_is_the_references) {
+// On "cpu" or "cuda".
+class Mtp : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    if (on_gpu() && cuda_device_count() == 0) GTEST_SKIP() << cuda_absence();
+  }
+  static bool on_gpu() { return std::string_view(GetParam()) == "cuda"; }
+  static TpEngineConfig config(const GoldenCase& c, int32_t tensor_parallel = 1) {
+    TpEngineConfig out = config_for(c, tensor_parallel);
+    out.device.cuda = on_gpu();
+    return out;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(on, Mtp, ::testing::Values("cpu", "cuda"),
+                         [](const auto& instance) { return std::string(instance.param); });
+
+TEST_P(Mtp, every_logit_of_the_module_is_the_references) {
   const GoldenCase c = load_golden_case("v3-tiny-mtp");
   const auto drafts = load_golden_drafts(c);
   for (const int32_t ranks : {1, 2}) {
-    Module module(config_for(c, ranks));
+    Module module(config(c, ranks));
     LogitError error;
     for (size_t i = 0; i < c.prompts.size(); ++i) {
       const GoldenPrompt& p = c.prompts[i];
@@ -175,19 +194,19 @@ void expect_speculation_is_invisible(const std::string& what, EngineUnderTest& e
   }
 }
 
-TEST(Mtp, speculative_streams_are_the_plain_ones_bit_for_bit) {
+TEST_P(Mtp, speculative_streams_are_the_plain_ones_bit_for_bit) {
   const GoldenCase c = load_golden_case("v3-tiny-mtp");
   for (const int32_t ranks : {1, 2}) {
-    EngineUnderTest engine(config_for(c, ranks)), other(config_for(c, ranks));
+    EngineUnderTest engine(config(c, ranks)), other(config(c, ranks));
     expect_speculation_is_invisible("tensor parallel " + std::to_string(ranks), engine, &other, c);
   }
 }
 
-TEST(Mtp, an_engine_with_the_module_computes_what_one_without_does) {
+TEST_P(Mtp, an_engine_with_the_module_computes_what_one_without_does) {
   const GoldenCase c = load_golden_case("v3-tiny-mtp");
-  TpEngineConfig plain = config_for(c);
+  TpEngineConfig plain = config(c);
   plain.speculative_tokens = 0;
-  EngineUnderTest without(plain), with(config_for(c));
+  EngineUnderTest without(plain), with(config(c));
   EXPECT_EQ(without.engine().info().drafts_max, 0);
   EXPECT_EQ(with.engine().info().drafts_max, 3);
   EXPECT_EQ(with.engine().info().kv.layers, without.engine().info().kv.layers + 1);
@@ -196,9 +215,9 @@ TEST(Mtp, an_engine_with_the_module_computes_what_one_without_does) {
               generate(without, requests, {}));
 }
 
-TEST(Mtp, guesses_are_as_good_as_the_references) {
+TEST_P(Mtp, guesses_are_as_good_as_the_references) {
   const GoldenCase c = load_golden_case("v3-tiny-mtp");
-  EngineUnderTest engine(config_for(c));
+  EngineUnderTest engine(config(c));
   DraftCount counted;
   generate(engine, requests_of(c, 0), {.drafts = 1, .counted = &counted});
   const double share = static_cast<double>(counted.right) / counted.verified;
@@ -206,9 +225,9 @@ TEST(Mtp, guesses_are_as_good_as_the_references) {
 }
 
 // What a block held before, even no numbers at all, costs guesses and changes nothing.
-TEST(Mtp, a_cache_the_module_never_wrote_changes_no_token) {
+TEST_P(Mtp, a_cache_the_module_never_wrote_changes_no_token) {
   const GoldenCase c = load_golden_case("v3-tiny-mtp");
-  EngineUnderTest engine(config_for(c)), other(config_for(c));
+  EngineUnderTest engine(config(c)), other(config(c));
   const auto requests = requests_of(c, 0);
   const auto plain = generate(engine, requests, {.together = true});
   const std::vector<std::byte> garbage(static_cast<size_t>(engine.engine().info().kv.block_bytes),
@@ -225,7 +244,7 @@ TEST(Mtp, a_cache_the_module_never_wrote_changes_no_token) {
 
 // Ranks of two processes: guesses and draws reach the follower, or its ranks would compute another
 // batch than the leader's.
-TEST(Mtp, two_processes_give_the_bits_of_threads) {
+TEST(MtpGroup, two_processes_give_the_bits_of_threads) {
   const GoldenCase c = load_golden_case("v3-tiny-mtp");
   for (const int32_t size : {2, 4}) {
     EngineUnderTest threads(config_for(c, size));
@@ -250,7 +269,7 @@ TEST(Mtp, two_processes_give_the_bits_of_threads) {
   }
 }
 
-TEST(Mtp, a_group_that_disagrees_about_drafting_does_not_start) {
+TEST(MtpGroup, a_group_that_disagrees_about_drafting_does_not_start) {
   const GoldenCase c = load_golden_case("v3-tiny-mtp");
   TpEngineConfig leader = config_for(c, 2), follower = leader;
   follower.speculative_tokens = 1;
@@ -267,7 +286,7 @@ TEST(Mtp, a_group_that_disagrees_about_drafting_does_not_start) {
   EXPECT_EQ(followed.error().field, "speculative_tokens");
 }
 
-TEST(Mtp, a_checkpoint_without_the_module_is_refused_by_name) {
+TEST(MtpGroup, a_checkpoint_without_the_module_is_refused_by_name) {
   const auto refused = make_tp_engine(
       {.model_dir = FATHOM_SOURCE_DIR "/tests/golden/data/v3-tiny-bf16", .speculative_tokens = 1});
   ASSERT_FALSE(refused.ok());
