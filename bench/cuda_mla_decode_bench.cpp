@@ -50,7 +50,8 @@ struct Bench {
     }();
     void* there = take(bytes);
     for (size_t done = 0; done < bytes; done += block.size())
-      device.upload(static_cast<uint8_t*>(there) + done, block.data(), std::min(block.size(), bytes - done));
+      device.upload(static_cast<uint8_t*>(there) + done, block.data(),
+                    std::min(block.size(), bytes - done));
     return there;
   }
   template <class T>
@@ -93,7 +94,8 @@ double microseconds(Bench& b, const std::vector<MlaParams>& layers) {
 
 void shape(Bench& b, int32_t heads, int32_t batch, int32_t context) {
   const int32_t row_blocks = (context + kBlock - 1) / kBlock;
-  const size_t cache_bytes = static_cast<size_t>(batch) * static_cast<size_t>(row_blocks) * kBlock * (kRank + kRope) * 2;
+  const size_t cache_bytes =
+      static_cast<size_t>(batch) * static_cast<size_t>(row_blocks) * kBlock * (kRank + kRope) * 2;
   std::vector<AttentionRun> runs;
   std::vector<int32_t> row_runs;
   std::vector<BlockIndex> blocks;
@@ -104,27 +106,33 @@ void shape(Bench& b, int32_t heads, int32_t batch, int32_t context) {
   for (int32_t i = 0; i < batch * row_blocks; ++i) blocks.push_back(i);
   std::shuffle(blocks.begin(), blocks.end(), std::mt19937(3));
   const int32_t q_width = heads * (kNope + kRope), weight_rows = heads * (kNope + kValue);
-  MlaParams p{.sequences = {},
-              .tables = {.runs = b.put(runs),
-                         .blocks = b.put(blocks),
-                         .row_runs = b.put(row_runs),
-                         .count = batch,
-                         .rows_total = batch,
-                         .rows_max = 1,
-                         .context_max = context},
-              .q = static_cast<const float*>(b.random_bytes(static_cast<size_t>(batch * q_width) * 4)),
-              .q_stride = q_width,
-              .heads = heads,
-              .nope = kNope,
-              .value = kValue,
-              .scale = 0.01f,
-              .out = b.take(static_cast<size_t>(batch * heads * kValue) * 2),
-              .out_dtype = DType::bf16,
-              .out_stride = heads * kValue};
+  MlaParams p{
+      .sequences = {},
+      .tables = {.runs = b.put(runs),
+                 .blocks = b.put(blocks),
+                 .row_runs = b.put(row_runs),
+                 .count = batch,
+                 .rows_total = batch,
+                 .rows_max = 1,
+                 .context_max = context},
+      .q = static_cast<const float*>(b.random_bytes(static_cast<size_t>(batch * q_width) * 4)),
+      .q_stride = q_width,
+      .heads = heads,
+      .nope = kNope,
+      .value = kValue,
+      .scale = 0.01f,
+      .out = b.take(static_cast<size_t>(batch * heads * kValue) * 2),
+      .out_dtype = DType::bf16,
+      .out_stride = heads * kValue};
   std::vector<MlaParams> layers;
   for (int i = 0; i < kLayers; ++i) {
     if (i < kCaches) {
-      p.cache = {b.random_bytes(cache_bytes), DType::bf16, int64_t{kBlock} * (kRank + kRope), kBlock, kRank, kRope};
+      p.cache = {b.random_bytes(cache_bytes),
+                 DType::bf16,
+                 int64_t{kBlock} * (kRank + kRope),
+                 kBlock,
+                 kRank,
+                 kRope};
       p.kv_b = {.data = b.random_bytes(static_cast<size_t>(weight_rows) * kRank * 2),
                 .dtype = DType::bf16,
                 .rows = weight_rows,
@@ -137,11 +145,12 @@ void shape(Bench& b, int32_t heads, int32_t batch, int32_t context) {
   }
   const double us = microseconds(b, layers);
   const double positions = double{1} * batch * context;
-  const double latents = positions * (kRank + kRope) * 2, weights = double{1} * weight_rows * kRank * 2;
+  const double latents = positions * (kRank + kRope) * 2,
+               weights = double{1} * weight_rows * kRank * 2;
   const double flops = 2.0 * heads * (2 * kRank + kRope) * positions;
   const double floor = std::max((latents + weights) / 4.3e6, flops / 790e6);
-  std::printf("h=%-4d B=%-4d L=%-6d %9.2f us %6.2f TB/s %6.1f TFLOP/s %5.1f%% of floor (%s)\n", heads, batch,
-              context, us, latents / us / 1e6, flops / us / 1e6, 100 * floor / us,
+  std::printf("h=%-4d B=%-4d L=%-6d %9.2f us %6.2f TB/s %6.1f TFLOP/s %5.1f%% of floor (%s)\n",
+              heads, batch, context, us, latents / us / 1e6, flops / us / 1e6, 100 * floor / us,
               (latents + weights) / 4.3e6 > flops / 790e6 ? "bytes" : "operations");
   std::fflush(stdout);
   b.release();
@@ -159,7 +168,8 @@ int run(int count, char** words) {
   for (int i = 1; i < count; ++i) all.push_back(std::atoi(words[i]));
   if (all.empty()) all = {16, 32, 64, 128};
   for (const int32_t heads : all)
-    for (const auto& [batch, context] : {std::pair{1, 4096}, {1, 32768}, {16, 4096}, {64, 4096}, {128, 4096}, {32, 32768}})
+    for (const auto& [batch, context] :
+         {std::pair{1, 4096}, {1, 32768}, {16, 4096}, {64, 4096}, {128, 4096}, {32, 32768}})
       shape(b, heads, batch, context);
   return 0;
 }

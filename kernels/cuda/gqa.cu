@@ -1,5 +1,7 @@
 // How do grouped heads attend on a GPU? Query head h reads key-value head first + h / (heads /
-// kv_heads). Exact, any shape: one block a (row, head).
+// kv_heads). On the tensor cores where they take the shape (flash/grouped.h); else exactly, any
+// shape: one block a (row, head).
+#include "kernels/cuda/flash/grouped.h"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/row_attention.cuh"
 
@@ -32,6 +34,7 @@ __global__ void attend(GqaParams p) {
 
 void gqa(const OpContext& ctx, const GqaParams& p) {
   if (p.tables.rows_total == 0) return;
+  if (flash::takes(ctx, p)) return flash::gqa(ctx, p);
   CHECK(p.tables.rows_total <= 65535, "rows are the y of a grid");
   launch(device_of(ctx), "gqa", attend,
          {{static_cast<unsigned>(p.heads), static_cast<unsigned>(p.tables.rows_total)},

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <new>
 
 #include "kernels/cpu/batch_sampler.h"
 #include "kernels/cpu/host_device.h"
@@ -68,6 +69,19 @@ Result<KvLayout> layout_for(const ModelConfig& model, const TpEngineConfig& conf
   if (model.attention == AttentionKind::gqa)
     return gqa_layout(dtype, model.layers, model.kv_heads, model.head_dim, config.block_tokens);
   return mla_layout(dtype, model.cached_layers(), model.latent_width(), config.block_tokens);
+}
+
+// A step that finds no memory breaks the group, not the process.
+template <class F>
+Status within_memory(const Batch& batch, const F& step) {
+  try {
+    return step();
+  } catch (const std::bad_alloc&) {
+    return Error{Code::resource_exhausted,
+                 "no memory is left for the activations of a step of " +
+                     std::to_string(batch.rows()) + " rows",
+                 "step_token_budget"};
+  }
 }
 
 }  // namespace
@@ -177,10 +191,11 @@ Status ModelRanks::place_on_devices(const LoadProgress& progress) {
   return {};
 }
 
-// On a GPU the pool takes what weights and activations leave of this process's share. Activations
-// of the largest step measured (512 rows of V3, its logits and the experts' rows) take 2 GB.
+// On a GPU the pool takes what weights and activations leave of this process's share. A step of 4,096
+// prompt tokens of V3 on one GPU needs 6 GB of activations, logits and workspace; a sixteenth of an
+// H200 is 9 GB.
 Result<int32_t> ModelRanks::count_blocks(const TpEngineConfig& config) const {
-  constexpr int64_t kActivations = int64_t{2} << 30;
+  constexpr int64_t kActivationShare = 16;
   int64_t n = config.kv_blocks;
   if (n == 0) {
     int64_t bytes = config.kv_bytes;
@@ -198,7 +213,7 @@ Result<int32_t> ModelRanks::count_blocks(const TpEngineConfig& config) const {
         const auto share = static_cast<int64_t>(config.device.memory_share *
                                                 static_cast<double>(total)) -
                            weights;
-        bytes = std::min(bytes, std::min(share, free) - kActivations);
+        bytes = std::min(bytes, std::min(share, free) - total / kActivationShare);
       }
     }
     n = bytes / block_stride(layout_);
@@ -321,7 +336,9 @@ Status ModelRanks::start(int32_t blocks) {
 }
 
 Status ModelRanks::forward(int32_t local, const Batch& batch, const LogitsSink& sink) {
-  return finished(local, ranks_[static_cast<size_t>(local)].forward->forward(batch, sink));
+  return finished(local, within_memory(batch, [&] {
+                    return ranks_[static_cast<size_t>(local)].forward->forward(batch, sink);
+                  }));
 }
 
 // A rank that gives up releases the others, on the host and on the devices.
@@ -337,7 +354,9 @@ Status ModelRanks::finished(int32_t local, Status status) {
 
 Status ModelRanks::draft(int32_t local, const Batch& batch, std::span<const int32_t> from,
                          const LogitsSink& sink) {
-  return finished(local, ranks_[static_cast<size_t>(local)].forward->draft(batch, from, sink));
+  return finished(local, within_memory(batch, [&] {
+                    return ranks_[static_cast<size_t>(local)].forward->draft(batch, from, sink);
+                  }));
 }
 
 }  // namespace fathom

@@ -55,8 +55,8 @@ bool map(CudaDevice& device, const ExpertMatrix& m, int32_t experts, int64_t row
 
 template <bool kE4m3, bool kGateUp, int kMost>
 void start(CudaDevice& device, const grouped::Maps& maps, grouped::Work work, int64_t pairs) {
-  using S = grouped::Shape<kE4m3, kGateUp, kMost>;
-  constexpr int kPair = grouped::kPair;
+  constexpr int kPair = kMost == 32 ? 1 : 2;  // few tokens are not worth waiting for each other
+  using S = grouped::Shape<kE4m3, kGateUp, kMost, kPair>;
   const int64_t units = tiles_bound(pairs, work.experts, kMost) * ceil_div(work.panels, kPair);
   const int64_t clusters = std::min<int64_t>(device.multiprocessors() / kPair, units);
   launch(device, "experts", grouped::multiply_groups<S>,

@@ -21,7 +21,23 @@ struct Gather {
   uint16_t* out = nullptr;  // [pairs, columns]
 };
 
-// A thread takes 16 columns of a row: those of one thread of wgmma, pairs in eight eighths of a block.
+// Of four neighbouring threads, word j of thread i becomes word i of thread j.
+__device__ __forceinline__ void transpose(uint32_t& a, uint32_t& b, uint32_t& c, uint32_t& d) {
+  const int lane = threadIdx.x % sorting::kLanes;
+  const uint32_t mask = 0xFu << (lane & ~3);
+  const auto swap = [&](uint32_t& low, uint32_t& high, int distance) {
+    const bool upper = (lane & distance) != 0;
+    const uint32_t other = __shfl_xor_sync(mask, upper ? low : high, distance);
+    (upper ? low : high) = other;
+  };
+  swap(a, b, 1);
+  swap(c, d, 1);
+  swap(a, c, 2);
+  swap(b, d, 2);
+}
+
+// A thread takes 16 columns of a row: those of one thread of wgmma, pairs in eight eighths of a
+// block of 64. Four threads have a block and store two eighths each.
 template <bool kE4m3>
 __device__ __forceinline__ void copy_row(const Gather& g, int32_t pair, int32_t row) {
   const int64_t from = pair / g.chosen * g.x_stride;
@@ -49,13 +65,18 @@ __device__ __forceinline__ void copy_row(const Gather& g, int32_t pair, int32_t 
 #pragma unroll
       for (int i = 0; i < 16; ++i)
         bits[i] = narrow_bf16(widen_bf16(static_cast<uint16_t>(bits[i])) * kActivationFactor);
-    auto* to = reinterpret_cast<uint32_t*>(g.out + int64_t{row} * g.columns +
-                                           at / kOrderBlock * kOrderBlock);
-    const int thread = at % kOrderBlock / 16;
+    uint32_t word[8];
 #pragma unroll
     for (int eighth = 0; eighth < 8; ++eighth)
-      to[eighth * 4 + thread] = bits[column_at(eighth * 8, kE4m3)] |
-                                bits[column_at(eighth * 8 + 1, kE4m3)] << 16;
+      word[eighth] = bits[column_at(eighth * 8, kE4m3)] |
+                     bits[column_at(eighth * 8 + 1, kE4m3)] << 16;
+    transpose(word[0], word[1], word[2], word[3]);
+    transpose(word[4], word[5], word[6], word[7]);
+    auto* to = reinterpret_cast<uint4*>(g.out + int64_t{row} * g.columns +
+                                        at / kOrderBlock * kOrderBlock);
+    const int thread = at % kOrderBlock / 16;
+    to[thread] = {word[0], word[1], word[2], word[3]};
+    to[thread + 4] = {word[4], word[5], word[6], word[7]};
   }
 }
 

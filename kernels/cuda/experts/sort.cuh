@@ -65,11 +65,18 @@ __device__ __forceinline__ void sort_pairs(const Sort& s, int32_t* counts) {
   const int32_t share = (groups + warps - 1) / warps * kLanes;
   const int32_t begin = min(warp * share, s.pairs), end = min(begin + share, s.pairs);
   int32_t* mine = counts + warp * s.experts;
-  for (int32_t at = begin; at < end; at += kLanes) {
-    const int32_t e = wanted(s, at + lane, end);
-    const uint32_t same = __match_any_sync(kAll, e);
-    if (e < s.experts && __ffs(same) - 1 == lane) mine[e] += __popc(same);
-    __syncwarp();
+  constexpr int kAhead = 8;  // loads on their way at one time
+  for (int32_t first = begin; first < end; first += kAhead * kLanes) {
+    int32_t ahead[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) ahead[i] = wanted(s, first + i * kLanes + lane, end);
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      const int32_t e = ahead[i];
+      const uint32_t same = __match_any_sync(kAll, e);
+      if (e < s.experts && __ffs(same) - 1 == lane) mine[e] += __popc(same);
+      __syncwarp();
+    }
   }
   __syncthreads();
 
@@ -101,18 +108,23 @@ __device__ __forceinline__ void sort_pairs(const Sort& s, int32_t* counts) {
   }
   __syncthreads();
 
-  for (int32_t at = begin; at < end; at += kLanes) {
-    const int32_t pair = at + lane;
-    const int32_t e = wanted(s, pair, end);
-    const uint32_t same = __match_any_sync(kAll, e);
-    const uint32_t before = same & ((1u << lane) - 1);
-    int32_t row = -1;
-    if (e < s.experts) row = mine[e] + __popc(before);
-    __syncwarp();
-    if (row >= 0 && before == 0) mine[e] += __popc(same);
-    __syncwarp();
-    if (pair < end) s.plan.row[pair] = row;
-    if (row >= 0) s.plan.pair[row] = pair;
+  for (int32_t first = begin; first < end; first += kAhead * kLanes) {
+    int32_t ahead[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) ahead[i] = wanted(s, first + i * kLanes + lane, end);
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      const int32_t pair = first + i * kLanes + lane, e = ahead[i];
+      const uint32_t same = __match_any_sync(kAll, e);
+      const uint32_t before = same & ((1u << lane) - 1);
+      int32_t row = -1;
+      if (e < s.experts) row = mine[e] + __popc(before);
+      __syncwarp();
+      if (row >= 0 && before == 0) mine[e] += __popc(same);
+      __syncwarp();
+      if (pair < end) s.plan.row[pair] = row;
+      if (row >= 0) s.plan.pair[row] = pair;
+    }
   }
 }
 

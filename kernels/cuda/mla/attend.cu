@@ -1,8 +1,8 @@
 // How do 64 heads of a decode row attend to one split of its context? A thread block per SM takes
 // items (row, split) in turn. One warp copies: queries (72 KB) once an item, tiles of 64 latents
-// (72 KB) into a ring of two. The first warpgroup multiplies queries with keys, takes the softmax on
-// line and weighs latents 0 .. 255; the second weighs latents 256 .. 511 with the weights the first
-// leaves in shared memory. Tiles of the next item are copied while the last one ends.
+// (72 KB) into a ring of two. The first warpgroup multiplies queries with keys, takes the softmax
+// on line and weighs latents 0 .. 255; the second weighs latents 256 .. 511 with the weights the
+// first leaves in shared memory. Tiles of the next item are copied while the last one ends.
 #include "kernels/cuda/mla/attend.h"
 
 #include <algorithm>
@@ -16,12 +16,12 @@ namespace {
 
 using namespace gemm;
 
-constexpr int kBoxes = kWidth / 64;            // of 64 values
-constexpr int kBoxBytes = 64 * 128;            // 64 tokens
+constexpr int kBoxes = kWidth / 64;             // of 64 values
+constexpr int kBoxBytes = 64 * 128;             // 64 tokens
 constexpr int kTileBytes = kBoxes * kBoxBytes;  // 73728
 constexpr int kStages = 2;
 constexpr int kThreads = 3 * 128;  // the last 128 for one warp that copies: registers go by 128
-constexpr int kPairWarps = 8;  // warps that read a tile
+constexpr int kPairWarps = 8;      // warps that read a tile
 
 struct Places {  // bytes from the 1024-byte aligned start of shared memory
   static constexpr int kQueries = 0;
@@ -107,9 +107,10 @@ __device__ __forceinline__ void copy_all(const Shared& shared, const CUtensorMap
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int unit = lane + i * 32;
-      block[i] = unit * kBlockUnit < length
-                     ? p.blocks[item.first_block + (item.begin + unit * kBlockUnit) / p.block_tokens]
-                     : 0;
+      block[i] =
+          unit * kBlockUnit < length
+              ? p.blocks[item.first_block + (item.begin + unit * kBlockUnit) / p.block_tokens]
+              : 0;
     }
     for (int done = 0; done < length; done += kTile) {
       barrier_wait(shared.freed(turn.stage), turn.parity ^ 1);
@@ -126,8 +127,8 @@ __device__ __forceinline__ void copy_all(const Shared& shared, const CUtensorMap
         const int here = __shfl_sync(~0u, unit < 32 ? block[0] : block[1], unit % 32);
         const int token = (item.begin + unit * kBlockUnit) % p.block_tokens;
         if (lane < kBoxes)
-          copy_latents(to + lane * kBoxBytes + i * (kBlockUnit * 128), latents, full, lane * 64, token,
-                       here, policy);
+          copy_latents(to + lane * kBoxBytes + i * (kBlockUnit * 128), latents, full, lane * 64,
+                       token, here, policy);
       }
       turn.next();
       if (done == 0) {
@@ -135,8 +136,8 @@ __device__ __forceinline__ void copy_all(const Shared& shared, const CUtensorMap
         if (lane == 0) barrier_expect(shared.queries_filled(), kTileBytes);
         __syncwarp();
         if (lane < kBoxes)
-          copy_latents(shared.queries + lane * kBoxBytes, queries, shared.queries_filled(), lane * 64,
-                       w % head_tiles * kHeadTile, item.at, query_policy);
+          copy_latents(shared.queries + lane * kBoxBytes, queries, shared.queries_filled(),
+                       lane * 64, w % head_tiles * kHeadTile, item.at, query_policy);
         query_parity ^= 1;
       }
     }
@@ -186,7 +187,8 @@ __device__ __forceinline__ void store_sums(const AttendParams& p, int64_t item, 
 }
 
 // Scores of 64 heads and 64 positions.
-__device__ __forceinline__ void multiply_keys(uint32_t queries, uint32_t tile, float (&scores)[32]) {
+__device__ __forceinline__ void multiply_keys(uint32_t queries, uint32_t tile,
+                                              float (&scores)[32]) {
   const uint64_t q = rows_at(queries), k = rows_at(tile);
   warpgroup_begin();
 #pragma unroll
@@ -245,10 +247,10 @@ __device__ __forceinline__ void leave_weights(const Shared& shared, const uint32
     const int row = slab_row(t, half * 2);
 #pragma unroll
     for (int j = 0; j < 8; ++j)
-      asm volatile("st.shared.b32 [%0], %1;" ::"r"(shared.weights +
-                                                   swizzled(row, j * 16 + t % 4 * 4)),
-                   "r"(weights[j / 2][j % 2 * 2 + half])
-                   : "memory");
+      asm volatile(
+          "st.shared.b32 [%0], %1;" ::"r"(shared.weights + swizzled(row, j * 16 + t % 4 * 4)),
+          "r"(weights[j / 2][j % 2 * 2 + half])
+          : "memory");
     if (t % 4 == 0) shared.shrinks[row] = shrink[half];
   }
 }

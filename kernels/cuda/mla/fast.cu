@@ -30,7 +30,8 @@ bool is_fast(const OpContext& ctx, const MlaParams& p) {
 
 template <class T>
 T* take(const OpContext& ctx, int64_t count) {
-  return static_cast<T*>(ctx.scratch->take(static_cast<size_t>(std::max<int64_t>(count, 1)) * sizeof(T)));
+  return static_cast<T*>(
+      ctx.scratch->take(static_cast<size_t>(std::max<int64_t>(count, 1)) * sizeof(T)));
 }
 
 }  // namespace
@@ -61,13 +62,14 @@ bool mla_absorbed_fast(const OpContext& ctx, const MlaParams& p) {
                                 .box_tokens = kHeadTile},
                                &query_map),
                "mla_absorbed: map of queries");
-  device.check(make_latent_map({.data = p.cache.base,
-                                .tokens = p.cache.block_tokens,
-                                .blocks = kAnyBlock,
-                                .block_stride = p.cache.block_stride,
-                                .box_tokens = p.cache.block_tokens % kTile == 0 ? kTile : kBlockUnit},
-                               &latent_map),
-               "mla_absorbed: map of the cache");
+  device.check(
+      make_latent_map({.data = p.cache.base,
+                       .tokens = p.cache.block_tokens,
+                       .blocks = kAnyBlock,
+                       .block_stride = p.cache.block_stride,
+                       .box_tokens = p.cache.block_tokens % kTile == 0 ? kTile : kBlockUnit},
+                      &latent_map),
+      "mla_absorbed: map of the cache");
   if (device.failed()) return true;
 
   into_latents(device, p, plan, queries);

@@ -1,7 +1,8 @@
 // How does a query get into latent space? Per head, q_nope [rows, 128] times the head's key rows of
 // kv_b [128, 512]: a thread block takes 128 of the 512 columns and up to 64 rows, so the weight is
 // read once for 64 rows. The order of the sum is one chain over the 128 depths for any number of
-// rows. The rope part is rounded and copied along. The last row of thread blocks plans the attention.
+// rows. The rope part is rounded and copied along. The last row of thread blocks plans the
+// attention.
 #include "kernels/cuda/gemm/ptx.cuh"
 #include "kernels/cuda/mla/mma.cuh"
 #include "kernels/cuda/mla/plan.cuh"
@@ -11,8 +12,8 @@ namespace fathom::cuda::mla {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kColumns = 128;                // of a thread block
-constexpr int kPitch = 128 + 8;              // bf16 of a row in shared memory: no bank conflicts
+constexpr int kColumns = 128;    // of a thread block
+constexpr int kPitch = 128 + 8;  // bf16 of a row in shared memory: no bank conflicts
 constexpr int kChunks = kRank / kColumns;
 
 template <int kSlabs>
@@ -67,8 +68,8 @@ __global__ void __launch_bounds__(kThreads)
     for (int i = threadIdx.x; i < rows * (kRope / 2); i += kThreads) {
       const int r = i / (kRope / 2), d = i % (kRope / 2) * 2;
       const float* q = p.q + int64_t{rows_of[r]} * p.q_stride + head * kHeadWidth + kNope + d;
-      *reinterpret_cast<uint32_t*>(latents + (int64_t{first + r} * p.heads + head) * kWidth + kRank +
-                                   d) = pack_bf16(q[0], q[1]);
+      *reinterpret_cast<uint32_t*>(latents + (int64_t{first + r} * p.heads + head) * kWidth +
+                                   kRank + d) = pack_bf16(q[0], q[1]);
     }
   __syncthreads();
 

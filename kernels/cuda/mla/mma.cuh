@@ -8,9 +8,9 @@
 
 namespace fathom::cuda::mla {
 
-// d[16, 8] += a[16, 16] b[16, 8]. With g = lane / 4, c = lane % 4: a holds rows (g, g + 8, g, g + 8)
-// at depths (2c, 2c, 2c + 8, 2c + 8) and one more; b column g at depths 2c and 2c + 8 and one more; d
-// rows g (0, 1) and g + 8 (2, 3), columns 2c and 2c + 1.
+// d[16, 8] += a[16, 16] b[16, 8]. With g = lane / 4, c = lane % 4: a holds rows (g, g + 8, g, g +
+// 8) at depths (2c, 2c, 2c + 8, 2c + 8) and one more; b column g at depths 2c and 2c + 8 and one
+// more; d rows g (0, 1) and g + 8 (2, 3), columns 2c and 2c + 1.
 __device__ __forceinline__ void multiply_16x8x16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0,
                                                  uint32_t b1) {
   asm volatile(
@@ -44,7 +44,8 @@ __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
 __device__ __forceinline__ uint4 load_eight(const Weight& w, int64_t at, float scale) {
   if (w.dtype == DType::bf16)
     return __ldg(reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(w.data) + at));
-  const uint2 codes = __ldg(reinterpret_cast<const uint2*>(static_cast<const uint8_t*>(w.data) + at));
+  const uint2 codes =
+      __ldg(reinterpret_cast<const uint2*>(static_cast<const uint8_t*>(w.data) + at));
   uint32_t out[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {

@@ -40,7 +40,8 @@ __device__ __forceinline__ uint2 merged(const Merge& m, const RowItems& row, int
     all.w = fmaf(weight, some.w, all.w);
   }
   const float share = row.count > 0 ? 1.0f / sum : 0.0f;
-  return make_uint2(pack_bf16(all.x * share, all.y * share), pack_bf16(all.z * share, all.w * share));
+  return make_uint2(pack_bf16(all.x * share, all.y * share),
+                    pack_bf16(all.z * share, all.w * share));
 }
 
 template <int kSlabs>

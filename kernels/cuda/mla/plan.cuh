@@ -1,5 +1,5 @@
-// Who makes the list of items the attention kernel works through? One thread block for each batch of
-// rows, beside the product that runs before: a sum over the rows' numbers of splits, in order.
+// Who makes the list of items the attention kernel works through? One thread block for each batch
+// of rows, beside the product that runs before: a sum over the rows' numbers of splits, in order.
 #pragma once
 
 #include "kernels/cuda/mla/rows.cuh"
@@ -23,8 +23,8 @@ __device__ __forceinline__ int sum_up_to_here(int value, int* sums) {
 }
 
 template <int kThreads>
-__device__ __forceinline__ void plan_rows(const AttentionTables& tables, const Plan& plan, int batch,
-                                          int* sums) {
+__device__ __forceinline__ void plan_rows(const AttentionTables& tables, const Plan& plan,
+                                          int batch, int* sums) {
   const int first = batch * plan.rows_at_once;
   const int rows = gemm::smaller(plan.rows_at_once, tables.rows_total - first);
   Item* const items = plan.items + int64_t{batch} * plan.rows_at_once * plan.most_splits;

@@ -13,12 +13,12 @@ namespace fathom::cuda::mla {
 // 16-byte aligned rows.
 bool can_multiply(const Weight& kv_b);
 
-// latents [rows_total, heads, 576] bf16: q_nope W_UK | q_rope, of the attending rows in their order;
-// and the plan.
+// latents [rows_total, heads, 576] bf16: q_nope W_UK | q_rope, of the attending rows in their
+// order; and the plan.
 void into_latents(CudaDevice& device, const MlaParams& p, const Plan& plan, uint16_t* latents);
 
-// Rows [first, first + rows) of the attending ones, at most plan.rows_at_once, `first` a multiple of
-// it: the states and sums of their items, merged in ascending order, times W_UV, into p.out.
+// Rows [first, first + rows) of the attending ones, at most plan.rows_at_once, `first` a multiple
+// of it: the states and sums of their items, merged in ascending order, times W_UV, into p.out.
 void out_of_latents(CudaDevice& device, const MlaParams& p, const Plan& plan, int first, int rows,
                     const State* states, const float* sums);
 

@@ -8,14 +8,15 @@
 
 namespace fathom::cuda::mla {
 
-// One attending row: its place in q and out, the positions [0, limit) it sees (none when it pads the
-// batch), its table of blocks.
+// One attending row: its place in q and out, the positions [0, limit) it sees (none when it pads
+// the batch), its table of blocks.
 struct Attending {
   int32_t row = 0, limit = 0, first_block = 0;
 };
 
 // Row `at` of tables.rows_total. Rows of one run stand together, so the place within the run is the
-// distance to its first row: a step back at a time for the first few (decode rows), then by halving.
+// distance to its first row: a step back at a time for the first few (decode rows), then by
+// halving.
 __device__ __forceinline__ Attending attending(const AttentionTables& tables, int at) {
   const int run = tables.row_runs[at];
   int first = at;

@@ -1,6 +1,6 @@
-// How do weights of attention meet the latents they weigh? sums[64 heads, 256 latents] += p[64, 16] v[16,
-// 256] as one wgmma: v is read as it lies, token by token (its operand is "transposed"), p from
-// shared memory or from registers.
+// How do weights of attention meet the latents they weigh? sums[64 heads, 256 latents] += p[64, 16]
+// v[16, 256] as one wgmma: v is read as it lies, token by token (its operand is "transposed"), p
+// from shared memory or from registers.
 #pragma once
 
 #include <cstdint>
@@ -9,9 +9,9 @@
 
 namespace fathom::cuda::mla {
 
-// Describes 16 tokens x 256 latents inside a tile of latents: boxes of 64 tokens x 128 bytes (128-byte
-// swizzle), 8192 bytes apart along the latents; 8 tokens are 1024 bytes. `address` is that of the
-// first token in the first of the four boxes, 1024-byte aligned.
+// Describes 16 tokens x 256 latents inside a tile of latents: boxes of 64 tokens x 128 bytes
+// (128-byte swizzle), 8192 bytes apart along the latents; 8 tokens are 1024 bytes. `address` is
+// that of the first token in the first of the four boxes, 1024-byte aligned.
 __device__ __forceinline__ uint64_t values_at(uint32_t address) {
   constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
 #ifdef FATHOM_SWAPPED_STRIDES
@@ -42,14 +42,14 @@ constexpr uint64_t kSixteenTokens = 2048 / 16;  // added to a description
 #define FATHOM_D8(i)                                                                  \
   "+f"(d[i]), "+f"(d[(i) + 1]), "+f"(d[(i) + 2]), "+f"(d[(i) + 3]), "+f"(d[(i) + 4]), \
       "+f"(d[(i) + 5]), "+f"(d[(i) + 6]), "+f"(d[(i) + 7])
-#define FATHOM_ALL_P                                                                        \
-  FATHOM_P0 ", " FATHOM_P1 ", " FATHOM_P2 ", " FATHOM_P3 ", " FATHOM_P4 ", " FATHOM_P5      \
-      ", " FATHOM_P6 ", " FATHOM_P7 ", " FATHOM_P8 ", " FATHOM_P9 ", " FATHOM_P10 ", "      \
-      FATHOM_P11 ", " FATHOM_P12 ", " FATHOM_P13 ", " FATHOM_P14 ", " FATHOM_P15
-#define FATHOM_ALL_D                                                                       \
-  FATHOM_D8(0), FATHOM_D8(8), FATHOM_D8(16), FATHOM_D8(24), FATHOM_D8(32), FATHOM_D8(40),  \
-      FATHOM_D8(48), FATHOM_D8(56), FATHOM_D8(64), FATHOM_D8(72), FATHOM_D8(80),           \
-      FATHOM_D8(88), FATHOM_D8(96), FATHOM_D8(104), FATHOM_D8(112), FATHOM_D8(120)
+#define FATHOM_ALL_P                                                                    \
+  FATHOM_P0 ", " FATHOM_P1 ", " FATHOM_P2 ", " FATHOM_P3 ", " FATHOM_P4 ", " FATHOM_P5  \
+            ", " FATHOM_P6 ", " FATHOM_P7 ", " FATHOM_P8 ", " FATHOM_P9 ", " FATHOM_P10 \
+            ", " FATHOM_P11 ", " FATHOM_P12 ", " FATHOM_P13 ", " FATHOM_P14 ", " FATHOM_P15
+#define FATHOM_ALL_D                                                                            \
+  FATHOM_D8(0), FATHOM_D8(8), FATHOM_D8(16), FATHOM_D8(24), FATHOM_D8(32), FATHOM_D8(40),       \
+      FATHOM_D8(48), FATHOM_D8(56), FATHOM_D8(64), FATHOM_D8(72), FATHOM_D8(80), FATHOM_D8(88), \
+      FATHOM_D8(96), FATHOM_D8(104), FATHOM_D8(112), FATHOM_D8(120)
 
 // p described (gemm::rows_at) in shared memory.
 __device__ __forceinline__ void weigh(float (&d)[128], uint64_t p, uint64_t v) {

@@ -46,7 +46,7 @@ def document(rng):
     """The pieces of one short conversation."""
     item = exercise(rng)
     r = rng.random()
-    if not item.before and not item.tools and r < 0.3 and not item.key.startswith("not told"):
+    if not item.before and not item.tools and not item.system and r < 0.3 and not item.key.startswith("not told"):
         item.before = earlier(rng)
     if item.system is None and rng.random() < 0.3:
         item.system = rng.choice(SYSTEMS)
@@ -57,7 +57,7 @@ def long_document(rng, most):
     """Many facts and questions about them; or a long conversation before one ordinary exercise."""
     if rng.random() < 0.35:
         item, turns = exercise(rng), rng.randrange(4, 4 + most // 120)
-        if not item.tools and not item.key.startswith("not told"):
+        if not item.tools and not item.system and not item.key.startswith("not told"):
             item.before = [m for _ in range(turns) for m in earlier(rng)] + item.before
         return render.pieces_of(item)
     item = memory.long_recall(rng, tokens=int(300 + (most - 900) * rng.random()), questions=rng.randrange(8, 40))

@@ -143,6 +143,8 @@ def accepted(shape, weights, bias, device, prompts, answers, limit=65536):
         positions += range(len(p) + len(a))
         inside += [False] * (len(p) + 1) + [True] * (len(a) - 1)
         cuts.append(len(ids))
+    if not ids:
+        return 0.0
     model.Stream.sequences, model.Stream.longest = len(cuts) - 1, max(b - a for a, b in zip(cuts, cuts[1:]))
     tokens = torch.tensor(ids, device=device)
     _, guesses, _ = model.forward(shape, weights, bias, tokens, torch.tensor(positions, device=device), torch.tensor(cuts, dtype=torch.int32, device=device))
@@ -150,8 +152,8 @@ def accepted(shape, weights, bias, device, prompts, answers, limit=65536):
     return hit.sum().item() / max(1, sum(inside[2:]))
 
 
-def report(folder, shape, weights, bias, device, each, seed, most=280):
-    """Asks everything; writes eval.json into `folder` and prints a table."""
+def report(folder, shape, weights, bias, device, each, seed, seconds, most=280):
+    """Asks everything, within about so many seconds; writes eval.json into `folder` and prints a table."""
     began = time.time()
     encoder, tok = data.Encoder(folder), None
     tok = encoder.tok
@@ -162,10 +164,13 @@ def report(folder, shape, weights, bias, device, each, seed, most=280):
     order = sorted(range(len(asked)), key=lambda i: len(encode[i]))
     scores, samples, all_prompts, all_answers = {}, [], [], []
     size = 1024 if device == "cuda" else 32
-    while order:
-        part, order = order[:size], order[size:]
-        if len(encode[part[-1]]) > 700:  # the long ones in small groups
-            part, order = part[:32], part[32:] + order
+    groups, long = [], [i for i in order if len(encode[i]) > 700]
+    for part, n in ((long, 32), (order[: len(order) - len(long)], size)):
+        groups += [part[i: i + n] for i in range(0, len(part), n)]
+    for part in groups:
+        if time.time() - began > seconds:
+            print("the time is over, the rest is not asked", flush=True)
+            break
         prompts = [(encode[i] & 0x7FFF).astype(int).tolist() for i in part]
         answers = generator(prompts, most)
         all_prompts += prompts

@@ -26,6 +26,7 @@ def arguments():
     p = argparse.ArgumentParser(description="Train Minnow.")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--minutes", type=float, default=7.0, help="of training; 7 on an H200, 600 or more on a CPU")
+    p.add_argument("--within", type=float, default=0, help="minutes for everything: compiling, training, 70 s of evaluation; overrides --minutes")
     p.add_argument("--work", default="/tmp/minnow-train", help="folder for the state; a later run goes on from it")
     p.add_argument("--out", default=None, help="folder for the checkpoint; default: WORK/export")
     p.add_argument("--seed", type=int, default=20261127)
@@ -138,6 +139,8 @@ def main():
         now = time.time()
         if clock is None or weights.steps == 3:
             clock, base = now, spent  # the first steps compile
+            if a.within:
+                budget = a.within * 60 - 70 - (now - STARTED) + base
             print(f"first step after {now - began:.1f} s", flush=True)
         spent = base + now - clock
         if report:
@@ -162,7 +165,7 @@ def main():
         export.carry(os.environ["OUT"], a.out, a.work, masters)
     if a.questions:
         import evaluate
-        evaluate.report(a.work, shape, weights.work, weights.bias, a.device, a.questions, a.seed)
+        evaluate.report(a.work, shape, weights.work, weights.bias, a.device, a.questions, a.seed, 65 if a.within else 1e9)
     export.curve(log.rows, f"{a.work}/loss.svg")
     if os.environ.get("OUT"):
         export.carry(os.environ["OUT"], a.out, a.work, masters)

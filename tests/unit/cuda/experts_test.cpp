@@ -206,7 +206,7 @@ TEST_F(CudaExperts, under_bfloat16_round_where_the_cpu_rounds) {
           // Shapes and types that no tensor core takes are computed in float32, unrounded.
           const bool tensors = hidden % 64 == 0 && (dtype == DType::bf16 || dtype == DType::f8_e4m3);
           EXPECT_LT(relative_error(run(m, t, Compute::bfloat16, x), on_cpu(m, t, Compute::bfloat16)),
-                    tensors ? 4e-3 : 1e-2)
+                    tensors ? 6e-3 : 1e-2)
               << naive::name_of(dtype) << " " << hidden << "x" << width << ", " << rows << " rows";
         }
 }

@@ -72,6 +72,7 @@ def formatted(rng, ways=WAYS):
         it.question = f"{it.question} {ask}"
     else:
         it.question = f"{ask} {it.question}"
+    it.before = [m | {"learn": False} for m in it.before]  # those answers do not follow the instruction
     it.key = f"format {way.__name__} {it.key}"
     it.thought, it.answer, it.check, it.direct = f"{it.thought}\nForm: {note}", out, check, False
     return it
