@@ -5,8 +5,8 @@
 #include <cstddef>
 
 #include "kernels/cuda/runtime.h"
-#include "kernels/cuda/sampler/few.cuh"
 #include "kernels/cuda/sampler/launch.h"
+#include "kernels/cuda/sampler/near.cuh"
 
 namespace fathom::cuda {
 namespace {
@@ -31,8 +31,9 @@ __device__ __forceinline__ uint32_t finite(float v) {
   return (__float_as_uint(v) & 0x7F800000u) != 0x7F800000u;
 }
 
-// Calls use(index, value) for every logit of a piece, in 16-byte reads where it is aligned.
-template <class Use>
+// Calls use(index, value) for every logit of a piece, in 16-byte reads where it is aligned, kAhead
+// of them on their way.
+template <int kAhead, class Use>
 __device__ __forceinline__ void read_piece(const float* logits, const Piece& piece,
                                            const Use& use) {
   const float* from = logits + piece.first;
@@ -40,7 +41,7 @@ __device__ __forceinline__ void read_piece(const float* logits, const Piece& pie
   if (reinterpret_cast<uintptr_t>(from) % 16 == 0) {
     const int32_t fours = piece.count / 4;
     done = fours * 4;
-#pragma unroll 8
+#pragma unroll kAhead
     for (int32_t i = threadIdx.x; i < fours; i += kSampleThreads) {
       const float4 v = __ldcs(reinterpret_cast<const float4*>(from) + i);
       use(4 * i, v.x);
@@ -54,9 +55,6 @@ __device__ __forceinline__ void read_piece(const float* logits, const Piece& pie
 
 struct Larger {
   __device__ uint64_t operator()(uint64_t a, uint64_t b) const { return a > b ? a : b; }
-};
-struct Sum {
-  __device__ uint64_t operator()(uint64_t a, uint64_t b) const { return a + b; }
 };
 
 // All that find() does not need.
@@ -77,7 +75,7 @@ __global__ void __launch_bounds__(kSampleThreads)
   uint32_t good = 1;
   float largest = -INFINITY;
   int32_t id = INT32_MAX;
-  read_piece(row.logits, piece, [&](int32_t i, float v) {
+  read_piece<8>(row.logits, piece, [&](int32_t i, float v) {
     good &= finite(v);
     if (v > largest) {
       largest = v;
@@ -142,46 +140,23 @@ __device__ void adjust(const SampleLists& lists, const SampleRow& row, const Pie
       [&](int32_t at, TokenId) { x[at] = -INFINITY; });
 }
 
-// The smallest key of a logit that min-p keeps: all warps ask 32 keys at once, 7 times.
-__device__ uint32_t lowest_key(const SampleRow& row, float largest) {
-  uint32_t low = kLowestKey, high = key_of(largest);  // it is in [low, high]
-  while (low < high) {
-    const uint32_t step = max((high - low) / 32, 1u);
-    const uint32_t ask = low + min(step * (threadIdx.x % 32), high - low);
-    const bool kept = below_largest(logit_of(ask), largest, row.temperature) >= row.lowest;
-    const uint32_t votes = __ballot_sync(~0u, kept);
-    // high is kept always; the first kept lane ends the interval, the one before begins it.
-    const int reached = votes == 0 ? 32 : __ffs(static_cast<int>(votes)) - 1;
-    if (reached < 32) high = min(high, low + min(step * reached, high - low));
-    if (reached > 0) low = low + min(step * (reached - 1), high - low) + 1;
+// By one search for each bound, however many tokens there are.
+__device__ TokenId draw_anywhere(RowCluster& cluster, const SampleRow& row, float largest) {
+  const float temperature = row.temperature;
+  const auto weigh = [&](float v) { return weight_of(below_largest(v, largest, temperature)); };
+  Bound kept;
+  if (row.top_k > 0) kept = cluster.find(kept, Until::count, row.top_k, weigh).bound;
+  if (row.top_p < 1.0f) kept = cluster.find(kept, Until::share, row.top_p, weigh).bound;
+  if (row.lowest > -INFINITY) {
+    const uint32_t lowest = lowest_key(row.lowest, largest, row.temperature);
+    if (lowest > kept.key) kept = {lowest, INT32_MAX};
   }
-  return low;
+  return cluster.find(kept, Until::point, row.uniform, weigh).bound.last;
 }
 
 __device__ TokenId draw(RowCluster& cluster, const SampleRow& row, float largest) {
-  const auto weigh = [&](float v) { return weight_of(below_largest(v, largest, row.temperature)); };
-  Bound kept;
-  bool by_share = row.top_p < 1.0f;
-  if (row.top_k > 0) {
-    kept = cluster.find(kept, Until::count, row.top_k, weigh).bound;
-  } else if (by_share) {
-    kept = cluster.find(kept, Until::share, row.top_p, weigh).bound;
-    by_share = false;
-  }
-  const auto keep_likely = [&] {  // min-p
-    const uint32_t lowest = row.lowest > -INFINITY ? lowest_key(row, largest) : 0;
-    if (lowest > kept.key) kept = {lowest, INT32_MAX};
-  };
-  if (!by_share) keep_likely();
-  if (row.top_k > 0 || row.top_p < 1.0f || row.lowest > -INFINITY) {
-    const TokenId token = draw_from_few(cluster, kept, by_share, row, largest, weigh);
-    if (token >= 0) return token;
-  }
-  if (by_share) {
-    kept = cluster.find(kept, Until::share, row.top_p, weigh).bound;
-    keep_likely();
-  }
-  return cluster.find(kept, Until::point, row.uniform, weigh).bound.last;
+  const TokenId near = draw_near(cluster, row, largest);
+  return near >= 0 ? near : draw_anywhere(cluster, row, largest);
 }
 
 struct Named {
@@ -189,14 +164,13 @@ struct Named {
   Alternative top[kTopLogprobsMax];
 };
 
-// The likeliest tokens in falling order, to `out`, by block 0.
-__device__ void name_likeliest(RowCluster& cluster, Named& named, int32_t most, SampleResult& out) {
+// The `most` likeliest tokens in falling order, to `out`, by block 0, however far they are.
+__device__ void name_anywhere(RowCluster& cluster, Named& named, int32_t most, SampleResult& out) {
   if (threadIdx.x == 0) named.count = 0;
-  Bound kept;
-  if (most > 0) kept = cluster.find(kept, Until::count, most, [](float) { return 0.0f; }).bound;
+  const Bound kept = cluster.find(Bound{}, Until::count, most, [](float) { return 0.0f; }).bound;
   cluster.sync();  // count is 0
   Named& zero = *cluster.at(&named, 0);
-  for (int32_t i = threadIdx.x; most > 0 && i < cluster.count; i += kSampleThreads)
+  for (int32_t i = threadIdx.x; i < cluster.count; i += kSampleThreads)
     if (kept.holds(key_of(cluster.x[i]), cluster.first + i)) {
       const int32_t place = atomicAdd(&zero.count, 1);
       if (place < kTopLogprobsMax) zero.top[place] = {cluster.first + i, cluster.x[i]};
@@ -213,18 +187,39 @@ __device__ void name_likeliest(RowCluster& cluster, Named& named, int32_t most, 
   out.top[ahead] = mine;
 }
 
+// What log-probabilities are made of: the row's weight at temperature 1, and its likeliest tokens.
+__device__ void read_logprobs(RowCluster& cluster, Named& named, int32_t most, float largest,
+                              SampleResult& out) {
+  uint64_t whole = 0;
+  const int32_t count =
+      list_near(cluster, {.count = max(most, 1), .share = 0, .distance = 0}, largest, 1.0f, whole);
+  if (cluster.rank() == 0) {
+    if (threadIdx.x == 0) {
+      out.weights = static_cast<double>(whole) / static_cast<double>(uint64_t{1} << kWeightBits);
+      out.named = most;
+    }
+    const auto& near = *reinterpret_cast<const NearShared*>(cluster.s.bins);
+    const auto t = static_cast<int32_t>(threadIdx.x);
+    if (count >= most && t < most)
+      out.top[t] = {id_of(near.tokens[t]), logit_of_rank(near.tokens[t])};
+  }
+  if (count >= most) return;
+  cluster.sync();  // the list is no longer read
+  name_anywhere(cluster, named, most, out);
+}
+
 // At the start of shared memory; a row's piece stands behind.
 struct alignas(16) RowMemory {
   RowShared row;
   Named named;
 };
 
-__global__ void __launch_bounds__(kSampleThreads, 1)
+__global__ void __launch_bounds__(kSampleThreads, 2)
     any_rows(const SampleLists lists, int32_t first_row, int32_t vocab) {
   extern __shared__ float4 shared_memory[];
   auto& memory = *reinterpret_cast<RowMemory*>(shared_memory);
   wait_for_previous();
-  const SampleRow row = lists.rows[first_row + static_cast<int32_t>(blockIdx.y)];
+  const SampleRow& row = lists.rows[first_row + static_cast<int32_t>(blockIdx.y)];
   SampleResult& out = lists.results[row.result];
   const Piece piece = my_piece(vocab);
   float* x = lists.workspace == nullptr
@@ -234,16 +229,20 @@ __global__ void __launch_bounds__(kSampleThreads, 1)
   cluster.sync();  // all blocks have begun: their shared memory may be written
 
   uint32_t good = 1;
-  read_piece(row.logits, piece, [&](int32_t i, float v) {
+  read_piece<4>(row.logits, piece, [&](int32_t i, float v) {
     x[i] = v;
     good &= finite(v);
   });
   __syncthreads();
   adjust(lists, row, piece, x);
-  uint64_t best = 0;
+  float most = -INFINITY;
+  int32_t id = piece.first;
   for (int32_t i = threadIdx.x; i < piece.count; i += kSampleThreads)
-    best = Larger{}(best, rank_of(x[i], piece.first + i));
-  best = cluster.reduce(good ? best : UINT64_MAX, Larger{});
+    if (x[i] > most) {
+      most = x[i];
+      id = piece.first + i;
+    }
+  const uint64_t best = cluster.reduce(good ? rank_of(most, id) : UINT64_MAX, Larger{});
   const float largest = logit_of(static_cast<uint32_t>(best >> 32));
   const bool first_thread = cluster.rank() == 0 && threadIdx.x == 0;
   if (best == UINT64_MAX || !finite(largest)) {
@@ -262,13 +261,7 @@ __global__ void __launch_bounds__(kSampleThreads, 1)
   if (row.alternatives >= 0) {
     if (threadIdx.x == 0 && token >= piece.first && token < piece.first + piece.count)
       out.logit = x[token - piece.first];
-    uint64_t weights = 0;
-    for (int32_t i = threadIdx.x; i < piece.count; i += kSampleThreads)
-      weights += whole_weight(weight_of(below_largest(x[i], largest, 1.0f)));
-    weights = cluster.reduce(weights, Sum{});
-    if (first_thread)
-      out.weights = static_cast<double>(weights) / static_cast<double>(uint64_t{1} << kWeightBits);
-    name_likeliest(cluster, memory.named, row.alternatives, out);
+    read_logprobs(cluster, memory.named, row.alternatives, largest, out);
   }
   cluster.sync();  // blocks end together: others may read their memory until here
 }

@@ -58,6 +58,7 @@ struct RowShared {
   struct {
     uint64_t target, before, weight;
     uint32_t digit;
+    float edge;  // of near.cuh
     bool exists;
   } level;
   TokenId named;
@@ -124,6 +125,7 @@ __device__ void RowCluster::count_digits(const Bound& among, uint32_t prefix, in
   }
   __syncthreads();
   const uint32_t mask = (1u << bits) - 1;
+#pragma unroll 1
   for (int32_t i = threadIdx.x; i < count; i += kSampleThreads) {
     const float v = x[i];
     const uint32_t key = key_of(v);
@@ -149,6 +151,7 @@ __device__ inline void RowCluster::gather_digits(bool by_count) {
     const int digit = rank() * kShare + i;
     uint32_t tokens = 0;
     uint64_t limbs[kLimbs] = {};
+#pragma unroll 2
     for (int b = 0; b < kRowBlocks; ++b) {
       const RowShared* other = at(&s, b);
       tokens += other->bins[digit];
@@ -180,6 +183,7 @@ __device__ inline void RowCluster::choose_digit(bool first_level, Until until, d
     if (lane == 31) s.scanned[warp] = sum;
     __syncthreads();
     uint64_t whole = 0;
+#pragma unroll 4
     for (int w = 0; w < kSampleThreads / 32; ++w) {
       if (w < warp) sum += s.scanned[w];
       whole += s.scanned[w];
@@ -237,6 +241,7 @@ __device__ inline TokenId RowCluster::tied(uint32_t key, uint32_t which) {
       __syncthreads();
       uint32_t place = before + __popc(votes & ((2u << (threadIdx.x % 32)) - 1));
       uint32_t all = 0;
+#pragma unroll 4
       for (int w = 0; w < kSampleThreads / 32; ++w) {
         const auto n = static_cast<uint32_t>(s.scanned[w]);
         if (w < static_cast<int>(threadIdx.x / 32)) place += n;
@@ -258,15 +263,15 @@ __device__ Found RowCluster::find(const Bound& among, Until until, double number
   const bool by_count = until == Until::count;
   uint32_t key = 0;
   uint64_t before = 0;
-  const int shifts[] = {21, 10, 0}, widths[] = {11, 11, 10};
-#pragma unroll
+#pragma unroll 1
   for (int l = 0; l < 3; ++l) {
-    count_digits(among, key, shifts[l], widths[l], by_count, weigh);
+    const int shift = l == 0 ? 21 : l == 1 ? 10 : 0, width = l == 2 ? 10 : 11;
+    count_digits(among, key, shift, width, by_count, weigh);
     gather_digits(by_count);
     choose_digit(l == 0, until, number, before);
     const RowShared* zero = at(&s, 0);
     if (!zero->level.exists) return {among, false};
-    key = key << widths[l] | zero->level.digit;
+    key = key << width | zero->level.digit;
     before = zero->level.before;
   }
   const RowShared* zero = at(&s, 0);
