@@ -42,12 +42,12 @@ bool map(CudaDevice& device, const ExpertMatrix& m, int32_t experts, int64_t row
                                       .row_stride = w.row_stride,
                                       .box_rows = kHalfRows},
                                      &maps->weights);
-  for (int i = 0; i < grouped::kWidths && error == cudaSuccess; ++i)
+  for (int i = 0; i < kWidths && error == cudaSuccess; ++i)
     error = gemm::make_map({.data = tokens,
                             .rows = pairs,
                             .cols = w.cols,
                             .row_stride = w.cols,
-                            .box_rows = grouped::width_of(i)},
+                            .box_rows = width_of(i)},
                            &maps->tokens[i]);
   device.check(error, "experts");
   return error == cudaSuccess;

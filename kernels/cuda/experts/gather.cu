@@ -1,16 +1,16 @@
 // How do rows of tokens come to stand in order of their experts, as bf16 in the order products take
 // them (order.h)? A block for each row. Few pairs are put in order in the same launch: every block
 // counts how many stand before its own, which takes less than another launch.
+#include "kernels/cuda/experts/count.cuh"
 #include "kernels/cuda/experts/order.h"
 #include "kernels/cuda/experts/passes.h"
-#include "kernels/cuda/experts/sort.cuh"
 #include "kernels/cuda/runtime.h"
 
 namespace fathom::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / sorting::kLanes;
+constexpr int kWarps = kThreads / counting::kLanes;
 constexpr int32_t kFewPairs = 1024;
 
 struct Gather {
@@ -23,7 +23,7 @@ struct Gather {
 
 // Of four neighbouring threads, word j of thread i becomes word i of thread j.
 __device__ __forceinline__ void transpose(uint32_t& a, uint32_t& b, uint32_t& c, uint32_t& d) {
-  const int lane = threadIdx.x % sorting::kLanes;
+  const int lane = threadIdx.x % counting::kLanes;
   const uint32_t mask = 0xFu << (lane & ~3);
   const auto swap = [&](uint32_t& low, uint32_t& high, int distance) {
     const bool upper = (lane & distance) != 0;
@@ -88,33 +88,38 @@ __global__ void __launch_bounds__(kThreads)
   if (row < plan.begin[experts]) copy_row<kE4m3>(g, plan.pair[row], row);
 }
 
-// Block 0 makes the plan, block i + 1 copies for pair i.
+// Block 0 counts for the plan, block i + 1 places pair i and copies for it.
 template <bool kE4m3>
-__global__ void __launch_bounds__(kThreads) sort_and_gather(const Gather g, const sorting::Sort s) {
-  extern __shared__ int32_t counts[];
+__global__ void __launch_bounds__(kThreads) place_and_gather(const Gather g, const counting::Ids s) {
+  __shared__ int32_t counts[kMostExperts + 1];
   __shared__ int32_t before[kWarps];
-  if (blockIdx.x == 0) {
-    for (int i = threadIdx.x; i < kWarps * s.experts; i += kThreads) counts[i] = 0;
-    __syncthreads();
-  }
   wait_for_previous();
   if (blockIdx.x == 0) {
-    if (blockIdx.y == 0) sorting::sort_pairs(s, counts);
+    if (blockIdx.y > 0) return;
+    counting::count(s, counts);
+    counting::write_begins(s, counts);
     return;
   }
   const auto pair = static_cast<int32_t>(blockIdx.x) - 1;
-  const int32_t mine = sorting::wanted(s, pair, s.pairs);
-  if (mine == s.experts) return;
+  const int32_t mine = s.wanted(pair);
+  if (mine == s.experts) {
+    if (threadIdx.x == 0) s.plan.row[pair] = -1;
+    return;
+  }
   int32_t count = 0;
   for (auto i = static_cast<int32_t>(threadIdx.x); i < s.pairs; i += kThreads) {
-    const int32_t other = sorting::wanted(s, i, s.pairs);
+    const int32_t other = s.wanted(i);
     count += other < mine || (other == mine && i < pair) ? 1 : 0;
   }
-  count = __reduce_add_sync(sorting::kAll, count);
-  if (threadIdx.x % sorting::kLanes == 0) before[threadIdx.x / sorting::kLanes] = count;
+  count = __reduce_add_sync(counting::kAll, count);
+  if (threadIdx.x % counting::kLanes == 0) before[threadIdx.x / counting::kLanes] = count;
   __syncthreads();
   int32_t row = 0;
   for (int i = 0; i < kWarps; ++i) row += before[i];
+  if (threadIdx.x == 0 && blockIdx.y == 0) {
+    s.plan.row[pair] = row;
+    s.plan.pair[row] = pair;
+  }
   copy_row<kE4m3>(g, pair, row);
 }
 
@@ -130,11 +135,9 @@ ExpertPlan gather(const OpContext& ctx, const ExpertsParams& p, int32_t most, co
   }
   const ExpertPlan plan = take_plan(ctx, p);
   const auto parts = static_cast<unsigned>(ceil_div(g.columns, kThreads * 16));
-  launch(device_of(ctx), "experts", sort_and_gather<kE4m3>,
-         {{static_cast<unsigned>(pairs + 1), parts},
-          kThreads,
-          static_cast<size_t>(kWarps * experts) * sizeof(int32_t)},
-         g, sorting::Sort{p.ids, pairs, p.first_expert, experts, most, plan});
+  launch(device_of(ctx), "experts", place_and_gather<kE4m3>,
+         {{static_cast<unsigned>(pairs + 1), parts}, kThreads}, g,
+         counting::Ids{p.ids, pairs, p.first_expert, experts, most, plan});
   return plan;
 }
 

@@ -1,18 +1,60 @@
-// Who puts the pairs in order? One block of up to 32 warps, whatever their number (sort.cuh).
+// How are pairs put in order of their experts? A block for each expert: it counts what all experts
+// have, so it knows where its own rows begin, and gives them out in the order of the pairs.
+#include "kernels/cuda/experts/count.cuh"
 #include "kernels/cuda/experts/passes.h"
-#include "kernels/cuda/experts/sort.cuh"
 #include "kernels/cuda/runtime.h"
 
 namespace fathom::cuda {
 namespace {
 
-__global__ void __launch_bounds__(kMostWarps* sorting::kLanes) sort_all(const sorting::Sort s) {
-  extern __shared__ int32_t counts[];
-  for (int i = threadIdx.x; i < blockDim.x / sorting::kLanes * s.experts; i += blockDim.x)
-    counts[i] = 0;
-  __syncthreads();
+using counting::kAll;
+using counting::kLanes;
+
+constexpr int kThreads = 512;
+
+__global__ void __launch_bounds__(kThreads) place_pairs(const counting::Ids s) {
+  __shared__ int32_t counts[kMostExperts + 1];
+  __shared__ int32_t of_warps[kLanes];
   wait_for_previous();
-  sorting::sort_pairs(s, counts);
+  counting::count(s, counts);
+  const auto mine = static_cast<int32_t>(blockIdx.x);
+  if (mine == 0) counting::write_begins(s, counts);
+  int32_t before = 0, begin = 0;
+  for (int32_t first = 0; first < mine; first += kThreads) {
+    const int32_t e = first + static_cast<int32_t>(threadIdx.x);
+    counting::sum_before(e < mine ? counts[e] : 0, of_warps, &before);
+    begin += before;
+  }
+
+  // Each warp has a run of pairs; first it counts the expert's, then it gives rows out.
+  const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
+  const int32_t share = (s.pairs + kThreads - 1) / kThreads * kLanes;
+  const int32_t from = min(warp * share, s.pairs), to = min(from + share, s.pairs);
+  int32_t have = 0;
+#pragma unroll 8
+  for (int32_t at = from; at < to; at += kLanes) {
+    const bool is = at + lane < to && s.wanted(at + lane) == mine;
+    have += __popc(__ballot_sync(kAll, is));
+  }
+  if (lane == 0) of_warps[warp] = have;
+  __syncthreads();
+  int32_t row = begin;
+  for (int w = 0; w < warp; ++w) row += of_warps[w];
+#pragma unroll 8
+  for (int32_t at = from; at < to; at += kLanes) {
+    const int32_t pair = at + lane;
+    const bool is = pair < to && s.wanted(pair) == mine;
+    const uint32_t all = __ballot_sync(kAll, is);
+    if (is) {
+      const int32_t place = row + __popc(all & ((1u << lane) - 1));
+      s.plan.row[pair] = place;
+      s.plan.pair[place] = pair;
+    }
+    row += __popc(all);
+  }
+  // Pairs that want nobody, shared among the blocks.
+  for (int32_t pair = mine * kThreads + threadIdx.x; pair < s.pairs; pair += gridDim.x * kThreads)
+    if (s.wanted(pair) == s.experts) s.plan.row[pair] = -1;
 }
 
 }  // namespace
@@ -27,16 +69,10 @@ ExpertPlan take_plan(const OpContext& ctx, const ExpertsParams& p) {
 }
 
 ExpertPlan plan_experts(const OpContext& ctx, const ExpertsParams& p, int32_t most) {
-  const int32_t pairs = p.rows * p.chosen;
-  const auto experts = static_cast<int32_t>(p.experts.size());
   const ExpertPlan plan = take_plan(ctx, p);
-  // One warp for every 64 pairs, so that few pairs have few counts to add up.
-  int64_t warps = std::min<int64_t>(kMostWarps, ceil_div(pairs, 64));
-  warps = std::max<int64_t>(warps, std::min<int64_t>(8, ceil_div(experts, sorting::kLanes)));
-  launch(device_of(ctx), "experts", sort_all,
-         {1, static_cast<unsigned>(warps * sorting::kLanes),
-          static_cast<size_t>(warps * experts) * sizeof(int32_t)},
-         sorting::Sort{p.ids, pairs, p.first_expert, experts, most, plan});
+  const auto experts = static_cast<int32_t>(p.experts.size());
+  launch(device_of(ctx), "experts", place_pairs, {static_cast<unsigned>(experts), kThreads},
+         counting::Ids{p.ids, p.rows * p.chosen, p.first_expert, experts, most, plan});
   return plan;
 }
 

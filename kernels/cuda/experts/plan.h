@@ -50,6 +50,12 @@ FATHOM_ANYWHERE constexpr RowRun run_of(int32_t rows, int32_t most, int32_t tile
   return {first, rows - first < size ? rows - first : size};
 }
 
+// How many tokens a tile is computed with: 8, or a multiple of 16 up to 128.
+inline constexpr int kWidths = 9;
+FATHOM_ANYWHERE constexpr int width_of(int index) { return index == 0 ? 8 : 16 * index; }
+// The narrowest that holds `count`.
+FATHOM_ANYWHERE constexpr int width_index(int count) { return count <= 8 ? 0 : (count + 15) / 16; }
+
 // The expert a tile belongs to: the last one that begins at or before it.
 FATHOM_ANYWHERE constexpr int32_t expert_of(const int32_t* tile_begin, int32_t experts,
                                             int32_t tile) {

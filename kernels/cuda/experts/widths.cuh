@@ -1,17 +1,8 @@
-// How wide may a tile of tokens be? 8, or any multiple of 16 up to 128, so that an expert of 80 rows
-// costs 80 and not 128. These are the wgmmas between those of gemm/wgmma.cuh, in their form.
+// How is a tile of 48, 80, 96 or 112 tokens said to the tensor cores? By the wgmmas between those of
+// gemm/wgmma.cuh, in their form, with weights in registers: an expert of 80 rows costs 80 and not 128.
 #pragma once
 
 #include "kernels/cuda/gemm/wgmma.cuh"
-
-namespace fathom::cuda::grouped {
-
-inline constexpr int kWidths = 9;
-__host__ __device__ constexpr int width_of(int index) { return index == 0 ? 8 : 16 * index; }
-// The narrowest that holds `count` tokens.
-__host__ __device__ constexpr int width_index(int count) { return count <= 8 ? 0 : (count + 15) / 16; }
-
-}  // namespace fathom::cuda::grouped
 
 namespace fathom::cuda::gemm {
 

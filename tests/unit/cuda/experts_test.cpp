@@ -26,6 +26,15 @@ TEST(CudaExpertPlan, every_row_is_in_one_tile) {
     }
 }
 
+TEST(CudaExpertPlan, tiles_are_as_wide_as_their_tokens_need) {
+  for (int count = 1; count <= 128; ++count) {
+    const int index = cuda::width_index(count);
+    ASSERT_LT(index, cuda::kWidths);
+    ASSERT_GE(cuda::width_of(index), count);
+    ASSERT_TRUE(index == 0 || cuda::width_of(index - 1) < count);
+  }
+}
+
 TEST(CudaExpertPlan, every_unit_is_met_once_and_no_more_than_the_bound) {
   std::mt19937 random(5);
   for (int time = 0; time < 200; ++time) {
