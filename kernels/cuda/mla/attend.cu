@@ -155,6 +155,12 @@ __device__ __forceinline__ void clear_tokens(uint32_t tile, int from) {
   }
 }
 
+// 2^x, to 2 units in the last place; results below 2^-126 are zero.
+__device__ __forceinline__ float power_of_two(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 __device__ __forceinline__ float largest_of_four(float v) {
   v = fmaxf(v, __shfl_xor_sync(~0u, v, 1));
   return fmaxf(v, __shfl_xor_sync(~0u, v, 2));
@@ -222,14 +228,14 @@ struct Softmax {
       for (int j = 0; j < 8; ++j)
         most = fmaxf(most, fmaxf(scores[j * 4 + half * 2], scores[j * 4 + half * 2 + 1]));
       most = fmaxf(largest[half], largest_of_four(most) * scale_log2);
-      shrink[half] = exp2f(largest[half] - most);
+      shrink[half] = power_of_two(largest[half] - most);
       largest[half] = most;
       float more = 0;
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
-        const __nv_bfloat162 pair =
-            __floats2bfloat162_rn(exp2f(fmaf(scores[j * 4 + half * 2], scale_log2, -most)),
-                                  exp2f(fmaf(scores[j * 4 + half * 2 + 1], scale_log2, -most)));
+        const __nv_bfloat162 pair = __floats2bfloat162_rn(
+            power_of_two(fmaf(scores[j * 4 + half * 2], scale_log2, -most)),
+            power_of_two(fmaf(scores[j * 4 + half * 2 + 1], scale_log2, -most)));
         more += __low2float(pair) + __high2float(pair);
         weights[j / 2][j % 2 * 2 + half] = *reinterpret_cast<const uint32_t*>(&pair);
       }
@@ -276,18 +282,22 @@ __device__ __forceinline__ void attend_first(const Shared& shared, const AttendP
       multiply_keys(shared.queries, tile, scores);
       if (left <= kTile) arrive_by_warp(shared.queries_freed());
       softmax.take(scores, left, p.scale_log2, weights, shrink);
-      if (left < kTile) clear_tokens(tile, left);
-      barrier_wait(shared.weights_freed(), weights_parity);
-      weights_parity ^= 1;
-      leave_weights(shared, weights, shrink);
-      publish_to_tensor_cores();
-      arrive_by_warp(shared.weights_filled());
-      if (left < kTile) asm volatile("bar.sync 1, 128;" ::: "memory");  // all have cleared
+      if (left < kTile) {
+        clear_tokens(tile, left);
+        publish_to_tensor_cores();
+        asm volatile("bar.sync 1, 128;" ::: "memory");  // all have cleared
+      }
       shrink_sums(sums, shrink);
       warpgroup_begin();
 #pragma unroll
       for (int k = 0; k < 4; ++k) weigh(sums, weights[k], values_at(tile) + k * kSixteenTokens);
       warpgroup_commit();
+      // While that runs: the second warpgroup's product then runs beside the next scores.
+      barrier_wait(shared.weights_freed(), weights_parity);
+      weights_parity ^= 1;
+      leave_weights(shared, weights, shrink);
+      publish_to_tensor_cores();
+      arrive_by_warp(shared.weights_filled());
       warpgroup_wait<0>();
       settle(sums);
       arrive_by_warp(shared.freed(turn.stage));
