@@ -181,14 +181,14 @@ __device__ __forceinline__ void store_sums(const AttendParams& p, int64_t item, 
                                            int first_column, const float (&sums)[128]) {
   const int t = threadIdx.x % 128;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int head = first_head + slab_row(t, half * 2);
+  for (int side = 0; side < 2; ++side) {
+    const int head = first_head + slab_row(t, side * 2);
     if (head >= p.heads) continue;
     float* to = p.sums + (item * p.heads + head) * kRank + first_column + slab_token(t, 0);
 #pragma unroll
     for (int j = 0; j < 32; ++j)
       *reinterpret_cast<float2*>(to + j * 8) =
-          make_float2(sums[j * 4 + half * 2], sums[j * 4 + half * 2 + 1]);
+          make_float2(sums[j * 4 + side * 2], sums[j * 4 + side * 2 + 1]);
   }
 }
 
@@ -222,24 +222,24 @@ struct Softmax {
         if (slab_token(t, i) >= valid) scores[i] = -INFINITY;
     }
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float most = scores[half * 2];
+    for (int side = 0; side < 2; ++side) {
+      float most = scores[side * 2];
 #pragma unroll
       for (int j = 0; j < 8; ++j)
-        most = fmaxf(most, fmaxf(scores[j * 4 + half * 2], scores[j * 4 + half * 2 + 1]));
-      most = fmaxf(largest[half], largest_of_four(most) * scale_log2);
-      shrink[half] = power_of_two(largest[half] - most);
-      largest[half] = most;
+        most = fmaxf(most, fmaxf(scores[j * 4 + side * 2], scores[j * 4 + side * 2 + 1]));
+      most = fmaxf(largest[side], largest_of_four(most) * scale_log2);
+      shrink[side] = power_of_two(largest[side] - most);
+      largest[side] = most;
       float more = 0;
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
         const __nv_bfloat162 pair = __floats2bfloat162_rn(
-            power_of_two(fmaf(scores[j * 4 + half * 2], scale_log2, -most)),
-            power_of_two(fmaf(scores[j * 4 + half * 2 + 1], scale_log2, -most)));
+            power_of_two(fmaf(scores[j * 4 + side * 2], scale_log2, -most)),
+            power_of_two(fmaf(scores[j * 4 + side * 2 + 1], scale_log2, -most)));
         more += __low2float(pair) + __high2float(pair);
-        weights[j / 2][j % 2 * 2 + half] = *reinterpret_cast<const uint32_t*>(&pair);
+        weights[j / 2][j % 2 * 2 + side] = *reinterpret_cast<const uint32_t*>(&pair);
       }
-      sum[half] = fmaf(sum[half], shrink[half], more);
+      sum[side] = fmaf(sum[side], shrink[side], more);
     }
   }
 };
@@ -249,15 +249,15 @@ __device__ __forceinline__ void leave_weights(const Shared& shared, const uint32
                                               const float (&shrink)[2]) {
   const int t = threadIdx.x % 128;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int row = slab_row(t, half * 2);
+  for (int side = 0; side < 2; ++side) {
+    const int row = slab_row(t, side * 2);
 #pragma unroll
     for (int j = 0; j < 8; ++j)
       asm volatile(
           "st.shared.b32 [%0], %1;" ::"r"(shared.weights + swizzled(row, j * 16 + t % 4 * 4)),
-          "r"(weights[j / 2][j % 2 * 2 + half])
+          "r"(weights[j / 2][j % 2 * 2 + side])
           : "memory");
-    if (t % 4 == 0) shared.shrinks[row] = shrink[half];
+    if (t % 4 == 0) shared.shrinks[row] = shrink[side];
   }
 }
 
@@ -307,11 +307,11 @@ __device__ __forceinline__ void attend_first(const Shared& shared, const AttendP
     const int first_head = w % head_tiles * kHeadTile;
     store_sums(p, place, first_head, 0, sums);
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const float sum = sum_of_four(softmax.sum[half]);
-      const int head = first_head + slab_row(t, half * 2);
+    for (int side = 0; side < 2; ++side) {
+      const float sum = sum_of_four(softmax.sum[side]);
+      const int head = first_head + slab_row(t, side * 2);
       if (t % 4 == 0 && head < p.heads)
-        p.states[place * p.heads + head] = {softmax.largest[half], sum};
+        p.states[place * p.heads + head] = {softmax.largest[side], sum};
     }
   }
 }

@@ -106,8 +106,8 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
   for (int s = 0; s < kSlabs; ++s)
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int row = row_of[s * 16 + half * 8 + g];
+    for (int side = 0; side < 2; ++side) {
+      const int row = row_of[s * 16 + side * 8 + g];
       if (row < 0) continue;
 #pragma unroll
       for (int n = 0; n < 2; ++n)
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(kThreads)
         for (int i = 0; i < 2; ++i)
           store(p.out, p.out_dtype,
                 int64_t{row} * p.out_stride + head * kValue + warp * 16 + n * 8 + c * 2 + i,
-                out[s][n][half * 2 + i]);
+                out[s][n][side * 2 + i]);
     }
 }
 
