@@ -155,6 +155,12 @@ __device__ __forceinline__ void clear_tokens(uint32_t tile, int from) {
   }
 }
 
+// 2^x, to 2 units in the last place; results below 2^-126 are zero.
+__device__ __forceinline__ float power_of_two(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 __device__ __forceinline__ float largest_of_four(float v) {
   v = fmaxf(v, __shfl_xor_sync(~0u, v, 1));
   return fmaxf(v, __shfl_xor_sync(~0u, v, 2));
@@ -175,14 +181,14 @@ __device__ __forceinline__ void store_sums(const AttendParams& p, int64_t item, 
                                            int first_column, const float (&sums)[128]) {
   const int t = threadIdx.x % 128;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int head = first_head + slab_row(t, half * 2);
+  for (int side = 0; side < 2; ++side) {
+    const int head = first_head + slab_row(t, side * 2);
     if (head >= p.heads) continue;
     float* to = p.sums + (item * p.heads + head) * kRank + first_column + slab_token(t, 0);
 #pragma unroll
     for (int j = 0; j < 32; ++j)
       *reinterpret_cast<float2*>(to + j * 8) =
-          make_float2(sums[j * 4 + half * 2], sums[j * 4 + half * 2 + 1]);
+          make_float2(sums[j * 4 + side * 2], sums[j * 4 + side * 2 + 1]);
   }
 }
 
@@ -216,24 +222,24 @@ struct Softmax {
         if (slab_token(t, i) >= valid) scores[i] = -INFINITY;
     }
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float most = scores[half * 2];
+    for (int side = 0; side < 2; ++side) {
+      float most = scores[side * 2];
 #pragma unroll
       for (int j = 0; j < 8; ++j)
-        most = fmaxf(most, fmaxf(scores[j * 4 + half * 2], scores[j * 4 + half * 2 + 1]));
-      most = fmaxf(largest[half], largest_of_four(most) * scale_log2);
-      shrink[half] = exp2f(largest[half] - most);
-      largest[half] = most;
+        most = fmaxf(most, fmaxf(scores[j * 4 + side * 2], scores[j * 4 + side * 2 + 1]));
+      most = fmaxf(largest[side], largest_of_four(most) * scale_log2);
+      shrink[side] = power_of_two(largest[side] - most);
+      largest[side] = most;
       float more = 0;
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
-        const __nv_bfloat162 pair =
-            __floats2bfloat162_rn(exp2f(fmaf(scores[j * 4 + half * 2], scale_log2, -most)),
-                                  exp2f(fmaf(scores[j * 4 + half * 2 + 1], scale_log2, -most)));
+        const __nv_bfloat162 pair = __floats2bfloat162_rn(
+            power_of_two(fmaf(scores[j * 4 + side * 2], scale_log2, -most)),
+            power_of_two(fmaf(scores[j * 4 + side * 2 + 1], scale_log2, -most)));
         more += __low2float(pair) + __high2float(pair);
-        weights[j / 2][j % 2 * 2 + half] = *reinterpret_cast<const uint32_t*>(&pair);
+        weights[j / 2][j % 2 * 2 + side] = *reinterpret_cast<const uint32_t*>(&pair);
       }
-      sum[half] = fmaf(sum[half], shrink[half], more);
+      sum[side] = fmaf(sum[side], shrink[side], more);
     }
   }
 };
@@ -243,15 +249,15 @@ __device__ __forceinline__ void leave_weights(const Shared& shared, const uint32
                                               const float (&shrink)[2]) {
   const int t = threadIdx.x % 128;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int row = slab_row(t, half * 2);
+  for (int side = 0; side < 2; ++side) {
+    const int row = slab_row(t, side * 2);
 #pragma unroll
     for (int j = 0; j < 8; ++j)
       asm volatile(
           "st.shared.b32 [%0], %1;" ::"r"(shared.weights + swizzled(row, j * 16 + t % 4 * 4)),
-          "r"(weights[j / 2][j % 2 * 2 + half])
+          "r"(weights[j / 2][j % 2 * 2 + side])
           : "memory");
-    if (t % 4 == 0) shared.shrinks[row] = shrink[half];
+    if (t % 4 == 0) shared.shrinks[row] = shrink[side];
   }
 }
 
@@ -276,18 +282,22 @@ __device__ __forceinline__ void attend_first(const Shared& shared, const AttendP
       multiply_keys(shared.queries, tile, scores);
       if (left <= kTile) arrive_by_warp(shared.queries_freed());
       softmax.take(scores, left, p.scale_log2, weights, shrink);
-      if (left < kTile) clear_tokens(tile, left);
-      barrier_wait(shared.weights_freed(), weights_parity);
-      weights_parity ^= 1;
-      leave_weights(shared, weights, shrink);
-      publish_to_tensor_cores();
-      arrive_by_warp(shared.weights_filled());
-      if (left < kTile) asm volatile("bar.sync 1, 128;" ::: "memory");  // all have cleared
+      if (left < kTile) {
+        clear_tokens(tile, left);
+        publish_to_tensor_cores();
+        asm volatile("bar.sync 1, 128;" ::: "memory");  // all have cleared
+      }
       shrink_sums(sums, shrink);
       warpgroup_begin();
 #pragma unroll
       for (int k = 0; k < 4; ++k) weigh(sums, weights[k], values_at(tile) + k * kSixteenTokens);
       warpgroup_commit();
+      // While that runs: the second warpgroup's product then runs beside the next scores.
+      barrier_wait(shared.weights_freed(), weights_parity);
+      weights_parity ^= 1;
+      leave_weights(shared, weights, shrink);
+      publish_to_tensor_cores();
+      arrive_by_warp(shared.weights_filled());
       warpgroup_wait<0>();
       settle(sums);
       arrive_by_warp(shared.freed(turn.stage));
@@ -297,11 +307,11 @@ __device__ __forceinline__ void attend_first(const Shared& shared, const AttendP
     const int first_head = w % head_tiles * kHeadTile;
     store_sums(p, place, first_head, 0, sums);
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const float sum = sum_of_four(softmax.sum[half]);
-      const int head = first_head + slab_row(t, half * 2);
+    for (int side = 0; side < 2; ++side) {
+      const float sum = sum_of_four(softmax.sum[side]);
+      const int head = first_head + slab_row(t, side * 2);
       if (t % 4 == 0 && head < p.heads)
-        p.states[place * p.heads + head] = {softmax.largest[half], sum};
+        p.states[place * p.heads + head] = {softmax.largest[side], sum};
     }
   }
 }

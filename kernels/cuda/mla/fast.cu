@@ -1,6 +1,6 @@
 // How does a decode row attend on tensor cores? Queries into latent space with a plan of the work
 // (into_latents.cu), attention split by split (attend.cu), and the splits merged and out through
-// W_UV (out_of_latents.cu): three kernels, recordable, on grids that host bounds give.
+// W_UV (out_of_latents.cu): four kernels, recordable, on grids that host bounds give.
 #include "kernels/cuda/mla/fast.h"
 
 #include <algorithm>
@@ -45,6 +45,7 @@ bool mla_absorbed_fast(const OpContext& ctx, const MlaParams& p) {
   plan.split = split_length(p.heads);
   plan.most_splits = std::max(1, splits_of(p.tables.context_max, plan.split));
   plan.rows_at_once = rows_at_once(rows, p.heads, plan.most_splits, kSumsBudget);
+  plan.rows_at_once = std::min(plan.rows_at_once, 32768);  // grids are that high
   plan.batches = static_cast<int32_t>(ceil_div(rows, plan.rows_at_once));
   const int64_t most_items = int64_t{plan.rows_at_once} * plan.most_splits;
   plan.rows = take<RowItems>(ctx, rows);
@@ -52,6 +53,7 @@ bool mla_absorbed_fast(const OpContext& ctx, const MlaParams& p) {
   plan.counts = take<int32_t>(ctx, plan.batches);
   auto* queries = take<uint16_t>(ctx, int64_t{rows} * p.heads * kWidth);
   auto* states = take<State>(ctx, most_items * p.heads);
+  auto* merged = take<uint16_t>(ctx, int64_t{plan.rows_at_once} * p.heads * kRank);
   auto* sums = take<float>(ctx, most_items * p.heads * kRank);
 
   CUtensorMap query_map, latent_map;
@@ -86,7 +88,7 @@ bool mla_absorbed_fast(const OpContext& ctx, const MlaParams& p) {
             .scale_log2 = p.scale * 1.44269504f,
             .states = states,
             .sums = sums});
-    out_of_latents(device, p, plan, first, some, states, sums);
+    out_of_latents(device, p, plan, first, some, states, sums, merged);
   }
   return true;
 }

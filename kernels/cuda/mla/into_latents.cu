@@ -93,15 +93,15 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
   for (int s = 0; s < kSlabs; ++s)
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int r = s * 16 + half * 8 + lane / 4;
+    for (int side = 0; side < 2; ++side) {
+      const int r = s * 16 + side * 8 + lane / 4;
       if (r >= rows) continue;
       uint16_t* to = latents + (int64_t{first + r} * p.heads + head) * kWidth + column + warp * 16 +
                      lane % 4 * 2;
 #pragma unroll
       for (int n = 0; n < 2; ++n)
         *reinterpret_cast<uint32_t*>(to + n * 8) =
-            pack_bf16(sums[s][n][half * 2], sums[s][n][half * 2 + 1]);
+            pack_bf16(sums[s][n][side * 2], sums[s][n][side * 2 + 1]);
     }
 }
 

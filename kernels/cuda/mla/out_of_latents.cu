@@ -1,7 +1,8 @@
 // How do sums of latents become outputs? The splits of a row are merged in ascending order and
-// rounded to bf16 in shared memory; then per head [rows, 512] times the head's value rows of kv_b
-// [128, 512]. A thread block takes a head and 16, 32 or 64 rows, as many as still leave a block for
-// each SM; an element's operations and their order are the same for all of them.
+// rounded to bf16, a thread block for each row and head; then per head [rows, 512] times the head's
+// value rows of kv_b [128, 512]. A thread block takes a head and 16, 32 or 64 rows, as many as
+// still leave a block for each SM; an element's operations and their order are the same for all of
+// them.
 #include "kernels/cuda/gemm/ptx.cuh"
 #include "kernels/cuda/mla/mma.cuh"
 #include "kernels/cuda/mla/products.h"
@@ -13,25 +14,25 @@ constexpr int kThreads = 256;
 constexpr int kPitch = kRank + 8;  // bf16 of a row in shared memory
 constexpr int kRowThreads = kRank / 4;
 
-struct Merge {
-  const State* states;
-  const float* sums;
-  int heads, head;
-};
-
-// Four columns of one row: sum of w_s sums_s over sum of w_s sum_s, w_s = 2^(largest_s - largest).
-__device__ __forceinline__ uint2 merged(const Merge& m, const RowItems& row, int column) {
-  const State* states = m.states + int64_t{row.first} * m.heads + m.head;
-  const float* sums = m.sums + (int64_t{row.first} * m.heads + m.head) * kRank + column;
+// One head of one row: the sum of w_s sums_s over the sum of w_s sum_s, w_s = 2^(largest_s -
+// largest), splits in ascending order; four columns a thread. `first`: of the batch of rows.
+__global__ void __launch_bounds__(kRowThreads)
+    merge_kernel(const Plan plan, int first, int heads, const State* states, const float* sums,
+                 uint16_t* latents) {
+  wait_for_previous();
+  const int head = blockIdx.x, column = threadIdx.x * 4;
+  const RowItems row = load_row(plan.rows, first + blockIdx.y);
+  states += int64_t{row.first} * heads + head;
+  sums += (int64_t{row.first} * heads + head) * kRank + column;
   float largest = -INFINITY;
-  for (int s = 0; s < row.count; ++s)
-    largest = fmaxf(largest, states[int64_t{s} * m.heads].largest);
+#pragma unroll 8
+  for (int s = 0; s < row.count; ++s) largest = fmaxf(largest, states[int64_t{s} * heads].largest);
   float4 all = {0, 0, 0, 0};
   float sum = 0;
-#pragma unroll 4
+#pragma unroll 8
   for (int s = 0; s < row.count; ++s) {
-    const State state = states[int64_t{s} * m.heads];
-    const float4 some = *reinterpret_cast<const float4*>(sums + int64_t{s} * m.heads * kRank);
+    const State state = states[int64_t{s} * heads];
+    const float4 some = __ldcs(reinterpret_cast<const float4*>(sums + int64_t{s} * heads * kRank));
     const float weight = exp2f(state.largest - largest);
     sum = fmaf(weight, state.sum, sum);
     all.x = fmaf(weight, some.x, all.x);
@@ -40,14 +41,14 @@ __device__ __forceinline__ uint2 merged(const Merge& m, const RowItems& row, int
     all.w = fmaf(weight, some.w, all.w);
   }
   const float share = row.count > 0 ? 1.0f / sum : 0.0f;
-  return make_uint2(pack_bf16(all.x * share, all.y * share),
-                    pack_bf16(all.z * share, all.w * share));
+  *reinterpret_cast<uint2*>(latents + (int64_t{blockIdx.y} * heads + head) * kRank + column) =
+      make_uint2(pack_bf16(all.x * share, all.y * share), pack_bf16(all.z * share, all.w * share));
 }
 
 template <int kSlabs>
 __global__ void __launch_bounds__(kThreads)
     out_of_latents_kernel(const MlaParams p, const Plan plan, int first, int rows,
-                          const State* states, const float* sums) {
+                          const uint16_t* merged) {
   extern __shared__ __align__(16) uint8_t memory[];
   auto* latents = reinterpret_cast<uint16_t*>(memory);  // [kSlabs * 16, kPitch]
   __shared__ int row_of[kSlabs * 16];
@@ -63,13 +64,15 @@ __global__ void __launch_bounds__(kThreads)
           (weight_row + i / lines) * p.kv_b.row_stride * bytes + i % lines * 128));
   }
   wait_for_previous();
-  const Merge merge = {states, sums, p.heads, head};
-  for (int r = threadIdx.x / kRowThreads; r < kSlabs * 16; r += kThreads / kRowThreads) {
-    const int column = threadIdx.x % kRowThreads * 4;
-    const bool mine = begin + r < rows;
-    const RowItems row = mine ? load_row(plan.rows, first + begin + r) : RowItems{};
-    *reinterpret_cast<uint2*>(latents + r * kPitch + column) = merged(merge, row, column);
-    if (column == 0) row_of[r] = mine ? row.row : -1;
+  for (int i = threadIdx.x; i < kSlabs * 16 * (kRank / 8); i += kThreads) {
+    const int r = i / (kRank / 8), column = i % (kRank / 8) * 8;
+    const uint16_t* from = merged + (int64_t{begin + r} * p.heads + head) * kRank + column;
+    *reinterpret_cast<uint4*>(latents + r * kPitch + column) =
+        begin + r < rows ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
+  }
+  if (threadIdx.x < kSlabs * 16) {
+    const int r = begin + static_cast<int>(threadIdx.x);
+    row_of[threadIdx.x] = r < rows ? load_row(plan.rows, first + r).row : -1;
   }
   __syncthreads();
 
@@ -103,8 +106,8 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
   for (int s = 0; s < kSlabs; ++s)
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int row = row_of[s * 16 + half * 8 + g];
+    for (int side = 0; side < 2; ++side) {
+      const int row = row_of[s * 16 + side * 8 + g];
       if (row < 0) continue;
 #pragma unroll
       for (int n = 0; n < 2; ++n)
@@ -112,32 +115,35 @@ __global__ void __launch_bounds__(kThreads)
         for (int i = 0; i < 2; ++i)
           store(p.out, p.out_dtype,
                 int64_t{row} * p.out_stride + head * kValue + warp * 16 + n * 8 + c * 2 + i,
-                out[s][n][half * 2 + i]);
+                out[s][n][side * 2 + i]);
     }
 }
 
 template <int kSlabs>
 void launch_for(CudaDevice& device, const MlaParams& p, const Plan& plan, int first, int rows,
-                const State* states, const float* sums) {
+                const uint16_t* merged) {
   const auto tiles = static_cast<unsigned>(ceil_div(rows, kSlabs * 16));
   launch(device, "mla_absorbed: out of latents", out_of_latents_kernel<kSlabs>,
          {dim3(static_cast<unsigned>(p.heads), tiles), dim3(kThreads),
           static_cast<size_t>(kSlabs * 16 * kPitch * 2)},
-         p, plan, first, rows, states, sums);
+         p, plan, first, rows, merged);
 }
 
 }  // namespace
 
 void out_of_latents(CudaDevice& device, const MlaParams& p, const Plan& plan, int first, int rows,
-                    const State* states, const float* sums) {
+                    const State* states, const float* sums, uint16_t* merged) {
+  launch(device, "mla_absorbed: merge", merge_kernel,
+         {dim3(static_cast<unsigned>(p.heads), static_cast<unsigned>(rows)), dim3(kRowThreads)},
+         plan, first, p.heads, states, sums, merged);
   const auto blocks = [&](int slab_rows) { return p.heads * ceil_div(rows, slab_rows); };
   const int fill = device.multiprocessors();
   if (rows > 32 && blocks(64) >= fill)
-    launch_for<4>(device, p, plan, first, rows, states, sums);
+    launch_for<4>(device, p, plan, first, rows, merged);
   else if (rows > 16 && blocks(32) >= fill)
-    launch_for<2>(device, p, plan, first, rows, states, sums);
+    launch_for<2>(device, p, plan, first, rows, merged);
   else
-    launch_for<1>(device, p, plan, first, rows, states, sums);
+    launch_for<1>(device, p, plan, first, rows, merged);
 }
 
 }  // namespace fathom::cuda::mla

@@ -19,7 +19,8 @@ void into_latents(CudaDevice& device, const MlaParams& p, const Plan& plan, uint
 
 // Rows [first, first + rows) of the attending ones, at most plan.rows_at_once, `first` a multiple
 // of it: the states and sums of their items, merged in ascending order, times W_UV, into p.out.
+// merged: room for [rows, heads, 512] bf16.
 void out_of_latents(CudaDevice& device, const MlaParams& p, const Plan& plan, int first, int rows,
-                    const State* states, const float* sums);
+                    const State* states, const float* sums, uint16_t* merged);
 
 }  // namespace fathom::cuda::mla

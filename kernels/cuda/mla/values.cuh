@@ -14,11 +14,7 @@ namespace fathom::cuda::mla {
 // that of the first token in the first of the four boxes, 1024-byte aligned.
 __device__ __forceinline__ uint64_t values_at(uint32_t address) {
   constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
-#ifdef FATHOM_SWAPPED_STRIDES
-  constexpr uint64_t kNextBox = uint64_t{8192 / 16} << 32, kEightTokens = uint64_t{1024 / 16} << 16;
-#else
   constexpr uint64_t kNextBox = uint64_t{8192 / 16} << 16, kEightTokens = uint64_t{1024 / 16} << 32;
-#endif
   return kSwizzle128 | kEightTokens | kNextBox | ((address & 0x3FFFF) >> 4);
 }
 constexpr uint64_t kSixteenTokens = 2048 / 16;  // added to a description
