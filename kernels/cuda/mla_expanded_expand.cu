@@ -16,7 +16,7 @@ namespace {
 
 using namespace gemm;  // barriers and products
 
-constexpr int kStages = 5;
+constexpr int kStages = 6;
 constexpr int kThreads = 384;
 constexpr size_t kShared = 1024 + kLatentImage + kStages * kPiece + 8 * (2 * kStages + 2);
 
@@ -116,6 +116,8 @@ __global__ __launch_bounds__(kThreads, 1) void expand(const Expanded e) {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
   const int part = static_cast<int>(threadIdx.x) / 128;
   const bool leads_warp = threadIdx.x % 32 == 0;
+  const int own_turn = 1 + part, other_turn = 2 - part;  // named barriers
+  if (part == 1) pass<256>(other_turn);
   int tile = -1;
   uint32_t parity = 0;
   for (int u = units.begin; u < units.end; ++u) {
@@ -127,6 +129,7 @@ __global__ __launch_bounds__(kThreads, 1) void expand(const Expanded e) {
     if (part == 1) pass_other(turn);
     float d[2][64];
     int before = -1;
+    meet<256>(own_turn);
 #pragma unroll 1
     for (int piece = 0; piece < kLatentPieces; ++piece, turn.next()) {
       barrier_wait(ring.filled(turn.stage), turn.parity);
@@ -145,6 +148,7 @@ __global__ __launch_bounds__(kThreads, 1) void expand(const Expanded e) {
       if (before >= 0 && leads_warp) barrier_arrive(ring.freed(before));
       before = turn.stage;
     }
+    pass<256>(other_turn);
     warpgroup_wait<0>();
     settle(d[0]);
     settle(d[1]);

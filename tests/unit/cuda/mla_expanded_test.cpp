@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "kernels/cuda/flash/expanded.h"
+#include "kernels/cuda/flash/places.h"
 #include "on_gpu.h"
 
 namespace fathom {
@@ -211,6 +212,81 @@ class ExpandedOnGpu : public OnGpu {
   const BlockIndex* blocks_there = nullptr;
   MlaParams params;
 };
+
+// Every stage before the attention, looked at where it stores: tile by tile, head by head.
+TEST_F(ExpandedOnGpu, images_hold_keys_and_values) {
+  using namespace cuda::flash;
+  make(kDeepSeek, DType::bf16, DType::f8_e4m3, {5, 300});
+  const std::vector<AttentionRun> runs = {{0, 5, 0, 0}, {5, 2, -1, 1 << 28}, {7, 100, 200, first_blocks[1]}};
+  std::vector<int32_t> row_runs(107, 2);
+  std::fill_n(row_runs.begin(), 5, 0);
+  row_runs[5] = row_runs[6] = 1;
+  Expanded e{.p = params};
+  e.p.tables = {.runs = put(runs), .blocks = blocks_there, .row_runs = put(row_runs), .count = 3,
+                .rows_total = 107, .rows_max = 100, .context_max = 300};
+  e.p.out = room<float>(107 * 384);
+  e.p.out_stride = 384;
+  e.tiles_before = room<int32_t>(4);
+  e.blocks_before = room<int32_t>(4);
+  e.window_tiles = e.tiles_most = 9;
+  e.head_count = 3;
+  e.weights = room<uint8_t>(3 * kWeightImage);
+  e.latents = room<uint8_t>(9 * kLatentImage);
+  e.ropes = room<uint8_t>(9 * kRopeImage);
+  e.heads = room<uint8_t>(9 * 3 * kHeadImage);
+  const OpContext ctx = context(Compute::bfloat16);
+  plan_tiles(ctx, e);
+  pack_weights(ctx, e);
+  gather_tiles(ctx, e);
+  EXPECT_EQ(get(e.tiles_before, 4), (std::vector<int32_t>{0, 1, 1, 4}));
+  EXPECT_EQ(get(e.blocks_before, 4), (std::vector<int32_t>{0, 1, 1, 2}));
+  const auto value_at = [](const std::vector<uint16_t>& image, int64_t from, int row, int column) {
+    const auto at = static_cast<size_t>((from + chunk_place(kRows, row, column / 8)) / 2 + column % 8);
+    const uint32_t wide = uint32_t{image[at]} << 16;
+    float v;
+    std::memcpy(&v, &wide, 4);
+    return v;
+  };
+  const auto whole = [&](const uint8_t* from, int64_t bytes) {
+    return get(reinterpret_cast<const uint16_t*>(from), static_cast<size_t>(bytes / 2));
+  };
+  const auto weights = whole(e.weights, 3 * kWeightImage), latents = whole(e.latents, 4 * kLatentImage),
+             ropes = whole(e.ropes, 4 * kRopeImage);
+  std::vector<double> w;
+  for (int32_t o = 0; o < 768; ++o)
+    for (int32_t r = 0; r < 512; ++r) {
+      w.push_back(kv_b.at(o, r, Compute::bfloat16));
+      ASSERT_EQ(value_at(weights, o / kRows * kLatentImage, o % kRows, r), static_cast<float>(w.back()))
+          << "kv_b " << o << "," << r;
+    }
+  expand_tiles(ctx, e);
+  const auto heads = whole(e.heads, int64_t{4} * 3 * kHeadImage);
+  for (int32_t tile = 0; tile < 4; ++tile)
+    for (int32_t row = 0; row < kRows; ++row) {
+      const size_t of = tile > 0 ? 1 : 0;
+      const int32_t position = (tile > 0 ? tile - 1 : 0) * kRows + row;
+      const bool there = position < lengths_[of];
+      const auto cached = [&](int32_t i) { return there ? cache[index(of, position, i)] : 0.0f; };
+      std::vector<float> latent;
+      for (int32_t i = 0; i < 512; ++i) latent.push_back(cached(i));
+      for (int32_t i = 0; i < 512; ++i)
+        ASSERT_EQ(value_at(latents, tile * kLatentImage, row, i), cached(i)) << tile << "," << row;
+      for (int32_t i = 0; i < 64; ++i)
+        ASSERT_EQ(value_at(ropes, tile * kRopeImage, row, i), cached(512 + i)) << tile << "," << row;
+      for (int32_t h = 0; h < 3; ++h)
+        for (int32_t o = row % 7; o < 256; o += 7) {
+          double want = 0, size = 0;
+          for (int32_t r = 0; r < 512; ++r) {
+            const double product = w[static_cast<size_t>((h * 256 + o) * 512 + r)] * double{latent[static_cast<size_t>(r)]};
+            want += product;
+            size += std::abs(product);
+          }
+          const int64_t from = (tile * 3 + h) * kHeadImage + o / 128 * kPartImage;
+          ASSERT_NEAR(value_at(heads, from, row, o % 128), want, std::abs(want) / 200 + size * 1e-5)
+              << "tile " << tile << " head " << h << " row " << row << " column " << o;
+        }
+    }
+}
 
 TEST_F(ExpandedOnGpu, smallest_prompts_are_right) {
   make(kDeepSeek, DType::bf16, DType::bf16, {1, 5});
