@@ -56,13 +56,14 @@ __global__ __launch_bounds__(K::kThreads, 1) void attend(const Grouped g) {
   wait_for_previous();
   count_items<K>(g, before);
   __syncthreads();
-  const int items = before[g.run_count];
+  const int items = before[g.run_count], grid = static_cast<int>(gridDim.x);
   Place<K::kStages> place;
 
   if (threadIdx.x >= K::kGroups * 128) {
     if constexpr (K::kGroups == 2) asm volatile("setmaxnreg.dec.sync.aligned.u32 72;");
-    for (int index = static_cast<int>(blockIdx.x); index < items;
-         index += static_cast<int>(gridDim.x)) {
+    for (int round = 0; round * grid < items; ++round) {
+      const int index = item_of_round(round, static_cast<int>(blockIdx.x), grid);
+      if (index >= items) break;
       const Span w = span_at<K>(g, before, index);
       const auto* head = static_cast<const uint16_t*>(g.p.cache.base) +
                          int64_t{g.p.first_kv_head + w.head} * K::kDim;
@@ -97,8 +98,9 @@ __global__ __launch_bounds__(K::kThreads, 1) void attend(const Grouped g) {
     if constexpr (K::kGroups == 2) pass<256>(other_turn);
   };
   if (half == 1) give_turn();
-  for (int index = static_cast<int>(blockIdx.x); index < items;
-       index += static_cast<int>(gridDim.x)) {
+  for (int round = 0; round * grid < items; ++round) {
+    const int index = item_of_round(round, static_cast<int>(blockIdx.x), grid);
+    if (index >= items) break;
     const Span w = span_at<K>(g, before, index);
     const RowPair rows(g, w, half);
     if (w.first >= w.last) {

@@ -66,9 +66,11 @@ struct Tiles {
 
 __device__ __forceinline__ void feed(const Expanded& e, const Tiles& tiles, int blocks) {
   Place<kStages> place;
-  for (int i = static_cast<int>(blockIdx.x); i < blocks * e.head_count;
-       i += static_cast<int>(gridDim.x)) {
-    const Work w = work_at(e, i, blocks);
+  const int items = blocks * e.head_count, grid = static_cast<int>(gridDim.x);
+  for (int round = 0; round * grid < items; ++round) {
+    const int index = item_of_round(round, static_cast<int>(blockIdx.x), grid);
+    if (index >= items) break;
+    const Work w = work_at(e, index, blocks);
     for (int tile = w.first; tile < w.last; ++tile, place.next()) {
       const int64_t slot = w.slot + tile - w.first;
       const uint8_t* image = e.heads + (slot * e.head_count + w.head) * kHeadImage;
@@ -91,8 +93,9 @@ __device__ __forceinline__ void load_queries(const Expanded& e, const Work& w, i
                                              uint8_t* to) {
   const int t = static_cast<int>(threadIdx.x) % 128;
   constexpr int kChunks = kWidth / 8;
-#pragma unroll 4
-  for (int i = t; i < kHalfRows * kChunks; i += 128) {
+#pragma unroll 6  // twelve loads under way at once
+  for (int n = 0; n < kHalfRows * kChunks / 128; ++n) {
+    const int i = t + n * 128;
     const int row = i / kChunks, chunk = i % kChunks;
     const int of_run = min(w.first_row + half * kHalfRows + row, w.run.rows - 1);
     const auto* q = reinterpret_cast<const float4*>(
@@ -191,11 +194,11 @@ __global__ __launch_bounds__(kThreads, 1) void attend(const Expanded e) {
   wait_for_previous();
   const int blocks = e.blocks_before[e.p.tables.count];
   if (threadIdx.x >= 256) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
     if (threadIdx.x == 256) feed(e, tiles, blocks);
     return;
   }
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
   const int half = static_cast<int>(threadIdx.x) / 128;
   const bool leads_warp = threadIdx.x % 32 == 0;
   const uint32_t queries = base + half * (kQueryBytes / 2);
@@ -204,8 +207,10 @@ __global__ __launch_bounds__(kThreads, 1) void attend(const Expanded e) {
   const int own = 1 + half, turn = 3 + half, other_turn = 4 - half;
   if (half == 1) pass<256>(other_turn);
   Place<kStages> place;
-  for (int index = static_cast<int>(blockIdx.x); index < blocks * e.head_count;
-       index += static_cast<int>(gridDim.x)) {
+  const int items = blocks * e.head_count, grid = static_cast<int>(gridDim.x);
+  for (int round = 0; round * grid < items; ++round) {
+    const int index = item_of_round(round, static_cast<int>(blockIdx.x), grid);
+    if (index >= items) break;
     const Work w = work_at(e, index, blocks);
     if (w.first >= w.last) continue;
     meet<128>(own);  // nobody multiplies with the queries before
