@@ -1,8 +1,8 @@
-// How do grouped heads attend on the tensor cores? The query heads that share a key-value head stand
-// under one another as rows of one product: row f of a run is head f % group of query row f / group.
-// A warpgroup copies tiles of 128 positions from the paged cache; one (few rows: every span is a work
-// item) or two (prompts: a work item walks over all spans) multiply and keep a running softmax, as
-// for expanded latent attention. flash/grouped.h says why no cut shows in the bits.
+// How do grouped heads attend on the tensor cores? The query heads that share a key-value head
+// stand under one another as rows of one product: row f of a run is head f % group of query row f /
+// group. A warpgroup copies tiles of 128 positions from the paged cache; one (few rows: every span
+// is a work item) or two (prompts: a work item walks over all spans) multiply and keep a running
+// softmax, as for expanded latent attention. flash/grouped.h says why no cut shows in the bits.
 #include <algorithm>
 
 #include "kernels/cuda/device.cuh"
@@ -74,7 +74,8 @@ __global__ __launch_bounds__(K::kThreads, 1) void attend(const Grouped g) {
         copy_tile<K::kDim>(keys.stage(place.stage), head, at);
         arrive_when_copied(keys.filled(place.stage));
         barrier_wait(values.freed(place.stage), place.parity ^ 1);
-        copy_tile<K::kDim>(values.stage(place.stage), head + int64_t{g.p.cache.heads} * K::kDim, at);
+        copy_tile<K::kDim>(values.stage(place.stage), head + int64_t{g.p.cache.heads} * K::kDim,
+                           at);
         arrive_when_copied(values.filled(place.stage));
       }
     }
@@ -236,7 +237,8 @@ __global__ __launch_bounds__(128) void merge_spans(const Grouped g, int heads) {
       state[s] = reinterpret_cast<const float2*>(g.states)[row];
 #pragma unroll
       for (int e = 0; e < kEach; e += 2) {
-        const float2 two = reinterpret_cast<const float2*>(g.sums)[(row * kDim + lane * kEach + e) / 2];
+        const float2 two =
+            reinterpret_cast<const float2*>(g.sums)[(row * kDim + lane * kEach + e) / 2];
         o[s][e] = two.x;
         o[s][e + 1] = two.y;
       }
@@ -319,7 +321,8 @@ void gqa(const OpContext& ctx, const GqaParams& p, Spans spans) {
   if (apart) {
     g.sums = static_cast<float*>(
         ctx.scratch->take(static_cast<size_t>(kept * p.cache.dim) * sizeof(float)));
-    g.states = static_cast<float*>(ctx.scratch->take(static_cast<size_t>(kept * 2) * sizeof(float)));
+    g.states =
+        static_cast<float*>(ctx.scratch->take(static_cast<size_t>(kept * 2) * sizeof(float)));
   } else {
     g.blocks_most = static_cast<int32_t>(ceil_div(rows_most, 128));
   }

@@ -1,10 +1,10 @@
-// How do the rows of a prompt attend to expanded keys and values at the speed of the tensor cores? A
-// thread block takes 128 query rows of a run and one head: one thread streams tiles of 128 positions
-// (keys: 128 columns of the head's own and 64 rope columns all heads share; values) through two
-// stages, two warpgroups of 64 rows each keep a running softmax. A warpgroup's next scores are
-// multiplied while it makes probabilities of the last, and the two take turns, so the tensor cores
-// seldom wait. Tiles come in ascending order from position 0 on and sums behind a row's own position
-// add zero: a row's bits do not depend on where its prompt was cut.
+// How do the rows of a prompt attend to expanded keys and values at the speed of the tensor cores?
+// A thread block takes 128 query rows of a run and one head: one thread streams tiles of 128
+// positions (keys: 128 columns of the head's own and 64 rope columns all heads share; values)
+// through two stages, two warpgroups of 64 rows each keep a running softmax. A warpgroup's next
+// scores are multiplied while it makes probabilities of the last, and the two take turns, so the
+// tensor cores seldom wait. Tiles come in ascending order from position 0 on and sums behind a
+// row's own position add zero: a row's bits do not depend on where its prompt was cut.
 #include <algorithm>
 
 #include "kernels/cuda/device.cuh"
@@ -87,8 +87,8 @@ __device__ __forceinline__ void feed(const Expanded& e, const Tiles& tiles, int 
   }
 }
 
-// This warpgroup's 64 query rows as bf16 in three pieces of 64 columns. Rows behind the run's end are
-// copies of its last.
+// This warpgroup's 64 query rows as bf16 in three pieces of 64 columns. Rows behind the run's end
+// are copies of its last.
 __device__ __forceinline__ void load_queries(const Expanded& e, const Work& w, int half,
                                              uint8_t* to) {
   const int t = static_cast<int>(threadIdx.x) % 128;
@@ -98,9 +98,9 @@ __device__ __forceinline__ void load_queries(const Expanded& e, const Work& w, i
     const int i = t + n * 128;
     const int row = i / kChunks, chunk = i % kChunks;
     const int of_run = min(w.first_row + half * kHalfRows + row, w.run.rows - 1);
-    const auto* q = reinterpret_cast<const float4*>(
-        e.p.q + (w.run.first_row + of_run) * e.p.q_stride +
-        int64_t{e.first_head + w.head} * kWidth + chunk * 8);
+    const auto* q =
+        reinterpret_cast<const float4*>(e.p.q + (w.run.first_row + of_run) * e.p.q_stride +
+                                        int64_t{e.first_head + w.head} * kWidth + chunk * 8);
     const float4 a = q[0], b = q[1];
     *reinterpret_cast<uint4*>(to + chunk_place(kHalfRows, row, chunk)) = {
         pack(a.x, a.y), pack(a.z, a.w), pack(b.x, b.y), pack(b.z, b.w)};
@@ -238,7 +238,8 @@ __global__ __launch_bounds__(kThreads, 1) void attend(const Expanded e) {
     warpgroup_wait<0>();
     settle(s);
     if (leads_warp) barrier_arrive(tiles.keys.freed(place.stage));
-    if ((w.first + 1) * kRows - 1 > unmasked) mask(s, row - w.first * kRows, row + 8 - w.first * kRows);
+    if ((w.first + 1) * kRows - 1 > unmasked)
+      mask(s, row - w.first * kRows, row + 8 - w.first * kRows);
     exponentials<false>(s, factor, running, keep);
     rescale(o, keep);
     pack_probabilities(s, p);
