@@ -1,13 +1,14 @@
 // links: fathom_kernels
 // How near are the router and the experts of a GPU to what its memory allows? Each line is one shape:
-// microseconds of one call (median of graph replays over calls of different tokens, so that no
-// weights stay in cache), what that is of the weights' bytes at 4.3 TB/s and of bf16 products at
+// microseconds of one call (the best of graph replays over calls of different tokens, so that no
+// weights stay in cache; then their median), what that is of the weights' bytes at 4.3 TB/s and of bf16 products at
 // 790 TFLOP/s, whichever is longer.
-//   cuda_experts_bench [bfloat16|float32] [v3|tp8|lite|route]...
+//   cuda_experts_bench [bfloat16|float32] [v3|tp8|lite|route]... [TOKENS]...
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <random>
 #include <set>
@@ -141,12 +142,15 @@ class Bench {
     return {.scratch = scratch_.get(), .compute = compute, .device = device_.get()};
   }
 
-  // Microseconds of one of the `calls` that `say` says: median of replays.
+  // Microseconds of one of the `calls` that `say` says.
+  struct Times {
+    double best, median;
+  };
   template <class F>
-  double time(int calls, F&& say) {
+  Times time(int calls, F&& say) {
     ++what_;
     std::vector<double> times;
-    for (int i = 0; i < 9; ++i) {
+    for (int i = 0; i < 16; ++i) {
       if (i < 2) scratch_->reset();  // grown, then one piece
       check(device_->wait());
       const auto begin = std::chrono::steady_clock::now();
@@ -156,7 +160,7 @@ class Bench {
       if (i > 3) times.push_back(took.count() / calls);
     }
     std::sort(times.begin(), times.end());
-    return times[times.size() / 2];
+    return {times[0], times[times.size() / 2]};
   }
 
   void run_experts(const Shape& s, Compute compute, const std::vector<int32_t>& sizes) {
@@ -172,7 +176,7 @@ class Bench {
         distinct += static_cast<double>(sets.back().distinct) / kSets;
       }
       const int rounds = rows <= 128 ? 5 : 1;
-      const double us = time(kSets * rounds, [&] {
+      const auto [us, median] = time(kSets * rounds, [&] {
         for (int round = 0; round < rounds; ++round)
           for (const Tokens& t : sets)
             cuda_ops()->experts(context(compute), {.x = t.x,
@@ -189,8 +193,8 @@ class Bench {
       const double bytes = distinct * each * static_cast<double>(dtype_bytes(s.dtype));
       const double flops = 2.0 * each * rows * s.chosen;
       const double memory = bytes / 4.3e6, products = flops / 790e6;
-      std::printf("  T %5d  %5.1f experts  %9.1f us  %5.2f TB/s  %6.1f TFLOP/s  floor %7.1f us (%s)  %5.1f %%\n",
-                  rows, distinct, us, bytes / us / 1e6, flops / us / 1e6, std::max(memory, products),
+      std::printf("  T %5d  %5.1f experts  %9.1f us (%9.1f)  %5.2f TB/s  %6.1f TFLOP/s  floor %7.1f us (%s)  %5.1f %%\n",
+                  rows, distinct, us, median, bytes / us / 1e6, flops / us / 1e6, std::max(memory, products),
                   memory > products ? "memory" : "products", 100 * std::max(memory, products) / us);
       std::fflush(stdout);
     }
@@ -200,10 +204,10 @@ class Bench {
     std::printf("route, 8 of 256 in 4 of 8 groups\n");
     for (const int32_t rows : {1, 16, 128, 1024, 4096}) {
       const Tokens t = tokens({"", 256, 8, 1, 8, 8, 4, DType::bf16}, rows);
-      const double us = time(20, [&] {
+      const auto [us, median] = time(20, [&] {
         for (int i = 0; i < 20; ++i) cuda_ops()->route(context(Compute::float32), t.route);
       });
-      std::printf("  T %5d  %6.2f us\n", rows, us);
+      std::printf("  T %5d  %6.2f us (%6.2f)\n", rows, us, median);
     }
   }
 
@@ -229,12 +233,15 @@ int run(const std::vector<std::string>& words) {
   const auto says = [&](const char* w) { return std::find(words.begin(), words.end(), w) != words.end(); };
   const bool exact = says("float32");
   const bool all = !says("v3") && !says("tp8") && !says("lite") && !says("route");
+  std::vector<int32_t> sizes;
+  for (const std::string& word : words)
+    if (const int n = std::atoi(word.c_str()); n > 0) sizes.push_back(n);
+  if (sizes.empty()) sizes = {1, 8, 32, 128, 512, 1024, 4096};
   if (all || says("route")) Bench().run_route();
   for (const Shape& s : kShapes)
     if (all || says(s.name))
       Bench().run_experts(s, exact ? Compute::float32 : Compute::bfloat16,
-                          exact ? std::vector<int32_t>{1, 8, 128, 1024}
-                                : std::vector<int32_t>{1, 8, 32, 128, 512, 1024, 4096});
+                          sizes);
   return 0;
 }
 

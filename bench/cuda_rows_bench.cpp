@@ -32,8 +32,7 @@ class Bench {
     for (int i = 0; i < kCopies; ++i) {
       auto* copy = static_cast<float*>(device->allocate(kCopyBytes));
       for (size_t at = 0; at < kCopyBytes / 4; at += values.size())
-        device->upload(copy + at, values.data(),
-                       std::min(values.size(), kCopyBytes / 4 - at) * 4);
+        device->upload(copy + at, values.data(), std::min(values.size(), kCopyBytes / 4 - at) * 4);
       copies.push_back(copy);
     }
     for (int i = 0; i < kCopies; ++i) outs.push_back(device->allocate(kCopyBytes));
@@ -43,7 +42,8 @@ class Bench {
   template <class Op>
   void time(const char* name, int rows, int width, double bytes, const Op& op) {
     const int repeats = std::clamp(static_cast<int>(2e-3 / (bytes / kCopySpeed + 3e-6)), 6, 200);
-    const OpContext ctx{.scratch = scratch.get(), .compute = Compute::bfloat16, .device = device.get()};
+    const OpContext ctx{
+        .scratch = scratch.get(), .compute = Compute::bfloat16, .device = device.get()};
     const ReplayKey key{.what = ++recorded_, .rows = rows};
     std::vector<double> times;
     for (int round = 0; round < 9; ++round) {
@@ -51,7 +51,8 @@ class Bench {
       device->replay(key, [&] {
         for (int i = 0; i < repeats; ++i) op(ctx, static_cast<size_t>(i % kCopies));
       });
-      if (!device->wait().ok()) return void(std::printf("%s: %s\n", name, device->wait().error().text().c_str()));
+      if (!device->wait().ok())
+        return void(std::printf("%s: %s\n", name, device->wait().error().text().c_str()));
       if (round > 2) times.push_back(now() - start);
     }
     std::sort(times.begin(), times.end());
@@ -77,25 +78,44 @@ void row_operations(Bench& b) {
   b.device->fill_zero(weight, 65536);
   for (const int rows : {1, 16, 128, 1024, 4096}) {
     for (const int width : {512, 1536, 7168}) {
-      const Weight w{.data = weight, .dtype = DType::bf16, .rows = 1, .cols = width, .row_stride = width};
+      const Weight w{
+          .data = weight, .dtype = DType::bf16, .rows = 1, .cols = width, .row_stride = width};
       const double n = double(rows) * width;
       b.time("rms_norm f32", rows, width, n * 8, [&](const OpContext& ctx, size_t i) {
-        ops.rms_norm(ctx, {.x = b.copies[i], .x_stride = width, .weight = w, .rows = rows, .width = width,
-                           .out = b.outs[i], .out_stride = width});
+        ops.rms_norm(ctx, {.x = b.copies[i],
+                           .x_stride = width,
+                           .weight = w,
+                           .rows = rows,
+                           .width = width,
+                           .out = b.outs[i],
+                           .out_stride = width});
       });
       b.time("rms_norm bf16", rows, width, n * 6, [&](const OpContext& ctx, size_t i) {
-        ops.rms_norm(ctx, {.x = b.copies[i], .x_stride = width, .weight = w, .rows = rows, .width = width,
-                           .out = b.outs[i], .out_dtype = DType::bf16, .out_stride = width});
+        ops.rms_norm(ctx, {.x = b.copies[i],
+                           .x_stride = width,
+                           .weight = w,
+                           .rows = rows,
+                           .width = width,
+                           .out = b.outs[i],
+                           .out_dtype = DType::bf16,
+                           .out_stride = width});
       });
       if (width == 7168)
         b.time("add_norm bf16", rows, width, n * 14, [&](const OpContext& ctx, size_t i) {
-          ops.add_norm(ctx, {.x = b.copies[i], .add = b.copies[i] + (36 << 20), .weight = w, .rows = rows,
-                             .width = width, .out = b.outs[i], .out_dtype = DType::bf16, .out_stride = width});
+          ops.add_norm(ctx, {.x = b.copies[i],
+                             .add = b.copies[i] + (36 << 20),
+                             .weight = w,
+                             .rows = rows,
+                             .width = width,
+                             .out = b.outs[i],
+                             .out_dtype = DType::bf16,
+                             .out_stride = width});
         });
     }
     const double n = double(rows) * 7168;
     b.time("add", rows, 7168, n * 12, [&](const OpContext& ctx, size_t i) {
-      ops.add(ctx, {.x = b.copies[i], .y = b.copies[i] + (36 << 20), .count = int64_t{rows} * 7168});
+      ops.add(ctx,
+              {.x = b.copies[i], .y = b.copies[i] + (36 << 20), .count = int64_t{rows} * 7168});
     });
     std::vector<int32_t> ids(static_cast<size_t>(rows));
     for (int i = 0; i < rows; ++i) ids[static_cast<size_t>(i)] = i * 37 % 10000;
@@ -103,18 +123,98 @@ void row_operations(Bench& b) {
     b.device->upload(there, ids.data(), ids.size() * 4);
     b.time("embed bf16", rows, 7168, n * 6, [&](const OpContext& ctx, size_t i) {
       ops.embed(ctx, {.tokens = {there, ids.size()},
-                      .table = {.data = b.copies[i], .dtype = DType::bf16, .rows = 10000, .cols = 7168, .row_stride = 7168},
+                      .table = {.data = b.copies[i],
+                                .dtype = DType::bf16,
+                                .rows = 10000,
+                                .cols = 7168,
+                                .row_stride = 7168},
                       .out = static_cast<float*>(b.outs[i])});
     });
-    b.time("swiglu bf16", rows, 18432 / 2, double(rows) * 9216 * 10, [&](const OpContext& ctx, size_t i) {
-      ops.swiglu(ctx, {.gate = b.copies[i], .up = b.copies[i] + 9216, .in_stride = 18432, .rows = rows,
-                       .width = 9216, .out = b.outs[i], .out_dtype = DType::bf16, .out_stride = 9216});
-    });
+    b.time("swiglu bf16", rows, 18432 / 2, double(rows) * 9216 * 10,
+           [&](const OpContext& ctx, size_t i) {
+             ops.swiglu(ctx, {.gate = b.copies[i],
+                              .up = b.copies[i] + 9216,
+                              .in_stride = 18432,
+                              .rows = rows,
+                              .width = 9216,
+                              .out = b.outs[i],
+                              .out_dtype = DType::bf16,
+                              .out_stride = 9216});
+           });
     if (rows <= 2048)
-      b.time("rope 128 of 192", rows, 64, double(rows) * 128 * 64 * 8, [&](const OpContext& ctx, size_t i) {
-        ops.rope(ctx, {.x = b.copies[i] + 128, .row_stride = 24576, .head_stride = 192, .rows = rows,
-                       .heads = 128, .width = 64, .positions = there, .frequencies = reinterpret_cast<float*>(weight)});
-      });
+      b.time("rope 128 of 192", rows, 64, double(rows) * 128 * 64 * 8,
+             [&](const OpContext& ctx, size_t i) {
+               ops.rope(ctx, {.x = b.copies[i] + 128,
+                              .row_stride = 24576,
+                              .head_stride = 192,
+                              .rows = rows,
+                              .heads = 128,
+                              .width = 64,
+                              .positions = there,
+                              .frequencies = reinterpret_cast<float*>(weight)});
+             });
+  }
+}
+
+// Between the compressed projections of a V3 layer and its attention: one launch, or four.
+void mla_inputs(Bench& b) {
+  const Ops& ops = *cuda_ops();
+  auto* weight = static_cast<uint16_t*>(b.device->allocate(65536));
+  b.device->fill_zero(weight, 65536);
+  const auto weights = [&](int32_t width) {
+    return Weight{
+        .data = weight, .dtype = DType::bf16, .rows = 1, .cols = width, .row_stride = width};
+  };
+  for (const int rows : {1, 128, 4096}) {
+    std::vector<int32_t> positions(static_cast<size_t>(rows));
+    std::vector<int64_t> slots(positions.size());
+    for (size_t i = 0; i < slots.size(); ++i) slots[i] = positions[i] = static_cast<int32_t>(i);
+    auto* there = static_cast<int32_t*>(b.device->allocate(positions.size() * 4));
+    b.device->upload(there, positions.data(), positions.size() * 4);
+    auto* slots_there = static_cast<int64_t*>(b.device->allocate(slots.size() * 8));
+    b.device->upload(slots_there, slots.data(), slots.size() * 8);
+    const auto params = [&](size_t i) {
+      MlaPrepareParams p;
+      p.q = {.x = b.copies[i],
+             .x_stride = 1536,
+             .weight = weights(1536),
+             .rows = rows,
+             .width = 1536,
+             .out = b.outs[i],
+             .out_dtype = DType::bf16,
+             .out_stride = 1536};
+      p.latent = {.x = b.copies[i] + (16 << 20),
+                  .x_stride = 576,
+                  .weight = weights(512),
+                  .rows = rows,
+                  .positions = there,
+                  .frequencies = reinterpret_cast<const float*>(weight),
+                  .slots = slots_there,
+                  .cache = {static_cast<char*>(b.outs[i]) + (64 << 20), DType::bf16, 64 * 576, 64,
+                            512, 64}};
+      return p;
+    };
+    const double bytes = rows * (1536 * 6.0 + 576 * 6.0);
+    b.time("mla_prepare", rows, 2112, bytes,
+           [&](const OpContext& ctx, size_t i) { ops.mla_prepare(ctx, params(i)); });
+    b.time("  its parts, but write", rows, 2112, bytes, [&](const OpContext& ctx, size_t i) {
+      const MlaPrepareParams p = params(i);
+      ops.rms_norm(ctx, p.q);
+      ops.rms_norm(ctx, {.x = p.latent.x,
+                         .x_stride = 576,
+                         .weight = weights(512),
+                         .rows = rows,
+                         .width = 512,
+                         .out = static_cast<float*>(b.outs[i]) + (16 << 20),
+                         .out_stride = 512});
+      ops.rope(ctx, {.x = b.copies[i] + (32 << 20) + 512,
+                     .row_stride = 576,
+                     .rows = rows,
+                     .heads = 1,
+                     .width = 64,
+                     .positions = there,
+                     .frequencies = reinterpret_cast<const float*>(weight)});
+    });
   }
 }
 
@@ -136,8 +236,10 @@ void sampler(Bench& b) {
       for (int round = 0; round < 12; ++round) {
         std::vector<SampleInput> inputs;
         for (int r = 0; r < rows; ++r)
-          inputs.push_back({.logits = {b.copies[static_cast<size_t>(round % 3)] + int64_t{r} * vocab, vocab},
-                            .sampling = &kind.sampling, .position = r});
+          inputs.push_back(
+              {.logits = {b.copies[static_cast<size_t>(round % 3)] + int64_t{r} * vocab, vocab},
+               .sampling = &kind.sampling,
+               .position = r});
         const double start = now();
         const auto got = sampler->sample(inputs);
         if (round > 2) times.push_back(now() - start);
@@ -156,5 +258,6 @@ int main() {
   if (fathom::cuda_device_count() == 0) return std::puts(fathom::cuda_absence().c_str()), 0;
   fathom::Bench bench;
   fathom::sampler(bench);
+  fathom::mla_inputs(bench);
   fathom::row_operations(bench);
 }

@@ -26,6 +26,7 @@ endif()
 find_program(CUOBJDUMP cuobjdump REQUIRED HINTS ${CMAKE_CUDA_COMPILER_TOOLKIT_ROOT}/bin)
 
 # Warnings of nvcc, of the host's compiler behind it and of ptxas are errors. Not -Wpedantic: the code that nvcc hands to
-# the host's compiler is not ISO C++.
+# the host's compiler is not ISO C++. Device code is unpacked when it is loaded; packed it is a quarter of the size. For a
+# profiler add -DCMAKE_CUDA_FLAGS=-lineinfo.
 set(FATHOM_CUDA_FLAGS -gencode=arch=compute_90a,code=sm_90a --Werror=all-warnings
-  -Xcompiler=-Wall,-Wextra,-Wshadow,-Werror,-Wno-missing-field-initializers -lineinfo)
+  -Xcompiler=-Wall,-Wextra,-Wshadow,-Werror,-Wno-missing-field-initializers --compress-mode=size)

@@ -161,6 +161,27 @@ struct CacheWriteParams {         // stores row t at slots[t] = block * block_to
   LatentCache cache;
 };
 
+// What stands between the compressed projections of an MLA layer and its attention, in one go:
+// queries are normed; of each row of the other projection, [latent (rank) | rope key (rope)], the
+// latent is normed, the key turned, and both stored. x stays as it is. Either part may have no rows.
+struct LatentWriteParams {
+  const float* x = nullptr;  // [rows, rank + rope], row stride x_stride
+  int64_t x_stride = 0;
+  Weight weight;  // [1, rank], any dtype
+  float eps = 1e-6f;
+  int32_t rows = 0;
+  const int32_t* positions = nullptr;  // as in RopeParams
+  const float* frequencies = nullptr;
+  float magnitude = 1.0f;
+  bool halves = false;
+  const int64_t* slots = nullptr;  // as in CacheWriteParams
+  LatentCache cache;
+};
+struct MlaPrepareParams {
+  RmsNormParams q;
+  LatentWriteParams latent;
+};
+
 // A paged cache of keys and values, one layer: token slot s of block b holds `width` values at
 // base + b*block_stride + s*width (elements of dtype): [keys (heads, dim) | values (heads, dim)].
 // `heads` are all key-value heads of the layer; a rank writes and reads its own run of them.
@@ -312,6 +333,7 @@ struct Ops {
   void (*gather_rows)(const OpContext&, const GatherRowsParams&);
   void (*rope)(const OpContext&, const RopeParams&);
   void (*cache_write)(const OpContext&, const CacheWriteParams&);
+  void (*mla_prepare)(const OpContext&, const MlaPrepareParams&);
   void (*mla_absorbed)(const OpContext&, const MlaParams&);  // attends in latent space: math.md 2.2
   void (*mla_expanded)(const OpContext&,
                        const MlaParams&);  // expands keys and values in tiles: math.md 2.1

@@ -17,6 +17,7 @@ void gather_rows(const Inner&, const OpContext&, const GatherRowsParams&);
 void linear(const Inner&, const OpContext&, const LinearParams&);
 void rope(const Inner&, const OpContext&, const RopeParams&);
 void cache_write(const Inner&, const OpContext&, const CacheWriteParams&);
+void mla_prepare(const Inner&, const OpContext&, const MlaPrepareParams&);
 void mla_absorbed(const Inner&, const OpContext&, const MlaParams&);
 void mla_expanded(const Inner&, const OpContext&, const MlaParams&);
 void kv_write(const Inner&, const OpContext&, const KvWriteParams&);

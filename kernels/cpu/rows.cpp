@@ -107,6 +107,45 @@ void cache_write(const Inner& inner, const OpContext& ctx, const CacheWriteParam
   });
 }
 
+void mla_prepare(const Inner& inner, const OpContext& ctx, const MlaPrepareParams& p) {
+  if (p.q.rows > 0) rms_norm(inner, ctx, p.q);
+  const LatentWriteParams& l = p.latent;
+  if (l.rows == 0) return;
+  const int32_t rank = l.cache.rank, width = l.cache.rope;
+  Workspace workspace(ctx);
+  float* latents = workspace.take<float>(int64_t{l.rows} * rank);
+  float* keys = workspace.take<float>(int64_t{l.rows} * width);
+  rms_norm(inner, ctx,
+           {.x = l.x,
+            .x_stride = l.x_stride,
+            .weight = l.weight,
+            .eps = l.eps,
+            .rows = l.rows,
+            .width = rank,
+            .out = latents,
+            .out_stride = rank});
+  for (int32_t t = 0; t < l.rows; ++t)
+    std::copy_n(l.x + t * l.x_stride + rank, width, keys + int64_t{t} * width);
+  rope(inner, ctx,
+       {.x = keys,
+        .row_stride = width,
+        .rows = l.rows,
+        .heads = 1,
+        .width = width,
+        .positions = l.positions,
+        .frequencies = l.frequencies,
+        .magnitude = l.magnitude,
+        .halves = l.halves});
+  cache_write(inner, ctx,
+              {.latent = latents,
+               .latent_stride = rank,
+               .rope_key = keys,
+               .rope_stride = width,
+               .rows = l.rows,
+               .slots = l.slots,
+               .cache = l.cache});
+}
+
 void kv_write(const Inner& inner, const OpContext& ctx, const KvWriteParams& p) {
   const int64_t all = int64_t{p.cache.heads} * p.cache.dim;
   const int32_t width = p.heads * p.cache.dim;

@@ -53,6 +53,7 @@ const Ops* ops_of() {
       .gather_rows = bound<set, GatherRowsParams, cpu::gather_rows>,
       .rope = bound<set, RopeParams, cpu::rope>,
       .cache_write = bound<set, CacheWriteParams, cpu::cache_write>,
+      .mla_prepare = bound<set, MlaPrepareParams, cpu::mla_prepare>,
       .mla_absorbed = bound<set, MlaParams, cpu::mla_absorbed>,
       .mla_expanded = bound<set, MlaParams, cpu::mla_expanded>,
       .kv_write = bound<set, KvWriteParams, cpu::kv_write>,

@@ -31,6 +31,8 @@ ExpertMatrices matrices_of(const ExpertsParams& p) {
 
 void experts(const OpContext& ctx, const ExpertsParams& p) {
   if (p.rows == 0 || p.chosen == 0 || p.experts.empty()) return;
+  if (p.experts.size() > kMostExperts)
+    return device_of(ctx).check(cudaErrorInvalidValue, "experts");
   const size_t mark = ctx.scratch->mark();
   if (ctx.compute == Compute::bfloat16 && fits_fast(p))
     experts_fast(ctx, p);

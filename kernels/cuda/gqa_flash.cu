@@ -84,32 +84,32 @@ __global__ __launch_bounds__(K::kThreads, 1) void attend(const Grouped g) {
   }
 
   if constexpr (K::kGroups == 2) asm volatile("setmaxnreg.inc.sync.aligned.u32 216;");
-  const int half = static_cast<int>(threadIdx.x) / 128;
+  const int side = static_cast<int>(threadIdx.x) / 128;
   const bool leads_warp = threadIdx.x % 32 == 0;
   constexpr int kHalfBytes = 64 * K::kDim * 2;
-  const uint32_t queries = base + half * kHalfBytes;
+  const uint32_t queries = base + side * kHalfBytes;
   const float factor = g.p.scale * 1.44269504088896340736f;  // log2(e)
   auto* totals = reinterpret_cast<float*>(here + kTotalsAt) + threadIdx.x;
   // Named barriers: 1 and 2 of a warpgroup alone, 3 and 4 for its turn at the tensor cores.
-  const int own = 1 + half, turn = 3 + half, other_turn = 4 - half;
+  const int own = 1 + side, turn = 3 + side, other_turn = 4 - side;
   const auto take_turn = [&] {
     if constexpr (K::kGroups == 2) meet<256>(turn);
   };
   const auto give_turn = [&] {
     if constexpr (K::kGroups == 2) pass<256>(other_turn);
   };
-  if (half == 1) give_turn();
+  if (side == 1) give_turn();
   for (int round = 0; round * grid < items; ++round) {
     const int index = item_of_round(round, static_cast<int>(blockIdx.x), grid);
     if (index >= items) break;
     const Span w = span_at<K>(g, before, index);
-    const RowPair rows(g, w, half);
+    const RowPair rows(g, w, side);
     if (w.first >= w.last) {
       if constexpr (!K::kApart) store_zeros<K::kDim>(g, w, rows);
       continue;
     }
     meet<128>(own);  // nobody multiplies with the queries before
-    load_queries<K::kDim>(g, w, half, here + half * kHalfBytes);
+    load_queries<K::kDim>(g, w, side, here + side * kHalfBytes);
     meet<128>(own);
     float o[K::kDim / 2], s[64], keep[2];
     uint32_t p[32];

@@ -78,7 +78,7 @@ void multiply(const OpContext& ctx, const LinearParams& p, const Tokens& x) {
                               &tokens),
                kName);
   if (device.failed()) return;
-  const gemm::Dense work = {.rows = w.rows,
+  gemm::Dense work = {.rows = w.rows,
                             .tokens = p.rows,
                             .tile_rows = S::kTileRows,
                             .tile_tokens = S::kTokens,
@@ -89,11 +89,21 @@ void multiply(const OpContext& ctx, const LinearParams& p, const Tokens& x) {
                             .scale = w.scale,
                             .scale_stride = w.scale_stride,
                             .scale_row = w.scale_row};
+  work.y_mapped = S::kRoom > 0 && gemm::can_map(p.y, 4, p.y_stride);
+  if (work.y_mapped)
+    device.check(gemm::make_map({.data = p.y,
+                                 .element_bytes = 4,
+                                 .rows = p.rows,
+                                 .cols = w.rows,
+                                 .row_stride = p.y_stride,
+                                 .box_rows = gemm::kPieceTokens},
+                                &work.y_map),
+                 kName);
   const gemm::Depth depth = {.blocks = gemm::up_div(w.cols, gemm::kBlockDepth),
                              .parts = gemm::parts_of(w.rows, w.cols)};
   const int tiles = work.row_tiles * work.token_tiles;
   const int together = S::kSplit == Split::cluster ? depth.parts : S::kBlocks;
-  const int at_once = S::kSplit == Split::cluster ? tiles : device.multiprocessors() / together;
+  const int at_once = S::kSplit == Split::cluster ? tiles : device.multiprocessors() * S::kResident / together;
   launch(device, kName, gemm::product<S, gemm::Dense>,
          {.grid = dim3(static_cast<unsigned>(std::min(tiles, at_once) * together)),
           .block = S::kThreads,
@@ -102,30 +112,38 @@ void multiply(const OpContext& ctx, const LinearParams& p, const Tokens& x) {
          weights, tokens, work, depth);
 }
 
-// Few rows: 64 weight rows a block, as many as keep all multiprocessors fetching weights. Many: tiles
-// large enough for the tensor cores, K's parts one after the other.
+// Few rows: as many thread blocks as keep all multiprocessors fetching weights, K's parts in the
+// blocks of a cluster. Many: tiles large enough for the tensor cores, and K's parts one after the
+// other once that takes fewer waves. Every choice gives the same bits.
 template <Element kElement>
 void multiply_fast(const OpContext& ctx, const LinearParams& p) {
+  using gemm::kPieceRoom;
   using gemm::Shape;
   const Tokens x = tokens_of(ctx, p);
   const int parts = gemm::parts_of(p.weight.rows, p.weight.cols);
   constexpr bool kBytes = kElement == Element::e4m3;
   const auto few = [&]<int kTokens, int kStages>() {
     if (parts > 1)
-      multiply<Shape<kElement, 1, kTokens, kStages, Split::cluster>>(ctx, p, x);
+      multiply<Shape<kElement, 2, kTokens, kStages, Split::cluster>>(ctx, p, x);
     else
-      multiply<Shape<kElement, 1, kTokens, kStages, Split::none>>(ctx, p, x);
+      multiply<Shape<kElement, 2, kTokens, kStages, Split::none>>(ctx, p, x);
   };
-  if (p.rows <= 8) return few.template operator()<8, kBytes ? 18 : 20>();
-  if (p.rows <= 16) return few.template operator()<16, kBytes ? 15 : 18>();
-  if (p.rows <= 32) return few.template operator()<32, kBytes ? 11 : 15>();
-  if (p.rows <= 64) return few.template operator()<64, kBytes ? 8 : 12>();
-  if (p.rows <= 256) return few.template operator()<128, kBytes ? 4 : 7>();
-  if (parts > 1) return multiply<Shape<kElement, 2, 128, kBytes ? 3 : 4, Split::serial, true>>(ctx, p, x);
-  if constexpr (kBytes)
-    multiply<Shape<kElement, 2, 128, 4, Split::none, true>>(ctx, p, x);
-  else
-    multiply<Shape<kElement, 2, 256, 4, Split::none, true>>(ctx, p, x);
+  if (p.rows <= 8) return few.template operator()<8, kBytes ? 10 : 11>();
+  if (p.rows <= 16) return few.template operator()<16, kBytes ? 9 : 10>();
+  if (p.rows <= 32) return few.template operator()<32, kBytes ? 8 : 9>();
+  if (p.rows <= 64) return few.template operator()<64, kBytes ? 5 : 7>();
+  if (p.rows <= 128 || gemm::parts_together(p.weight.rows, p.weight.cols, p.rows))
+    return few.template operator()<128, kBytes ? 3 : 4>();
+  if (parts > 1) {
+    constexpr int kRoom = kBytes ? kPieceRoom : 2 * kPieceRoom;
+    return multiply<Shape<kElement, 2, 128, kBytes ? 3 : 4, Split::serial, true, 1, kRoom>>(ctx, p,
+                                                                                           x);
+  }
+  if constexpr (!kBytes)
+    if (gemm::waves(p.weight.rows, p.rows, 256, 256) * 2 <=
+        gemm::waves(p.weight.rows, p.rows, 256, 128))
+      return multiply<Shape<kElement, 2, 256, 4, Split::none, true, 1, 2 * kPieceRoom>>(ctx, p, x);
+  multiply<Shape<kElement, 2, 128, kBytes ? 4 : 6, Split::none, true, 1, 2 * kPieceRoom>>(ctx, p, x);
 }
 
 }  // namespace

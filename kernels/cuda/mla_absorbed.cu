@@ -1,9 +1,11 @@
 // How does a query attend in latent space on a GPU? Its nope part goes through W_UK, then it attends to
 // latents and rope keys as they are cached, and the latent result goes through W_UV: math.md 2.2.
-// Exact float32, any shape.
+// Shapes of published models go to tensor cores under bfloat16 (mla/fast.h); what stands here is
+// exact float32 and takes any shape.
 #include <algorithm>
 
 #include "kernels/cuda/mla/exact.h"
+#include "kernels/cuda/mla/fast.h"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/row_attention.cuh"
 
@@ -120,7 +122,7 @@ void mla_exact(const OpContext& ctx, const MlaParams& p) {
 }
 
 void mla_absorbed(const OpContext& ctx, const MlaParams& p) {
-  if (p.tables.rows_total == 0) return;
+  if (p.tables.rows_total == 0 || mla_absorbed_fast(ctx, p)) return;
   mla_exact(ctx, p);
 }
 

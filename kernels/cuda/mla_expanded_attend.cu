@@ -89,7 +89,7 @@ __device__ __forceinline__ void feed(const Expanded& e, const Tiles& tiles, int 
 
 // This warpgroup's 64 query rows as bf16 in three pieces of 64 columns. Rows behind the run's end
 // are copies of its last.
-__device__ __forceinline__ void load_queries(const Expanded& e, const Work& w, int half,
+__device__ __forceinline__ void load_queries(const Expanded& e, const Work& w, int side,
                                              uint8_t* to) {
   const int t = static_cast<int>(threadIdx.x) % 128;
   constexpr int kChunks = kWidth / 8;
@@ -97,7 +97,7 @@ __device__ __forceinline__ void load_queries(const Expanded& e, const Work& w, i
   for (int n = 0; n < kHalfRows * kChunks / 128; ++n) {
     const int i = t + n * 128;
     const int row = i / kChunks, chunk = i % kChunks;
-    const int of_run = min(w.first_row + half * kHalfRows + row, w.run.rows - 1);
+    const int of_run = min(w.first_row + side * kHalfRows + row, w.run.rows - 1);
     const auto* q =
         reinterpret_cast<const float4*>(e.p.q + (w.run.first_row + of_run) * e.p.q_stride +
                                         int64_t{e.first_head + w.head} * kWidth + chunk * 8);
@@ -144,7 +144,7 @@ __device__ __forceinline__ void save_state(float* state, const float (&o)[64],
   }
 }
 
-__device__ __forceinline__ void store_out(const Expanded& e, const Work& w, int half,
+__device__ __forceinline__ void store_out(const Expanded& e, const Work& w, int side,
                                           const float (&o)[64], const Running& running) {
   const int t = static_cast<int>(threadIdx.x) % 128;
 #pragma unroll
@@ -153,7 +153,7 @@ __device__ __forceinline__ void store_out(const Expanded& e, const Work& w, int 
     sum += __shfl_xor_sync(~0u, sum, 1);
     sum += __shfl_xor_sync(~0u, sum, 2);
     const float factor = 1.0f / sum;
-    const int of_run = w.first_row + half * kHalfRows + slab_row(t, 2 * h);
+    const int of_run = w.first_row + side * kHalfRows + slab_row(t, 2 * h);
     if (of_run >= w.run.rows) continue;
     const int64_t at = (w.run.first_row + of_run) * e.p.out_stride +
                        int64_t{e.first_head + w.head} * kValue + t % 4 * 2;
@@ -199,13 +199,13 @@ __global__ __launch_bounds__(kThreads, 1) void attend(const Expanded e) {
     return;
   }
   asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-  const int half = static_cast<int>(threadIdx.x) / 128;
+  const int side = static_cast<int>(threadIdx.x) / 128;
   const bool leads_warp = threadIdx.x % 32 == 0;
-  const uint32_t queries = base + half * (kQueryBytes / 2);
+  const uint32_t queries = base + side * (kQueryBytes / 2);
   const float factor = e.p.scale * 1.44269504088896340736f;  // log2(e)
   // Named barriers: 1 and 2 of a warpgroup alone, 3 and 4 for its turn at the tensor cores.
-  const int own = 1 + half, turn = 3 + half, other_turn = 4 - half;
-  if (half == 1) pass<256>(other_turn);
+  const int own = 1 + side, turn = 3 + side, other_turn = 4 - side;
+  if (side == 1) pass<256>(other_turn);
   Place<kStages> place;
   const int items = blocks * e.head_count, grid = static_cast<int>(gridDim.x);
   for (int round = 0; round * grid < items; ++round) {
@@ -214,7 +214,7 @@ __global__ __launch_bounds__(kThreads, 1) void attend(const Expanded e) {
     const Work w = work_at(e, index, blocks);
     if (w.first >= w.last) continue;
     meet<128>(own);  // nobody multiplies with the queries before
-    load_queries(e, w, half, queries_here + half * (kQueryBytes / 2));
+    load_queries(e, w, side, queries_here + side * (kQueryBytes / 2));
     meet<128>(own);
     float o[64], s[64], keep[2];
     Running running;
@@ -225,8 +225,8 @@ __global__ __launch_bounds__(kThreads, 1) void attend(const Expanded e) {
     } else {
       load_state(e.states + w.state, o, running);
     }
-    const int row = w.position + half * kHalfRows + slab_row(threadIdx.x % 128, 0);
-    const int unmasked = w.position + half * kHalfRows;  // the first row's position
+    const int row = w.position + side * kHalfRows + slab_row(threadIdx.x % 128, 0);
+    const int unmasked = w.position + side * kHalfRows;  // the first row's position
     uint32_t p[32];
 
     barrier_wait(tiles.keys.filled(place.stage), place.parity);
@@ -282,7 +282,7 @@ __global__ __launch_bounds__(kThreads, 1) void attend(const Expanded e) {
     if (w.last < w.tiles)
       save_state(e.states + w.state, o, running);
     else
-      store_out(e, w, half, o, running);
+      store_out(e, w, side, o, running);
   }
 }
 

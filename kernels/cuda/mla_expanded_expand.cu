@@ -1,7 +1,9 @@
 // How do latents become keys and values? A product in bf16 per (tile of 128 positions, head): the
 // tile's latents stay in shared memory (128 KB) while the heads' rows of kv_b stream past them in
 // pieces of 64 ranks. One warpgroup makes keys, the other values, in turns: while one multiplies,
-// the other rounds to bf16 and stores. A rank's order of summing is ascending everywhere.
+// the other rounds to bf16 and stores. Each has stages of its own: in shared ones a warpgroup could
+// wait for a fill two ahead of the last, whose parity looks like it has come. A rank's order of
+// summing is ascending everywhere.
 #include <algorithm>
 
 #include "kernels/cuda/device.cuh"
@@ -16,9 +18,9 @@ namespace {
 
 using namespace gemm;  // barriers and products
 
-constexpr int kStages = 6;
+constexpr int kStages = 3;  // of each warpgroup
 constexpr int kThreads = 384;
-constexpr size_t kShared = 1024 + kLatentImage + kStages * kPiece + 8 * (2 * kStages + 2);
+constexpr size_t kShared = 1024 + kLatentImage + 2 * kStages * kPiece + 8 * (4 * kStages + 2);
 
 struct Units {  // of the window: (tile, head), heads of a tile one after another
   int begin, end;
@@ -64,24 +66,22 @@ __device__ __forceinline__ void store_image(uint8_t* image, int row, const float
   }
 }
 
-// The stages of the other warpgroup's pieces.
-__device__ __forceinline__ void pass_other(Place<kStages>& turn) {
-  turn.skip(kLatentPieces / 2);
-  turn.skip(kLatentPieces / 2);
-}
-
 __global__ __launch_bounds__(kThreads, 1) void expand(const Expanded e) {
   extern __shared__ uint8_t memory[];
   const uint32_t latents = (shared_address(memory) + 1023) / 1024 * 1024;
   const uint32_t stages = latents + static_cast<uint32_t>(kLatentImage);
-  const uint32_t barriers = stages + kStages * kPiece;
-  const Ring<kPiece> ring{stages, barriers, barriers + kStages * 8};
-  const uint32_t latents_come = barriers + 2 * kStages * 8, latents_free = latents_come + 8;
+  const uint32_t barriers = stages + 2 * kStages * kPiece;
+  const auto ring_of = [&](int part) {
+    const uint32_t own = barriers + part * 2 * kStages * 8;
+    return Ring<kPiece>{stages + part * kStages * kPiece, own, own + kStages * 8};
+  };
+  const uint32_t latents_come = barriers + 4 * kStages * 8, latents_free = latents_come + 8;
   if (threadIdx.x == 0) {
-    for (int s = 0; s < kStages; ++s) {
-      barrier_init(ring.filled(s), 1);
-      barrier_init(ring.freed(s), 4);  // the warps of the one warpgroup that reads it
-    }
+    for (int part = 0; part < 2; ++part)
+      for (int s = 0; s < kStages; ++s) {
+        barrier_init(ring_of(part).filled(s), 1);
+        barrier_init(ring_of(part).freed(s), 4);  // the warps of the one warpgroup that reads it
+      }
     barrier_init(latents_come, 1);
     barrier_init(latents_free, 8);
     barrier_init_done();
@@ -89,12 +89,12 @@ __global__ __launch_bounds__(kThreads, 1) void expand(const Expanded e) {
   __syncthreads();
   wait_for_previous();
   const Units units = units_of(e);
-  Place<kStages> turn;
   if (threadIdx.x >= 256) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
     if (threadIdx.x != 256) return;
     int tile = -1;
     uint32_t parity = 1;
+    Place<kStages> turns[2];
     for (int u = units.begin; u < units.end; ++u) {
       if (u / e.head_count != tile) {
         tile = u / e.head_count;
@@ -106,10 +106,16 @@ __global__ __launch_bounds__(kThreads, 1) void expand(const Expanded e) {
                     kPiece, latents_come);
       }
       const uint8_t* from = e.weights + (e.first_head + u % e.head_count) * kWeightImage;
-      for (int piece = 0; piece < 2 * kLatentPieces; ++piece, turn.next()) {
-        barrier_wait(ring.freed(turn.stage), turn.parity ^ 1);
-        barrier_expect(ring.filled(turn.stage), kPiece);
-        copy_bulk(ring.stage(turn.stage), from + piece * kPiece, kPiece, ring.filled(turn.stage));
+#pragma unroll
+      for (int part = 0; part < 2; ++part) {
+        const Ring<kPiece> ring = ring_of(part);
+        Place<kStages>& turn = turns[part];
+        for (int piece = 0; piece < kLatentPieces; ++piece, turn.next()) {
+          barrier_wait(ring.freed(turn.stage), turn.parity ^ 1);
+          barrier_expect(ring.filled(turn.stage), kPiece);
+          copy_bulk(ring.stage(turn.stage), from + (part * kLatentPieces + piece) * kPiece, kPiece,
+                    ring.filled(turn.stage));
+        }
       }
     }
     return;
@@ -117,8 +123,8 @@ __global__ __launch_bounds__(kThreads, 1) void expand(const Expanded e) {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
   const int part = static_cast<int>(threadIdx.x) / 128;
   const bool leads_warp = threadIdx.x % 32 == 0;
-  const int own_turn = 1 + part, other_turn = 2 - part;  // named barriers
-  if (part == 1) pass<256>(other_turn);
+  const Ring<kPiece> ring = ring_of(part);
+  Place<kStages> turn;
   int tile = -1;
   uint32_t parity = 0;
   for (int u = units.begin; u < units.end; ++u) {
@@ -127,10 +133,8 @@ __global__ __launch_bounds__(kThreads, 1) void expand(const Expanded e) {
       barrier_wait(latents_come, parity);
       parity ^= 1;
     }
-    if (part == 1) pass_other(turn);
     float d[2][64];
     int before = -1;
-    meet<256>(own_turn);
 #pragma unroll 1
     for (int piece = 0; piece < kLatentPieces; ++piece, turn.next()) {
       barrier_wait(ring.filled(turn.stage), turn.parity);
@@ -149,7 +153,6 @@ __global__ __launch_bounds__(kThreads, 1) void expand(const Expanded e) {
       if (before >= 0 && leads_warp) barrier_arrive(ring.freed(before));
       before = turn.stage;
     }
-    pass<256>(other_turn);
     warpgroup_wait<0>();
     settle(d[0]);
     settle(d[1]);
@@ -157,7 +160,6 @@ __global__ __launch_bounds__(kThreads, 1) void expand(const Expanded e) {
       barrier_arrive(ring.freed(before));
       if (u + 1 == units.end || (u + 1) / e.head_count != tile) barrier_arrive(latents_free);
     }
-    if (part == 0) pass_other(turn);
     uint8_t* image = e.heads + u * kHeadImage + part * kPartImage;
     store_image(image, 0, d[0]);
     store_image(image, 64, d[1]);

@@ -12,8 +12,9 @@ void add_norm(const OpContext&, const AddNormParams&);          // norm.cu
 void linear(const OpContext&, const LinearParams&);             // linear.cu
 void add_bias(const OpContext&, const AddBiasParams&);          // rows.cu
 void gather_rows(const OpContext&, const GatherRowsParams&);    // rows.cu
-void rope(const OpContext&, const RopeParams&);                 // rows.cu
+void rope(const OpContext&, const RopeParams&);                 // rope.cu
 void cache_write(const OpContext&, const CacheWriteParams&);    // cache.cu
+void mla_prepare(const OpContext&, const MlaPrepareParams&);    // mla_prepare.cu
 void mla_absorbed(const OpContext&, const MlaParams&);          // mla_absorbed.cu
 void mla_expanded(const OpContext&, const MlaParams&);          // mla_expanded.cu
 void kv_write(const OpContext&, const KvWriteParams&);          // cache.cu

@@ -5,9 +5,9 @@
 #include <algorithm>
 
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/quads.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/turn.h"
-#include "kernels/cuda/device.cuh"
 
 namespace fathom::cuda {
 namespace {
@@ -21,12 +21,6 @@ struct RopeArgs {
   int32_t heads_of_block;
   bool aligned;
 };
-
-__device__ __forceinline__ void turn_pair(float& first, float& second, float c, float s) {
-  const float a = first, b = second;
-  first = __fsub_rn(__fmul_rn(a, c), __fmul_rn(b, s));
-  second = __fadd_rn(__fmul_rn(a, s), __fmul_rn(b, c));
-}
 
 // Pairs [i, i + 4) of a head at x, aligned.
 __device__ __forceinline__ void turn_four(float* x, int32_t i, int32_t pairs, bool halves,
@@ -90,8 +84,7 @@ __global__ void __launch_bounds__(kThreads) rope_rows(const RopeArgs args) {
 void rope(const OpContext& ctx, const RopeParams& p) {
   const int32_t pairs = p.width / 2;
   if (pairs <= 0 || p.heads <= 0) return;
-  const auto heads = static_cast<int32_t>(
-      std::clamp<int64_t>(kPairsOfBlock / pairs, 1, p.heads));
+  const auto heads = static_cast<int32_t>(std::clamp<int64_t>(kPairsOfBlock / pairs, 1, p.heads));
   const bool aligned = pairs % 4 == 0 && pairs <= kMostPairs && p.row_stride % 4 == 0 &&
                        p.head_stride % 4 == 0 && reinterpret_cast<uintptr_t>(p.x) % 16 == 0;
   launch(device_of(ctx), "rope", rope_rows,

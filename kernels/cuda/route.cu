@@ -16,15 +16,16 @@ constexpr int kMostChosen = kLanes;
 constexpr uint32_t kAll = 0xFFFFFFFFu;
 
 // e^x rounded to float32 from double precision: x = k ln 2 + r, |r| <= 0.347, and a Taylor series
-// whose rest is below 1e-14. The CPU's expf is within 0.502 ulp, so the two nearly always agree.
+// whose rest is below 1e-11. The CPU's expf is within 0.502 ulp, so the two nearly always agree.
+// Adding 1.5 * 2^52 rounds to whole numbers, which then stand in the low bits: conversions are slow.
 __device__ __forceinline__ float exp_rounded(float x) {
   if (x != x) return x;
-  const double v = fmin(fmax(static_cast<double>(x), -120.0), 100.0);
-  const double k = rint(v * 1.4426950408889634);
+  constexpr double kWhole = 6755399441055744.0;
+  const double v = static_cast<double>(fminf(fmaxf(x, -120.0f), 100.0f));
+  const double shifted = fma(v, 1.4426950408889634, kWhole);
+  const double k = shifted - kWhole;
   const double r = fma(k, -1.9082149292705877e-10, fma(k, -0.6931471803691238, v));
-  double p = 1.0 / 39916800.0;
-  p = fma(p, r, 1.0 / 3628800.0);
-  p = fma(p, r, 1.0 / 362880.0);
+  double p = 1.0 / 362880.0;
   p = fma(p, r, 1.0 / 40320.0);
   p = fma(p, r, 1.0 / 5040.0);
   p = fma(p, r, 1.0 / 720.0);
@@ -34,7 +35,8 @@ __device__ __forceinline__ float exp_rounded(float x) {
   p = fma(p, r, 0.5);
   p = fma(p, r, 1.0);
   p = fma(p, r, 1.0);
-  return static_cast<float>(p * __hiloint2double((1023 + static_cast<int>(k)) << 20, 0));
+  const int high = __double2hiint(p) + (__double2loint(shifted) << 20);
+  return static_cast<float>(__hiloint2double(high, __double2loint(p)));
 }
 
 // Larger numbers have larger keys, equal ones equal keys; 0 is kept for what is taken already, 1 for
@@ -49,16 +51,14 @@ constexpr uint32_t kTaken = 0;
 // Element i of lane l is number i * 32 + l. The warp's best, the lowest of equal ones; it is taken.
 template <int N>
 __device__ __forceinline__ int take_best(uint32_t (&keys)[N], int lane) {
-  uint32_t best = kTaken;
-  int at = 0;
+  uint32_t best = keys[0];
+#pragma unroll
+  for (int i = 1; i < N; ++i) best = max(best, keys[i]);
+  best = __reduce_max_sync(kAll, best);
+  uint32_t mine = kAll;
 #pragma unroll
   for (int i = 0; i < N; ++i)
-    if (keys[i] > best) {
-      best = keys[i];
-      at = i;
-    }
-  const uint32_t best_of_all = __reduce_max_sync(kAll, best);
-  const uint32_t mine = best == best_of_all ? static_cast<uint32_t>(at * kLanes + lane) : kAll;
+    mine = min(mine, keys[i] == best ? static_cast<uint32_t>(i * kLanes + lane) : kAll);
   const auto id = static_cast<int>(__reduce_min_sync(kAll, mine));
 #pragma unroll
   for (int i = 0; i < N; ++i)
@@ -89,9 +89,11 @@ __device__ __forceinline__ void score_groups(const RouteParams& p, const float* 
     const int g = first + lane / lanes;
     Best best;
     const int steps = (size + lanes - 1) / lanes;
+    int step = g % steps;  // groups begin at different banks
     for (int i = 0; i < steps; ++i) {
-      const int at = (i + g) % steps * lanes + part;  // groups begin at different banks
+      const int at = step * lanes + part;
       if (g < p.groups && at < size) best.add(biased[g * size + at]);
+      if (++step == steps) step = 0;
     }
     for (int step = 1; step < lanes; step *= 2) {
       const float other_first = __shfl_xor_sync(kAll, best.first, step);
@@ -140,9 +142,11 @@ __device__ __forceinline__ void score_row(const RouteParams& p, int lane, float*
   for (int i = 0; i < N; ++i) score[i] /= sum;
 }
 
+// What the best groups_kept groups do not have can no longer be chosen. group_of: of element i.
 template <int N>
 __device__ __forceinline__ void drop_groups(const RouteParams& p, int lane, float* row,
-                                            const float (&biased)[N], uint32_t (&keys)[N]) {
+                                            const float (&biased)[N], const int (&group_of)[N],
+                                            uint32_t (&keys)[N]) {
 #pragma unroll
   for (int i = 0; i < N; ++i) row[i * kLanes + lane] = biased[i];
   __shared__ float groups[kWarps][kMostExperts];
@@ -150,6 +154,21 @@ __device__ __forceinline__ void drop_groups(const RouteParams& p, int lane, floa
   __syncwarp();
   score_groups(p, row, lane, group);
   __syncwarp();
+  const uint32_t dropped = key_of(-INFINITY);
+  if (p.groups <= kLanes) {  // a lane for each counts those before it
+    const uint32_t mine = lane < p.groups ? key_of(group[lane]) : kTaken;
+    int before = 0;
+    for (int g = 0; g < p.groups; ++g) {
+      const uint32_t other = __shfl_sync(kAll, mine, g);
+      before += other > mine || (other == mine && g < lane) ? 1 : 0;
+    }
+    const uint32_t kept = __ballot_sync(kAll, lane < p.groups && before < p.groups_kept);
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+      if (group_of[i] < p.groups && (kept >> group_of[i] & 1) == 0 && keys[i] != kTaken)
+        keys[i] = dropped;
+    return;
+  }
   uint32_t group_keys[N];
 #pragma unroll
   for (int i = 0; i < N; ++i) {
@@ -165,24 +184,24 @@ __device__ __forceinline__ void drop_groups(const RouteParams& p, int lane, floa
     if (lane == 0) group[g] = 1;
   }
   __syncwarp();
-  const int size = p.experts / p.groups;
 #pragma unroll
-  for (int i = 0; i < N; ++i) {
-    const int e = i * kLanes + lane;
-    if (e < size * p.groups && group[e / size] == 0) keys[i] = key_of(-INFINITY);
-  }
+  for (int i = 0; i < N; ++i)
+    if (group_of[i] < p.groups && group[group_of[i]] == 0 && keys[i] != kTaken) keys[i] = dropped;
 }
 
 template <int N>
-__global__ void __launch_bounds__(kWarps* kLanes) route_rows(RouteParams p) {
+__global__ void __launch_bounds__(kWarps* kLanes, 4) route_rows(RouteParams p) {
   __shared__ alignas(16) float rows[kWarps][N * kLanes];
   const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
   const int t = blockIdx.x * kWarps + warp;
   float bias[N];  // a weight: fetched while the kernel before still writes logits
+  int group_of[N];
+  const int size = p.experts / p.groups;
 #pragma unroll
   for (int i = 0; i < N; ++i) {
     const int e = i * kLanes + lane;
     bias[i] = p.bias != nullptr && e < p.experts ? p.bias[e] : 0.0f;
+    group_of[i] = e / size;
   }
   wait_for_previous();
   if (t >= p.rows) return;
@@ -210,7 +229,7 @@ __global__ void __launch_bounds__(kWarps* kLanes) route_rows(RouteParams p) {
     keys[i] = i * kLanes + lane < p.experts ? key_of(biased[i]) : kTaken;
   }
   if (p.group_score != GroupScore::none && p.groups_kept < p.groups)
-    drop_groups(p, lane, rows[warp], biased, keys);
+    drop_groups(p, lane, rows[warp], biased, group_of, keys);
 
   float* row = rows[warp];  // for a look-up by number
   __syncwarp();
@@ -224,8 +243,12 @@ __global__ void __launch_bounds__(kWarps* kLanes) route_rows(RouteParams p) {
   __syncwarp();
   float my_weight = row[my_id];
   if (p.normalise) {
+    __syncwarp();
+    row[lane] = my_weight;
+    __syncwarp();
     float sum = 0;  // in the order of the slots
-    for (int j = 0; j < p.chosen; ++j) sum += __shfl_sync(kAll, my_weight, j);
+#pragma unroll 8
+    for (int j = 0; j < p.chosen; ++j) sum += row[j];
     my_weight /= sum + 1e-20f;
   }
   if (lane < p.chosen) {

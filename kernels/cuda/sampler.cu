@@ -39,7 +39,9 @@ class Grown {
   size_t bytes_ = 0;
 };
 
-Error no_memory() { return {Code::resource_exhausted, "no memory for the sampler's rows", "device"}; }
+Error no_memory() {
+  return {Code::resource_exhausted, "no memory for the sampler's rows", "device"};
+}
 
 Error error_of(RowStatus status) {
   if (status == RowStatus::not_finite)
@@ -212,8 +214,8 @@ class CudaSampler final : public BatchSampler {
   }
   std::vector<Result<TokenLogprob>> score(std::span<const ScoreInput> inputs) override {
     const Status status = run(inputs);
-    return call_.results<TokenLogprob>(
-        status, [](const SampleResult& r, bool) { return logprob_of(r); });
+    return call_.results<TokenLogprob>(status,
+                                       [](const SampleResult& r, bool) { return logprob_of(r); });
   }
 
  private:

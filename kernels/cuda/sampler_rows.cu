@@ -5,8 +5,8 @@
 #include <cstddef>
 
 #include "kernels/cuda/runtime.h"
+#include "kernels/cuda/sampler/few.cuh"
 #include "kernels/cuda/sampler/launch.h"
-#include "kernels/cuda/sampler/select.cuh"
 
 namespace fathom::cuda {
 namespace {
@@ -52,15 +52,6 @@ __device__ __forceinline__ void read_piece(const float* logits, const Piece& pie
   for (int32_t i = done + threadIdx.x; i < piece.count; i += kSampleThreads) use(i, from[i]);
 }
 
-// Order of (logit, id) in one word: the largest logit first, ties to the lower id; not-a-number
-// never is the largest.
-__device__ __forceinline__ uint64_t rank_of(float v, int32_t id) {
-  if (v != v) return 0;
-  return static_cast<uint64_t>(key_of(v)) << 32 | (UINT32_MAX - static_cast<uint32_t>(id));
-}
-__device__ __forceinline__ TokenId id_of(uint64_t rank) {
-  return static_cast<TokenId>(UINT32_MAX - static_cast<uint32_t>(rank));
-}
 struct Larger {
   __device__ uint64_t operator()(uint64_t a, uint64_t b) const { return a > b ? a : b; }
 };
@@ -168,15 +159,27 @@ __device__ uint32_t lowest_key(const SampleRow& row, float largest) {
 }
 
 __device__ TokenId draw(RowCluster& cluster, const SampleRow& row, float largest) {
-  const auto weigh = [&](float v) {
-    return weight_of(below_largest(v, largest, row.temperature));
-  };
+  const auto weigh = [&](float v) { return weight_of(below_largest(v, largest, row.temperature)); };
   Bound kept;
-  if (row.top_k > 0) kept = cluster.find(kept, Until::count, row.top_k, weigh).bound;
-  if (row.top_p < 1.0f) kept = cluster.find(kept, Until::share, row.top_p, weigh).bound;
-  if (row.lowest > -INFINITY) {
-    const uint32_t lowest = lowest_key(row, largest);
+  bool by_share = row.top_p < 1.0f;
+  if (row.top_k > 0) {
+    kept = cluster.find(kept, Until::count, row.top_k, weigh).bound;
+  } else if (by_share) {
+    kept = cluster.find(kept, Until::share, row.top_p, weigh).bound;
+    by_share = false;
+  }
+  const auto keep_likely = [&] {  // min-p
+    const uint32_t lowest = row.lowest > -INFINITY ? lowest_key(row, largest) : 0;
     if (lowest > kept.key) kept = {lowest, INT32_MAX};
+  };
+  if (!by_share) keep_likely();
+  if (row.top_k > 0 || row.top_p < 1.0f || row.lowest > -INFINITY) {
+    const TokenId token = draw_from_few(cluster, kept, by_share, row, largest, weigh);
+    if (token >= 0) return token;
+  }
+  if (by_share) {
+    kept = cluster.find(kept, Until::share, row.top_p, weigh).bound;
+    keep_likely();
   }
   return cluster.find(kept, Until::point, row.uniform, weigh).bound.last;
 }
@@ -190,8 +193,7 @@ struct Named {
 __device__ void name_likeliest(RowCluster& cluster, Named& named, int32_t most, SampleResult& out) {
   if (threadIdx.x == 0) named.count = 0;
   Bound kept;
-  if (most > 0)
-    kept = cluster.find(kept, Until::count, most, [](float) { return 0.0f; }).bound;
+  if (most > 0) kept = cluster.find(kept, Until::count, most, [](float) { return 0.0f; }).bound;
   cluster.sync();  // count is 0
   Named& zero = *cluster.at(&named, 0);
   for (int32_t i = threadIdx.x; most > 0 && i < cluster.count; i += kSampleThreads)
@@ -284,9 +286,7 @@ size_t piece_bytes(int64_t vocab) {
 
 }  // namespace
 
-bool row_fits(int64_t vocab) {
-  return sizeof(RowMemory) + piece_bytes(vocab) <= kSharedMost;
-}
+bool row_fits(int64_t vocab) { return sizeof(RowMemory) + piece_bytes(vocab) <= kSharedMost; }
 
 void sample_greedy(CudaDevice& device, const SampleLists& lists, int32_t first, int32_t count,
                    int32_t vocab) {

@@ -16,6 +16,7 @@ const Ops* cuda_ops() {
       .gather_rows = cuda::gather_rows,
       .rope = cuda::rope,
       .cache_write = cuda::cache_write,
+      .mla_prepare = cuda::mla_prepare,
       .mla_absorbed = cuda::mla_absorbed,
       .mla_expanded = cuda::mla_expanded,
       .kv_write = cuda::kv_write,

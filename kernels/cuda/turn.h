@@ -45,4 +45,12 @@ FATHOM_TURN Turn turn_by(float angle) {
           static_cast<float>(quarter >= 2 ? -sine : sine)};
 }
 
+#if defined(__CUDACC__)
+__device__ __forceinline__ void turn_pair(float& first, float& second, float cosine, float sine) {
+  const float a = first, b = second;
+  first = __fsub_rn(__fmul_rn(a, cosine), __fmul_rn(b, sine));
+  second = __fadd_rn(__fmul_rn(a, sine), __fmul_rn(b, cosine));
+}
+#endif
+
 }  // namespace fathom::cuda

@@ -10,6 +10,7 @@
 #include "cli/bench_engine.h"
 #include "cli/bench_serve.h"
 #include "cli/commands.h"
+#include "kernels/cuda/device.h"
 
 namespace fathom {
 namespace {
@@ -75,15 +76,21 @@ void add_serve(CLI::App& bench, int& exit_code) {
 struct EngineWords {
   TpEngineConfig config;
   MeasurePlan plan;
-  std::string compute = "float32";
+  std::string compute = "auto";
+  std::string device = "auto";
   std::string kv_dtype = "auto";
   int32_t threads = 0;
   std::string json_file;
 };
 
 Status run_engine(EngineWords& words) {
-  if (words.compute != "float32" && words.compute != "bfloat16")
-    return invalid("must be float32 or bfloat16", "--compute");
+  if (words.compute != "float32" && words.compute != "bfloat16" && words.compute != "auto")
+    return invalid("must be auto, float32 or bfloat16", "--compute");
+  if (words.device != "cpu" && words.device != "cuda" && words.device != "auto")
+    return invalid("must be cpu, cuda or auto", "--device");
+  words.config.device.cuda =
+      words.device == "cuda" || (words.device == "auto" && cuda_device_count() > 0);
+  if (words.compute == "auto") words.compute = words.config.device.cuda ? "bfloat16" : "float32";
   words.config.kv_dtype = kv_dtype_named(words.kv_dtype);
   if (!words.config.kv_dtype && words.kv_dtype != "auto")
     return invalid("must be auto, float32, bfloat16 or int8", "--kv-dtype");
@@ -106,7 +113,10 @@ void add_engine(CLI::App& bench, int& exit_code) {
       ->capture_default_str();
   engine->add_option("--threads", words->threads, "computing threads; 0 for one per core")
       ->capture_default_str();
-  engine->add_option("--compute", words->compute, "float32 or bfloat16")->capture_default_str();
+  engine->add_option("--compute", words->compute, "float32, bfloat16 or auto: bfloat16 on a GPU")
+      ->capture_default_str();
+  engine->add_option("--device", words->device, "cpu, cuda or auto: cuda where there is a GPU")
+      ->capture_default_str();
   engine->add_option("--kv-dtype", words->kv_dtype, "auto, float32, bfloat16 or int8")
       ->capture_default_str();
   engine->add_flag("!--no-huge-pages", words->config.huge_pages,
@@ -123,6 +133,8 @@ void add_engine(CLI::App& bench, int& exit_code) {
       ->add_option("--decode-context", words->plan.decode_context, "tokens before each decoded one")
       ->capture_default_str();
   engine->add_option("--decode-steps", words->plan.decode_steps, "steps of each measurement")
+      ->capture_default_str();
+  engine->add_option("--chunk", words->plan.chunk, "tokens of a prompt a step")
       ->capture_default_str();
   engine->add_option("--repeats", words->plan.repeats, "the median of so many counts")
       ->capture_default_str();

@@ -10,6 +10,8 @@
 
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/table.h"
+#include "kernels/cuda/device.h"
+#include "kernels/device_limits.h"
 
 namespace fathom {
 namespace {
@@ -21,9 +23,16 @@ std::string formatted(const char* format, Values... values) {
   return line.data();
 }
 
-MachineLimits limits_of(const TpEngineConfig& config, int32_t threads, const Clock& clock) {
+Result<MachineLimits> limits_of(const TpEngineConfig& config, int32_t threads, const Clock& clock) {
   const auto lanes = make_lanes(threads);
   const Instant start = clock.now();
+  if (config.device.cuda) {
+    FATHOM_TRY(const auto device, make_cuda_device({.index = config.device.gpu}));
+    return measure_device_limits(
+        {.ops = cuda_ops(), .device = device.get(), .seconds = [&clock, start] {
+           return (clock.now() - start).to_seconds();
+         }});
+  }
   return measure_limits(
       {.ops = config.kernels.empty() ? &cpu_ops() : cpu_ops_named(config.kernels),
        .lanes = lanes.get(),
@@ -67,16 +76,19 @@ Result<EngineBench> bench_engine(const TpEngineConfig& config, const MeasurePlan
   FATHOM_TRY(const ModelConfig model, read_model_config(config.model_dir));
   FATHOM_TRY(const Checkpoint checkpoint, Checkpoint::open(config.model_dir));
   const Instant began = clock.now();
-  FATHOM_TRY(const std::unique_ptr<Engine> engine, make_tp_engine(config));
+  FATHOM_TRY(std::unique_ptr<Engine> engine, make_tp_engine(config));
   const double load_seconds = (clock.now() - began).to_seconds();
-  const EngineInfo& info = engine->info();
-  EngineBench out{.traffic = model_traffic(checkpoint, model, info.kv), .threads = threads};
+  const EngineInfo info = engine->info();
+  EngineBench out{.traffic = model_traffic(checkpoint, model, info.kv),
+                  .threads = threads,
+                  .on_gpu = config.device.cuda};
   FATHOM_TRY(out.measured, measure_engine(*engine, plan, clock));
   out.measured.memory = {
       .load_seconds = load_seconds,
       .kv_bytes = static_cast<uint64_t>(info.blocks) * static_cast<uint64_t>(info.kv.block_bytes),
       .peak_bytes = peak_resident_bytes()};
-  out.limits = limits_of(config, threads, clock);
+  engine.reset();  // of a GPU it has taken all memory
+  FATHOM_TRY(out.limits, limits_of(config, threads, clock));
   return out;
 }
 
@@ -85,8 +97,10 @@ std::string bench_engine_table(const EngineBench& bench) {
   std::string text = engine.model + ", " + engine.compute + ", tensor parallel " +
                      std::to_string(engine.tensor_parallel) + "\n";
   text +=
-      formatted("%d threads read %.1f GB/s and multiply %.0f (float32), %.0f (bfloat16) GFLOP/s\n",
-                bench.threads, bench.limits.read_bytes_s / 1e9, bench.limits.float32_flops_s / 1e9,
+      formatted("%s %.1f GB/s and multiplies %.0f (float32), %.0f (bfloat16) GFLOP/s\n",
+                bench.on_gpu ? "one GPU copies"
+                             : (std::to_string(bench.threads) + " threads: reads").c_str(),
+                bench.limits.read_bytes_s / 1e9, bench.limits.float32_flops_s / 1e9,
                 bench.limits.bfloat16_flops_s / 1e9);
   text += formatted("one row of one step reads %.3f GB of weights\n\n",
                     bench.traffic.step_bytes(1, 0) / 1e9);

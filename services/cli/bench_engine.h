@@ -22,6 +22,7 @@ struct EngineBench {
   Traffic traffic;
   MachineLimits limits;
   int32_t threads = 0;
+  bool on_gpu = false;
 
   // What the step had to read, over the bandwidth times what it took; likewise of a prompt's
   // products. 1 is the limit. A step of several drafts is judged by its rows.

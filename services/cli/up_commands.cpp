@@ -34,8 +34,9 @@ void add_up(CLI::App& app, int& exit_code) {
   up->add_option("--decode", o.decode, "workers that only decode; default 1, or 0 with --both");
   up->add_option("--both", o.both, "workers that do both")->capture_default_str();
   up->add_option("--tensor-parallel", o.tensor_parallel,
-                 "shards of each worker; default 2, or 1 where the model can not be divided");
-  up->add_option("--compute", o.compute, "float32 or bfloat16")->capture_default_str();
+                 "shards of each worker; default 2, or 1 on GPUs and where the model can not be divided");
+  up->add_option("--compute", o.compute, "float32, bfloat16 or auto: bfloat16 on a GPU")
+      ->capture_default_str();
   up->add_flag("--speculative", o.speculative,
                "guess ahead with the model's multi-token-prediction module");
   up->add_flag("!--no-prefix-cache", o.prefix_cache,
@@ -43,7 +44,8 @@ void add_up(CLI::App& app, int& exit_code) {
   up->add_option("--kv-dtype", o.kv_dtype,
                  "how KV is kept: float32, bfloat16, int8 (latent attention) or auto, as --compute")
       ->capture_default_str();
-  up->add_option("--device", o.device, "cpu, cuda or auto")->capture_default_str();
+  up->add_option("--device", o.device, "cpu, cuda or auto: cuda where there is a GPU")
+      ->capture_default_str();
   up->add_option("--port", o.port, "of the HTTP API")->capture_default_str();
   up->add_option("--host", o.host, "address of the HTTP API; 0.0.0.0 for other machines too")
       ->capture_default_str();

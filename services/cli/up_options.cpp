@@ -6,6 +6,7 @@
 
 #include "cli/config_text.h"
 #include "cli/process.h"
+#include "kernels/cuda/device.h"
 #include "model/config.h"
 #include "model/shard.h"
 #include "net/ports.h"
@@ -43,7 +44,7 @@ Status check_model(const std::string& model) {
 Status settle_parallel(UpOptions& o) {
   constexpr int32_t kUsual = 2;
   const bool chosen = o.tensor_parallel != -1;
-  if (!chosen) o.tensor_parallel = kUsual;
+  if (!chosen) o.tensor_parallel = o.gpus > 0 ? 1 : kUsual;
   if (o.engine != "model") return {};
   // Reading a pipe may never end; workers have a time in which to be ready, this has none.
   std::error_code code;
@@ -73,17 +74,22 @@ Status check_counts(const UpOptions& o) {
 }  // namespace
 
 Result<UpOptions> settle_up_options(UpOptions o) {
+  if (o.device != "cpu" && o.device != "cuda" && o.device != "auto")
+    return invalid("must be cpu, cuda or auto", "--device");
+  if (o.device != "cpu" && o.engine == "model") o.gpus = cuda_device_count();
+  if (o.device == "cuda" && o.gpus == 0)
+    return Error{Code::failed_precondition, cuda_absence(), "--device"};
+  // Two workers on one GPU would hold the weights twice.
+  if (o.gpus == 1 && o.prefill == -1 && o.decode == -1 && o.both == 0) o.both = 1;
   const int32_t split = o.both > 0 ? 0 : 1;
   if (o.prefill == -1) o.prefill = split;
   if (o.decode == -1) o.decode = split;
   FATHOM_CHECKED(check_counts(o));
-  if (o.compute != "float32" && o.compute != "bfloat16")
-    return invalid("must be float32 or bfloat16", "--compute");
+  if (o.compute != "float32" && o.compute != "bfloat16" && o.compute != "auto")
+    return invalid("must be auto, float32 or bfloat16", "--compute");
   if (o.kv_dtype != "auto" && o.kv_dtype != "float32" && o.kv_dtype != "bfloat16" &&
       o.kv_dtype != "int8")
     return invalid("must be auto, float32, bfloat16 or int8", "--kv-dtype");
-  if (o.device != "cpu" && o.device != "cuda" && o.device != "auto")
-    return invalid("must be cpu, cuda or auto", "--device");
   if (o.port < 1 || o.port > 65535) return invalid("must be 1 to 65535", "--port");
   if (o.model.empty() && o.engine == "model") {
     o.model = shipped_model();

@@ -12,11 +12,14 @@ namespace fathom {
 
 struct UpOptions {
   std::string model;     // folder of a checkpoint; empty: the one that ships with the project
-  int32_t prefill = -1;  // workers by role; -1: one each, or none when `both` is given
+  // Workers by role; -1: one each, or none when `both` is given. With none given at all a machine
+  // of one GPU gets one of `both`.
+  int32_t prefill = -1;
   int32_t decode = -1;
   int32_t both = 0;
-  int32_t tensor_parallel = -1;  // -1: two, or one where the model can not be divided
-  std::string compute = "float32";
+  // -1: two, or one where the model can not be divided or computes on GPUs.
+  int32_t tensor_parallel = -1;
+  std::string compute = "auto";
   bool speculative = false;  // the model's multi-token-prediction module guesses ahead
   bool prefix_cache = true;
   std::string kv_dtype = "auto";
@@ -30,6 +33,7 @@ struct UpOptions {
   double drain_seconds = 30;
   std::string engine = "model";  // "fake": no model, for tests of the services
   bool shipped_model = false;    // set by settle_up_options
+  int32_t gpus = 0;              // that workers use; set by settle_up_options
 };
 
 // Fills in what was left out and checks the rest.

@@ -1,5 +1,6 @@
 #include "cli/up_plan.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "cli/config_text.h"
@@ -42,11 +43,23 @@ WorkerConfig worker_config(const UpOptions& options, const std::string& role) {
   return config;
 }
 
+// Workers take the GPUs in turn, as many as they have ranks; those that meet on one share its
+// memory.
+void place_on_gpus(const UpOptions& options, int32_t worker, WorkerConfig& config) {
+  if (options.gpus == 0) return;
+  constexpr double kUsable = 0.92;
+  const int32_t workers = options.prefill + options.decode + options.both;
+  const int32_t places = std::max(1, options.gpus / options.tensor_parallel);
+  config.gpu = worker % places * options.tensor_parallel;
+  config.gpu_memory_share = kUsable / ((workers + places - 1) / places);
+}
+
 // The workers of one role; adds their addresses to the router's list.
 void add_workers(const UpOptions& options, const std::string& role, int32_t count, Ports& ports,
                  RouterConfig& router, UpPlan& plan) {
   for (int32_t i = 0; i < count; ++i) {
     WorkerConfig config = worker_config(options, role);
+    place_on_gpus(options, static_cast<int32_t>(router.workers.size()), config);
     const uint16_t operations = ports.take();
     config.listen = local(ports.take());
     config.operations_listen = local(operations);

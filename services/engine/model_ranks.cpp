@@ -1,12 +1,15 @@
 #include "engine/model_ranks.h"
 
 #include <algorithm>
+#include <mutex>
+#include <new>
 
 #include "kernels/cpu/batch_sampler.h"
 #include "kernels/cpu/host_device.h"
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/table.h"
+#include "kernels/cuda/collectives.h"
 #include "kernels/cuda/device.h"
 #include "model/digest.h"
 #include "model/place_weights.h"
@@ -66,6 +69,19 @@ Result<KvLayout> layout_for(const ModelConfig& model, const TpEngineConfig& conf
   if (model.attention == AttentionKind::gqa)
     return gqa_layout(dtype, model.layers, model.kv_heads, model.head_dim, config.block_tokens);
   return mla_layout(dtype, model.cached_layers(), model.latent_width(), config.block_tokens);
+}
+
+// A step that finds no memory breaks the group, not the process.
+template <class F>
+Status within_memory(const Batch& batch, const F& step) {
+  try {
+    return step();
+  } catch (const std::bad_alloc&) {
+    return Error{Code::resource_exhausted,
+                 "no memory is left for the activations of a step of " +
+                     std::to_string(batch.rows()) + " rows",
+                 "step_token_budget"};
+  }
 }
 
 }  // namespace
@@ -175,10 +191,11 @@ Status ModelRanks::place_on_devices(const LoadProgress& progress) {
   return {};
 }
 
-// On a GPU the pool takes what weights and activations leave of this process's share. Activations
-// of the largest step measured (512 rows of V3, its logits and the experts' rows) take 2 GB.
+// On a GPU the pool takes what weights and activations leave of this process's share. A step of 4,096
+// prompt tokens of V3 on one GPU needs 6 GB of activations, logits and workspace; a sixteenth of an
+// H200 is 9 GB.
 Result<int32_t> ModelRanks::count_blocks(const TpEngineConfig& config) const {
-  constexpr int64_t kActivations = int64_t{2} << 30;
+  constexpr int64_t kActivationShare = 16;
   int64_t n = config.kv_blocks;
   if (n == 0) {
     int64_t bytes = config.kv_bytes;
@@ -196,7 +213,7 @@ Result<int32_t> ModelRanks::count_blocks(const TpEngineConfig& config) const {
         const auto share = static_cast<int64_t>(config.device.memory_share *
                                                 static_cast<double>(total)) -
                            weights;
-        bytes = std::min(bytes, std::min(share, free) - kActivations);
+        bytes = std::min(bytes, std::min(share, free) - total / kActivationShare);
       }
     }
     n = bytes / block_stride(layout_);
@@ -232,7 +249,55 @@ void ModelRanks::attach(std::vector<std::unique_ptr<Comm>> comms) {
   for (size_t i = 0; i < ranks_.size(); ++i) ranks_[i].comm = std::move(comms[i]);
 }
 
+// Threads of one process read each other's GPUs; processes meet through NCCL.
+Status ModelRanks::connect_devices() {
+  const auto all = static_cast<size_t>(ranks_.front().comm->size());
+  if (gpus_.empty() || all == 1) return {};
+  if (all == ranks_.size()) {
+    std::vector<Device*> devices;
+    for (const Rank& rank : ranks_) devices.push_back(rank.device.get());
+    FATHOM_TRY(auto peers, make_peer_collectives(devices));
+    for (size_t i = 0; i < all; ++i) ranks_[i].collectives = std::move(peers[i]);
+    return {};
+  }
+  Status result;
+  std::mutex mutex;
+  threads_->run([&](int32_t local) {
+    const Status joined = join_nccl(local);
+    const std::scoped_lock lock(mutex);
+    if (!joined.ok() && result.ok()) result = joined;
+  });
+  return result;
+}
+
+// Rank 0 names the group; the name travels like every other message between the processes.
+Status ModelRanks::join_nccl(int32_t local) {
+  Rank& rank = ranks_[static_cast<size_t>(local)];
+  struct {
+    NcclId id = {};
+    uint8_t made = 0;
+  } named;
+  if (rank.comm->rank() == 0) {
+    if (auto id = make_nccl_id(); id.ok()) {
+      named.id = *id;
+      named.made = 1;
+    }
+  }
+  FATHOM_CHECKED(rank.comm->broadcast(std::as_writable_bytes(std::span(&named, 1)), 0));
+  if (named.made == 0)
+    return Error{Code::failed_precondition,
+                 "the group's first process can not load libnccl.so.2, which ranks of several "
+                 "processes on GPUs need",
+                 "device"};
+  FATHOM_TRY(rank.collectives,
+             make_nccl_collectives(*rank.device, {.id = named.id,
+                                                  .rank = rank.comm->rank(),
+                                                  .size = rank.comm->size()}));
+  return {};
+}
+
 Status ModelRanks::start(int32_t blocks) {
+  FATHOM_CHECKED(connect_devices());
   for (size_t i = 0; i < std::max<size_t>(1, gpus_.size()); ++i) {
     const auto has_it = [&](const Rank& r) { return gpus_.empty() || r.gpu == gpus_[i]; };
     const auto first = std::ranges::find_if(ranks_, has_it);
@@ -243,16 +308,19 @@ Status ModelRanks::start(int32_t blocks) {
   for (size_t i = 0; i < ranks_.size(); ++i) {
     Rank& rank = ranks_[i];
     CHECK(rank.comm != nullptr);
-    // Host threads share one cache: the first rank writes latents, the others wait for it. GPUs do
-    // not wait for each other: each rank writes what it reads, and those that share a pool write
-    // the same bits to the same places.
+    // Host threads share one cache: the first rank writes latents, the others wait for it. Ranks on
+    // GPUs each write the latents they read; those that share a pool write the same bits to the
+    // same places. Of grouped heads a rank writes its run alone.
     const bool alone = ranks_.size() == 1 || rank.gpu >= 0;
     RankParts parts{.config = &model_,
                     .ops = ops_,
                     .context = {rank.lanes.get(), rank.scratch.get(), compute_, rank.device.get()},
                     .comm = rank.comm.get(),
+                    .collectives = rank.collectives.get(),
                     .barrier = alone ? nullptr : barrier_.get(),
                     .writes_cache = alone || i == 0,
+                    .shares_cache = rank.gpu >= 0 && ranks_.size() > 1 &&
+                                    model_.attention == AttentionKind::gqa,
                     .tap = layer_tap_};
     const KvPool& pool = pools_[pool_of(rank)];
     for (int32_t layer = 0; layer < model_.cached_layers(); ++layer) {
@@ -268,16 +336,27 @@ Status ModelRanks::start(int32_t blocks) {
 }
 
 Status ModelRanks::forward(int32_t local, const Batch& batch, const LogitsSink& sink) {
-  Status status = ranks_[static_cast<size_t>(local)].forward->forward(batch, sink);
-  if (!status.ok()) barrier_->give_up();
+  return finished(local, within_memory(batch, [&] {
+                    return ranks_[static_cast<size_t>(local)].forward->forward(batch, sink);
+                  }));
+}
+
+// A rank that gives up releases the others, on the host and on the devices.
+Status ModelRanks::finished(int32_t local, Status status) {
+  Rank& rank = ranks_[static_cast<size_t>(local)];
+  if (status.ok() && rank.collectives) status = rank.collectives->finish();
+  if (status.ok()) return status;
+  barrier_->give_up();
+  rank.forward.reset();
+  rank.collectives.reset();
   return status;
 }
 
 Status ModelRanks::draft(int32_t local, const Batch& batch, std::span<const int32_t> from,
                          const LogitsSink& sink) {
-  Status status = ranks_[static_cast<size_t>(local)].forward->draft(batch, from, sink);
-  if (!status.ok()) barrier_->give_up();
-  return status;
+  return finished(local, within_memory(batch, [&] {
+                    return ranks_[static_cast<size_t>(local)].forward->draft(batch, from, sink);
+                  }));
 }
 
 }  // namespace fathom

@@ -11,6 +11,7 @@
 #include "engine/rank_threads.h"
 #include "engine/tp_engine.h"
 #include "kernels/batch_sampler.h"
+#include "kernels/collectives.h"
 #include "kernels/placed.h"
 #include "kv/pool.h"
 #include "model/config.h"
@@ -61,6 +62,7 @@ class ModelRanks {
     std::unique_ptr<Lanes> lanes;
     std::unique_ptr<Scratch> scratch;
     std::unique_ptr<Comm> comm;
+    std::unique_ptr<Collectives> collectives;  // of a group on GPUs
     std::unique_ptr<ModelRank> forward;
   };
 
@@ -68,6 +70,9 @@ class ModelRanks {
   Status make_devices(const TpEngineConfig& config);
   Status read_weights(const TpEngineConfig& config, const LoadProgress& progress);
   Status place_on_devices(const LoadProgress& progress);
+  Status connect_devices();
+  Status join_nccl(int32_t local);
+  Status finished(int32_t local, Status status);
   size_t pool_of(const Rank& rank) const;
 
   ModelConfig model_;

@@ -22,7 +22,6 @@ DeepseekRank::DeepseekRank(RankParts parts, const DeepseekWeights& weights)
       q_rank_(ops_.device()),
       q_(ops_.device()),
       latent_(ops_.device()),
-      latent_normed_(ops_.device()),
       partial_(ops_.device()),
       normed_(ops_.device(), ops_.product_input()),
       q_normed_(ops_.device(), ops_.product_input()),
@@ -50,7 +49,6 @@ void DeepseekRank::reserve(int32_t rows) {
   q_normed_.at_least(n * c.q_rank);
   q_.at_least(n * heads_ * (c.nope + c.rope));
   latent_.at_least(n * c.latent_width());
-  latent_normed_.at_least(n * c.kv_rank);
   attended_.at_least(n * heads_ * c.value);
   feed_forward_.reserve(c, ops_.shard(), rows);
 }
@@ -144,8 +142,8 @@ Status DeepseekRank::run_layer(const DeepseekLayer& layer, int32_t index,
 }
 
 Status DeepseekRank::attention(const MlaWeights& weights, const LatentCache& cache) {
-  queries(weights);
-  FATHOM_CHECKED(write_latents(weights, cache));
+  prepare(weights, cache);
+  FATHOM_CHECKED(ops_.wait_for_cache());
   attend(weights, cache);
   ops_.linear(attended_.rows(int64_t{heads_} * ops_.config().value), weights.o, partial_.data());
   // Once, for the ranks' parts are summed.
@@ -153,47 +151,49 @@ Status DeepseekRank::attention(const MlaWeights& weights, const LatentCache& cac
   return {};
 }
 
-// Per head [nope | rope], the rope part turned.
-void DeepseekRank::queries(const MlaWeights& w) {
+// Queries, per head [nope | rope], the rope part turned; and in the cache the latent after its norm
+// and the one rope key all heads share. The first rank of a process writes it for all.
+void DeepseekRank::prepare(const MlaWeights& w, const LatentCache& cache) {
   const ModelConfig& c = ops_.config();
-  if (c.q_rank == 0) {
-    ops_.linear(normed(), w.q_b, q_.data());
-  } else {
-    const RowsView q_normed = q_normed_.rows(c.q_rank);
+  const RowsView queries = c.q_rank == 0 ? normed() : q_normed_.rows(c.q_rank);
+  MlaPrepareParams params;
+  if (c.q_rank > 0) {
     ops_.linear(normed(), w.q_a, q_rank_.data());
     ops_.add_bias(w.q_a_bias, q_rank_.data());
-    ops_.norm(q_rank_.data(), c.q_rank, w.q_a_norm, kInnerNormEps, q_normed);
-    ops_.linear(q_normed, w.q_b, q_.data());
+    params.q = {.x = q_rank_.data(),
+                .x_stride = c.q_rank,
+                .weight = w.q_a_norm,
+                .eps = kInnerNormEps,
+                .rows = ops_.rows(),
+                .width = c.q_rank,
+                .out = queries.data,
+                .out_dtype = queries.dtype,
+                .out_stride = queries.stride};
   }
+  if (ops_.writes_cache()) {
+    ops_.linear(normed(), w.kv_a, latent_.data());
+    ops_.add_bias(w.kv_a_bias, latent_.data());
+    params.latent = {.x = latent_.data(),
+                     .x_stride = c.latent_width(),
+                     .weight = w.kv_a_norm,
+                     .eps = kInnerNormEps,
+                     .rows = ops_.rows(),
+                     .positions = batch_.positions(),
+                     .frequencies = rope_.frequencies.data(),
+                     .magnitude = rope_.table.magnitude,
+                     .halves = rope_.table.halves,
+                     .slots = batch_.slots(),
+                     .cache = cache};
+  }
+  ops_.table().mla_prepare(ops_.context(), params);
+  ops_.context().scratch->reset();
+  ops_.linear(queries, w.q_b, q_.data());
   const int64_t head = c.nope + c.rope;
   ops_.rotate({.values = q_.data() + c.nope,
                .row_stride = heads_ * head,
                .head_stride = head,
                .heads = heads_},
               rope_, batch_);
-}
-
-// The latent after its norm and the one rope key all heads share: what the cache holds. The first
-// rank of a process writes it for all.
-Status DeepseekRank::write_latents(const MlaWeights& w, const LatentCache& cache) {
-  const ModelConfig& c = ops_.config();
-  if (ops_.writes_cache()) {
-    float* key = latent_.data() + c.kv_rank;
-    ops_.linear(normed(), w.kv_a, latent_.data());
-    ops_.add_bias(w.kv_a_bias, latent_.data());
-    ops_.norm(latent_.data(), c.latent_width(), w.kv_a_norm, kInnerNormEps,
-              {latent_normed_.data(), DType::f32, c.kv_rank});
-    ops_.rotate({.values = key, .row_stride = c.latent_width()}, rope_, batch_);
-    ops_.table().cache_write(ops_.context(), {.latent = latent_normed_.data(),
-                                              .latent_stride = c.kv_rank,
-                                              .rope_key = key,
-                                              .rope_stride = c.latent_width(),
-                                              .rows = ops_.rows(),
-                                              .slots = batch_.slots(),
-                                              .cache = cache});
-    ops_.context().scratch->reset();
-  }
-  return ops_.wait_for_cache();
 }
 
 void DeepseekRank::attend(const MlaWeights& w, const LatentCache& cache) {

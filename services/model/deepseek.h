@@ -27,8 +27,7 @@ class DeepseekRank final : public ModelRank {
   // `next_norm`: of what follows the layer, applied to its result into normed_; null: nothing.
   Status run_layer(const DeepseekLayer& layer, int32_t index, const Weight* next_norm);
   Status attention(const MlaWeights& weights, const LatentCache& cache);
-  void queries(const MlaWeights& weights);
-  Status write_latents(const MlaWeights& weights, const LatentCache& cache);
+  void prepare(const MlaWeights& weights, const LatentCache& cache);
   void attend(const MlaWeights& weights, const LatentCache& cache);
   void reserve(int32_t rows);
   RowsView normed() const { return normed_.rows(ops_.config().hidden); }
@@ -41,7 +40,7 @@ class DeepseekRank final : public ModelRank {
   float scale_;
   BatchTables batch_;
   const Batch* rows_ = nullptr;  // of this step
-  Buffer<float> residual_, q_rank_, q_, latent_, latent_normed_, partial_;
+  Buffer<float> residual_, q_rank_, q_, latent_, partial_;
   ProductInput normed_, q_normed_, attended_;
   Buffer<float> hidden_, pair_;          // of the draft module
   std::optional<DraftHead> draft_head_;  // without: guesses use the model's own

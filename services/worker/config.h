@@ -54,7 +54,7 @@ struct WorkerConfig {
   std::string advertise;
   std::string operations_listen = "127.0.0.1:7101";
   std::string device = "auto";
-  std::string compute = "float32";
+  std::string compute = "auto";
   std::string kv_dtype = "auto";
   std::string engine = "model";
   std::string speculative = "off";
@@ -64,10 +64,12 @@ struct WorkerConfig {
   int32_t context_max = 0;
   int32_t block_tokens = 64;
   int32_t kv_blocks = 0;
-  int32_t kv_memory_mb = 1024;
+  int32_t kv_memory_mb = 0;
+  int32_t gpu = 0;
+  double gpu_memory_share = 0.92;
   bool huge_pages = true;
   int32_t rows_max = 256;
-  int32_t step_token_budget = 512;
+  int32_t step_token_budget = 0;
   bool prefix_cache = true;
   double ticket_patience_seconds = 10;
   // The sender may first compute other prompts for minutes; a lost one is noticed by its
@@ -86,8 +88,11 @@ struct WorkerConfig {
     v("advertise", advertise,
       "host or host:port under which peers reach `listen`; empty for listen itself");
     v("operations_listen", operations_listen, "host:port of /metrics and /health; empty for none");
-    v("device", device, "cpu, cuda or auto");
-    v("compute", compute, "float32 or bfloat16");
+    v("device", device, "cpu, cuda or auto: cuda where this process sees a GPU it can use");
+    v("gpu", gpu, "the first GPU of this process; each rank has one of its own while there are");
+    v("gpu_memory_share", gpu_memory_share,
+      "of a GPU's memory, what weights, activations and KV may take; KV takes what the others leave");
+    v("compute", compute, "float32, bfloat16 or auto: bfloat16 on a GPU, otherwise float32");
     v("kv_dtype", kv_dtype,
       "float32, bfloat16, int8 (latent attention only) or auto: the type of compute; equal on all "
       "workers of a router");
@@ -101,12 +106,13 @@ struct WorkerConfig {
     v("context_max", context_max, "positions a sequence may reach; 0 for the model's own limit");
     v("block_tokens", block_tokens, "positions of one KV block; equal on all workers of a router");
     v("kv_blocks", kv_blocks, "KV blocks; 0 for as many as kv_memory_mb holds");
-    v("kv_memory_mb", kv_memory_mb, "memory for KV blocks where kv_blocks is 0");
+    v("kv_memory_mb", kv_memory_mb,
+      "memory for KV blocks where kv_blocks is 0; 0 for 1024, on a GPU for what is left");
     v("huge_pages", huge_pages,
       "map weights by pages of 2 MB where the system can, reading the checkpoint anew if need be");
     v("rows_max", rows_max, "sequences held at once");
     v("step_token_budget", step_token_budget,
-      "most tokens of one step where the router names none");
+      "most tokens of one step where the router names none; 0 for 512, on a GPU 4096");
     v("prefix_cache", prefix_cache,
       "prompts that begin alike are computed once while their KV blocks are not needed otherwise");
     v("ticket_patience_seconds", ticket_patience_seconds,

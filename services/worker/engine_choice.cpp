@@ -11,6 +11,7 @@
 
 #include "engine/fake_engine.h"
 #include "engine/tp_engine.h"
+#include "kernels/cuda/device.h"
 #include "worker/speculation.h"
 
 namespace fathom {
@@ -47,8 +48,8 @@ Status check_group(const WorkerConfig& c) {
 
 Status check_engine(const WorkerConfig& c) {
   FATHOM_CHECKED(one_of(c.engine, {"model", "fake"}, "engine"));
-  if (c.device == "cuda")
-    return Error{Code::unimplemented, "this build has no CUDA kernels; use cpu or auto", "device"};
+  if (c.device == "cuda" && c.engine == "model" && cuda_device_count() == 0)
+    return Error{Code::failed_precondition, cuda_absence(), "device"};
   if (c.engine == "fake") {
     FATHOM_CHECKED(at_least(c.fake.context_max, 1, "fake.context_max"));
     FATHOM_CHECKED(at_least(c.fake.first_token, 0, "fake.first_token"));
@@ -64,15 +65,25 @@ Status check_engine(const WorkerConfig& c) {
   return {};
 }
 
+bool on_gpu(const WorkerConfig& c) {
+  return c.device == "cuda" || (c.device == "auto" && cuda_device_count() > 0);
+}
+
+Compute compute_of(const WorkerConfig& c) {
+  if (c.compute == "auto") return on_gpu(c) ? Compute::bfloat16 : Compute::float32;
+  return c.compute == "bfloat16" ? Compute::bfloat16 : Compute::float32;
+}
+
 TpEngineConfig model_settings(const WorkerConfig& c) {
   const int32_t here = c.tensor_parallel / c.group.processes;
   const auto cores = static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()));
   const int32_t threads = c.threads > 0 ? c.threads : cores;
   return {.model_dir = c.model,
-          .compute = c.compute == "bfloat16" ? Compute::bfloat16 : Compute::float32,
+          .compute = compute_of(c),
           .kv_dtype = kv_dtype_named(c.kv_dtype),
           .tensor_parallel = c.tensor_parallel,
           .threads_per_rank = std::max(1, threads / here),
+          .device = {.cuda = on_gpu(c), .gpu = c.gpu, .memory_share = c.gpu_memory_share},
           .block_tokens = c.block_tokens,
           .kv_blocks = c.kv_blocks,
           .kv_bytes = int64_t{c.kv_memory_mb} << 20,
@@ -121,7 +132,7 @@ std::unique_ptr<Engine> fake_engine(const WorkerConfig& c) {
 Status check_worker_config(const WorkerConfig& c) {
   FATHOM_CHECKED(one_of(c.role, {"prefill", "decode", "both"}, "role"));
   FATHOM_CHECKED(one_of(c.device, {"cpu", "cuda", "auto"}, "device"));
-  FATHOM_CHECKED(one_of(c.compute, {"float32", "bfloat16"}, "compute"));
+  FATHOM_CHECKED(one_of(c.compute, {"float32", "bfloat16", "auto"}, "compute"));
   FATHOM_CHECKED(one_of(c.speculative, {"off", "auto"}, "speculative"));
   if (c.speculative_tokens < 1 || c.speculative_tokens > Speculation::kDraftsMax)
     return invalid("must be 1 to " + std::to_string(Speculation::kDraftsMax), "speculative_tokens");
@@ -131,11 +142,19 @@ Status check_worker_config(const WorkerConfig& c) {
   FATHOM_CHECKED(at_least(c.context_max, 0, "context_max"));
   FATHOM_CHECKED(at_least(c.block_tokens, 1, "block_tokens"));
   FATHOM_CHECKED(at_least(c.kv_blocks, 0, "kv_blocks"));
-  FATHOM_CHECKED(at_least(c.kv_memory_mb, 1, "kv_memory_mb"));
+  FATHOM_CHECKED(at_least(c.kv_memory_mb, 0, "kv_memory_mb"));
+  FATHOM_CHECKED(at_least(c.gpu, 0, "gpu"));
+  if (!(c.gpu_memory_share > 0 && c.gpu_memory_share <= 1))
+    return invalid("must be above 0 and at most 1", "gpu_memory_share");
   FATHOM_CHECKED(at_least(c.rows_max, 1, "rows_max"));
-  FATHOM_CHECKED(at_least(c.step_token_budget, 1, "step_token_budget"));
+  FATHOM_CHECKED(at_least(c.step_token_budget, 0, "step_token_budget"));
   FATHOM_CHECKED(check_engine(c));
   return check_group(c);
+}
+
+int32_t step_tokens_of(const WorkerConfig& config) {
+  if (config.step_token_budget > 0) return config.step_token_budget;
+  return config.engine == "model" && on_gpu(config) ? 4096 : 512;
 }
 
 int32_t drafts_of(const WorkerConfig& config) {

@@ -20,6 +20,8 @@ using LoadFraction = std::function<void(double)>;  // 0..1
 Status check_worker_config(const WorkerConfig& config);
 // Of checked settings.
 Role role_of(const WorkerConfig& config);
+// Most tokens of a step where the router names none.
+int32_t step_tokens_of(const WorkerConfig& config);
 // Tokens a row guesses ahead at most; 0: it does not.
 int32_t drafts_of(const WorkerConfig& config);
 std::string served_name(const WorkerConfig& config);

@@ -130,7 +130,7 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
                               .fetch_address = fetch_address_,
                               .instance = instance_,
                               .rows_max = config_.rows_max,
-                              .step_token_budget = config_.step_token_budget,
+                              .step_token_budget = step_tokens_of(config_),
                               .prefix_cache = config_.prefix_cache,
                               .ticket_patience = Duration::seconds(config_.ticket_patience_seconds),
                               .speculative_tokens = drafts_of(config_)};

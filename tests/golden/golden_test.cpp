@@ -11,6 +11,7 @@
 #include "generation.h"
 #include "golden_case.h"
 #include "kernels/cpu/table.h"
+#include "kernels/cuda/device.h"
 #include "model/shard.h"
 
 namespace fathom {
@@ -95,25 +96,39 @@ void expect_same(const std::string& what, const std::vector<Generated>& got,
   }
 }
 
-class Golden : public ::testing::TestWithParam<const char*> {
+// A case on a device: "cpu" or "cuda".
+class Golden : public ::testing::TestWithParam<std::tuple<const char*, const char*>> {
  protected:
-  GoldenCase c = load_golden_case(GetParam());
+  void SetUp() override {
+    if (on_gpu() && cuda_device_count() == 0) GTEST_SKIP() << cuda_absence();
+  }
+  static bool on_gpu() { return std::string_view(std::get<1>(GetParam())) == "cuda"; }
+  TpEngineConfig config(int32_t tensor_parallel = 1) const {
+    TpEngineConfig out = config_for(c, tensor_parallel);
+    out.device.cuda = on_gpu();
+    return out;
+  }
+  // For the table.
+  static std::string named(const std::string& configuration) {
+    return on_gpu() ? "GPU: " + configuration : configuration;
+  }
+  GoldenCase c = load_golden_case(std::get<0>(GetParam()));
   std::vector<Request> requests = requests_of(c);
 };
 
 TEST_P(Golden, alone_batched_chunked_and_moved_match_the_reference_and_each_other) {
-  EngineUnderTest engine(config_for(c));
+  EngineUnderTest engine(config());
   const auto alone = generate(engine, requests, {});
-  expect_golden(c, "alone", alone);
+  expect_golden(c, named("alone"), alone);
 
   const auto batched = generate(engine, requests, {.together = true});
-  expect_golden(c, "all in one batch", batched);
+  expect_golden(c, named("all in one batch"), batched);
   expect_same("batched", batched, alone);
 
   for (const int32_t chunk : {1, 7, 33}) {
     if (chunk == 33) {
       const auto chunked = generate(engine, requests, {.chunk = chunk, .together = true});
-      expect_golden(c, "chunks of 33", chunked);
+      expect_golden(c, named("chunks of 33"), chunked);
       expect_same("chunks of 33", chunked, alone);
       continue;
     }
@@ -125,10 +140,10 @@ TEST_P(Golden, alone_batched_chunked_and_moved_match_the_reference_and_each_othe
                     generate(engine, {requests[i]}, {.chunk = chunk}), {alone[i]});
   }
 
-  EngineUnderTest other(config_for(c));
+  EngineUnderTest other(config());
   const auto moved =
       generate(engine, requests, {.chunk = 64, .together = true, .decode_on = &other});
-  expect_golden(c, "prefill here, decode there", moved);
+  expect_golden(c, named("prefill here, decode there"), moved);
   expect_same("moved", moved, alone);
 }
 
@@ -136,15 +151,15 @@ TEST_P(Golden, every_division_over_threads_matches_the_reference) {
   for (const int32_t size : {2, 4}) {
     const ModelConfig model = read_model_config(c.dir).value();
     if (!check_shardable(model, size).ok()) {
-      const auto refused = make_tp_engine(config_for(c, size));
+      const auto refused = make_tp_engine(config(size));
       ASSERT_FALSE(refused.ok());
       EXPECT_EQ(refused.error().field, "tensor_parallel");
       continue;
     }
-    EngineUnderTest engine(config_for(c, size));
+    EngineUnderTest engine(config(size));
     const std::string name = "tensor parallel " + std::to_string(size);
     const auto batched = generate(engine, requests, {.together = true});
-    expect_golden(c, name, batched);
+    expect_golden(c, named(name), batched);
     expect_same(name, generate(engine, requests, {.chunk = 33}), batched);
   }
 }
@@ -152,16 +167,20 @@ TEST_P(Golden, every_division_over_threads_matches_the_reference) {
 // Blocks hold the KV of all heads whatever the size of the group that wrote them.
 TEST_P(Golden, sequences_move_between_groups_of_different_sizes) {
   if (!check_shardable(read_model_config(c.dir).value(), 2).ok()) return;
-  EngineUnderTest one(config_for(c)), two(config_for(c, 2));
-  expect_golden(c, "prefill on 2 ranks, decode on 1",
+  EngineUnderTest one(config()), two(config(2));
+  expect_golden(c, named("prefill on 2 ranks, decode on 1"),
                 generate(two, requests, {.together = true, .decode_on = &one}));
-  expect_golden(c, "prefill on 1 rank, decode on 2",
+  expect_golden(c, named("prefill on 1 rank, decode on 2"),
                 generate(one, requests, {.together = true, .decode_on = &two}));
 }
 
 // Ranks of two processes, over sockets; the sums are taken in rank order, so the bits are those of
 // threads.
-class GoldenOverSockets : public Golden {};
+class GoldenOverSockets : public ::testing::TestWithParam<const char*> {
+ protected:
+  GoldenCase c = load_golden_case(GetParam());
+  std::vector<Request> requests = requests_of(c);
+};
 
 TEST_P(GoldenOverSockets, processes_give_the_bits_of_threads) {
   const ModelConfig model = read_model_config(c.dir).value();
@@ -194,11 +213,12 @@ TEST_P(GoldenOverSockets, processes_give_the_bits_of_threads) {
 
 // The other instruction sets of this machine; the widest is what the tests above use.
 TEST_P(Golden, every_instruction_set_matches_the_reference) {
+  if (on_gpu()) return;
   for (const char* name : {"portable", "avx2", "avx512", "amx"}) {
-    TpEngineConfig config = config_for(c);
-    config.kernels = name;
+    TpEngineConfig settings = config();
+    settings.kernels = name;
     if (cpu_ops_named(name) == nullptr) continue;
-    EngineUnderTest engine(config);
+    EngineUnderTest engine(settings);
     expect_golden(c, std::string("kernels ") + name,
                   generate(engine, requests, {.together = true}));
   }
@@ -209,10 +229,10 @@ TEST_P(Golden, every_instruction_set_matches_the_reference) {
 TEST_P(Golden, both_forms_of_attention_match_the_reference) {
   if (read_model_config(c.dir)->attention != AttentionKind::mla) return;
   for (const bool expanded : {false, true}) {
-    TpEngineConfig config = config_for(c);
-    config.expanded_prompt_min = expanded ? 1 : INT32_MAX;
-    EngineUnderTest engine(config);
-    expect_golden(c, expanded ? "expanded prompts" : "absorbed prompts",
+    TpEngineConfig settings = config();
+    settings.expanded_prompt_min = expanded ? 1 : INT32_MAX;
+    EngineUnderTest engine(settings);
+    expect_golden(c, named(expanded ? "expanded prompts" : "absorbed prompts"),
                   generate(engine, requests, {.together = true}));
   }
 }
@@ -220,7 +240,7 @@ TEST_P(Golden, both_forms_of_attention_match_the_reference) {
 // A sequence that is computed again after it gave way: prompt + emitted as one prefill,
 // prompt_tokens as before.
 TEST_P(Golden, recomputing_a_sequence_gives_the_same_bits) {
-  EngineUnderTest engine(config_for(c));
+  EngineUnderTest engine(config());
   const auto whole = generate(engine, requests, {.together = true});
   for (size_t i = 0; i < requests.size(); ++i) {
     Request again = requests[i];
@@ -247,9 +267,9 @@ TEST_P(Golden, bfloat16_stays_close_in_distribution) {
       {"v3-tiny-fp8", 0.929},     {"v3-tiny-mtp", 0.989},  {"v3-tiny-negbias", 0.926},
       {"v2-like", 0.923},         {"v2-lite-like", 0.911}, {"llama-tiny", 0.955},
       {"llama-tiny-tied", 0.977}, {"qwen2-tiny", 0.962},   {"deepseek-coder-like", 0.954}};
-  TpEngineConfig config = config_for(c);
-  config.compute = Compute::bfloat16;
-  EngineUnderTest engine(config);
+  TpEngineConfig settings = config();
+  settings.compute = Compute::bfloat16;
+  EngineUnderTest engine(settings);
   for (auto& r : requests) r.count = 1;
   const auto got = generate(engine, requests, {.together = true});
   expect_same("bfloat16 in chunks", generate(engine, requests, {.chunk = 33}), got);
@@ -265,7 +285,7 @@ TEST_P(Golden, bfloat16_stays_close_in_distribution) {
   const double median = divergences[divergences.size() / 2];
   const double agreement = agreed / static_cast<double>(divergences.size());
   const double want = std::ranges::find(column, c.name, &Measured::name)->argmax - 0.05;
-  table->notes.push_back(c.name + ": bfloat16 median KL " + std::to_string(median) +
+  table->notes.push_back(named(c.name) + ": bfloat16 median KL " + std::to_string(median) +
                          ", argmax agrees " + std::to_string(agreement));
   EXPECT_LE(median, 0.02);
   EXPECT_GE(agreement, want);
@@ -289,12 +309,18 @@ TEST(GoldenChats, every_greedy_token_is_the_references) {
   }
 }
 
-const auto kTestName = [](const auto& instance) {
-  std::string name = instance.param;
+std::string test_name(std::string name) {
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
+}
+const auto kTestName = [](const auto& instance) { return test_name(instance.param); };
+const auto kPlacedName = [](const auto& instance) {
+  return test_name(std::string(std::get<0>(instance.param)) + "_" + std::get<1>(instance.param));
 };
-INSTANTIATE_TEST_SUITE_P(all, Golden, ::testing::ValuesIn(kCases), kTestName);
+INSTANTIATE_TEST_SUITE_P(all, Golden,
+                         ::testing::Combine(::testing::ValuesIn(kCases),
+                                            ::testing::Values("cpu", "cuda")),
+                         kPlacedName);
 INSTANTIATE_TEST_SUITE_P(all, GoldenOverSockets,
                          ::testing::Values("v3-tiny-bf16", "v3-tiny-fp8-k128", "v2-like",
                                            "v2-lite-like", "llama-tiny", "llama-tiny-tied",

@@ -100,6 +100,15 @@ __device__ __forceinline__ void fetch_x(const Pass& p, int64_t row, bool there, 
     }
     return;
   }
+  if (there && p.x_wide && p.x_dtype == DType::bf16 && column + kChunk <= columns) {
+    const auto* x = reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(p.x) + at);
+    const uint4 low = x[0], high = x[1];
+    const uint32_t words[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+    for (int i = 0; i < kChunk; ++i)
+      to[i] = widen_bf16(static_cast<uint16_t>(words[i / 2] >> i % 2 * 16));
+    return;
+  }
 #pragma unroll
   for (int i = 0; i < kChunk; ++i)
     to[i] = there && column + i < columns ? load(p.x, p.x_dtype, at + i) : 0.0f;
@@ -251,7 +260,8 @@ void experts_exact(const OpContext& ctx, const ExpertsParams& p) {
                .x_dtype = p.x_dtype,
                .x_stride = p.x_stride,
                .chosen = p.chosen,
-               .x_wide = reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && p.x_stride % 4 == 0,
+               .x_wide = reinterpret_cast<uintptr_t>(p.x) % 16 == 0 &&
+                         p.x_stride * dtype_bytes(p.x_dtype) % 16 == 0,
                .out = middle,
                .out_width = m.width});
   start<false>(ctx, p,

@@ -11,55 +11,6 @@ namespace {
 
 using grouped::kHalfRows;
 
-struct Gather {
-  ExpertPlan plan;
-  const void* x = nullptr;
-  DType x_dtype = DType::f32;
-  int64_t x_stride = 0;
-  int32_t chosen = 0, experts = 0, columns = 0;
-  uint16_t* out = nullptr;  // [pairs, columns]
-};
-
-// A thread takes 16 columns of a row, four threads a block of 64.
-template <bool kE4m3>
-__global__ void __launch_bounds__(256) gather_rows(const Gather g) {
-  wait_for_previous();
-  const auto row = static_cast<int32_t>(blockIdx.x);
-  if (row >= g.plan.begin[g.experts]) return;
-  const int64_t from = g.plan.pair[row] / g.chosen * g.x_stride;
-  for (int32_t at = (blockIdx.y * 256 + threadIdx.x) * 16; at < g.columns; at += gridDim.y * 4096) {
-    uint32_t bits[16];
-    if (g.x_dtype == DType::bf16) {
-      const auto* x = reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(g.x) + from + at);
-      const uint4 low = x[0], high = x[1];
-      const uint32_t words[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-#pragma unroll
-      for (int i = 0; i < 16; ++i) bits[i] = words[i / 2] >> i % 2 * 16 & 0xFFFF;
-    } else {
-      const auto* x = reinterpret_cast<const float4*>(static_cast<const float*>(g.x) + from + at);
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const float4 v = x[i];
-        bits[i * 4] = narrow_bf16(v.x);
-        bits[i * 4 + 1] = narrow_bf16(v.y);
-        bits[i * 4 + 2] = narrow_bf16(v.z);
-        bits[i * 4 + 3] = narrow_bf16(v.w);
-      }
-    }
-    if constexpr (kE4m3)
-#pragma unroll
-      for (int i = 0; i < 16; ++i)
-        bits[i] = narrow_bf16(widen_bf16(static_cast<uint16_t>(bits[i])) * kActivationFactor);
-    // The 16 columns are those of one thread of wgmma: pairs at the same place of 8 eighths.
-    auto* to = reinterpret_cast<uint32_t*>(g.out + int64_t{row} * g.columns + at / kOrderBlock * kOrderBlock);
-    const int thread = at % kOrderBlock / 16;
-#pragma unroll
-    for (int eighth = 0; eighth < 8; ++eighth)
-      to[eighth * 4 + thread] = bits[column_at(eighth * 8, kE4m3)] |
-                                bits[column_at(eighth * 8 + 1, kE4m3)] << 16;
-  }
-}
-
 bool same_shape(const ExpertMatrix& a, const ExpertMatrix& b) {
   return a.first.dtype == b.first.dtype && a.first.row_stride == b.first.row_stride &&
          a.data_step == b.data_step && a.scale_step == b.scale_step &&
@@ -96,7 +47,7 @@ bool map(CudaDevice& device, const ExpertMatrix& m, int32_t experts, int64_t row
                             .rows = pairs,
                             .cols = w.cols,
                             .row_stride = w.cols,
-                            .box_rows = 8 << i},
+                            .box_rows = grouped::width_of(i)},
                            &maps->tokens[i]);
   device.check(error, "experts");
   return error == cudaSuccess;
@@ -104,18 +55,19 @@ bool map(CudaDevice& device, const ExpertMatrix& m, int32_t experts, int64_t row
 
 template <bool kE4m3, bool kGateUp, int kMost>
 void start(CudaDevice& device, const grouped::Maps& maps, grouped::Work work, int64_t pairs) {
-  using S = grouped::Shape<kE4m3, kGateUp, kMost>;
-  const int64_t units = tiles_bound(pairs, work.experts, kMost) * work.panels;
-  const auto blocks = static_cast<unsigned>(std::min<int64_t>(device.multiprocessors(), units));
+  constexpr int kPair = kMost == 32 ? 1 : 2;  // few tokens are not worth waiting for each other
+  using S = grouped::Shape<kE4m3, kGateUp, kMost, kPair>;
+  const int64_t units = tiles_bound(pairs, work.experts, kMost) * ceil_div(work.panels, kPair);
+  const int64_t clusters = std::min<int64_t>(device.multiprocessors() / kPair, units);
   launch(device, "experts", grouped::multiply_groups<S>,
-         {blocks, grouped::kThreads, S::shared(work.experts)}, maps, work);
+         {static_cast<unsigned>(clusters * kPair), grouped::kThreads, S::shared(work.experts), kPair},
+         maps, work);
 }
 
 template <bool kE4m3, int kMost>
 void run(const OpContext& ctx, const ExpertsParams& p, const ExpertMatrices& m) {
   CudaDevice& device = device_of(ctx);
   const int64_t pairs = int64_t{p.rows} * p.chosen;
-  const ExpertPlan plan = plan_experts(ctx, p, kMost);
   const auto room = [&](int64_t n) { return static_cast<size_t>(n); };
   uint16_t* x = ctx.scratch->take_span<uint16_t>(room(pairs * m.hidden)).data();
   uint16_t* middle = ctx.scratch->take_span<uint16_t>(room(pairs * m.width)).data();
@@ -124,9 +76,7 @@ void run(const OpContext& ctx, const ExpertsParams& p, const ExpertMatrices& m) 
   if (!map(device, m.gate, m.experts, int64_t{2} * m.width, x, pairs, &gate_up)) return;
   if (!map(device, m.down, m.experts, m.hidden, middle, pairs, &down)) return;
 
-  const auto pieces = static_cast<unsigned>(pairs < 512 ? ceil_div(m.hidden, 4096) : 1);
-  launch(device, "experts", gather_rows<kE4m3>, {{static_cast<unsigned>(pairs), pieces}, 256},
-         Gather{plan, p.x, p.x_dtype, p.x_stride, p.chosen, m.experts, m.hidden, x});
+  const ExpertPlan plan = gather_by_expert(ctx, p, kMost, kE4m3, x);
   const int64_t row_bytes = m.gate.first.row_stride * dtype_bytes(m.gate.first.dtype);
   const int64_t apart = static_cast<const char*>(m.up.first.data) -
                         static_cast<const char*>(m.gate.first.data);

@@ -18,8 +18,13 @@ struct ExpertMatrices {
 };
 ExpertMatrices matrices_of(const ExpertsParams& p);  // experts.cu
 
-// Counts and orders the pairs of `p`; tiles of at most `most` rows.
+// Counts and orders the pairs of `p`; tiles of at most `most` rows. take_plan: room only.
 ExpertPlan plan_experts(const OpContext& ctx, const ExpertsParams& p, int32_t most);  // plan.cu
+ExpertPlan take_plan(const OpContext& ctx, const ExpertsParams& p);
+
+// The same, and the tokens of every row to out [pairs, hidden]: bf16 in the order of order.h.
+ExpertPlan gather_by_expert(const OpContext& ctx, const ExpertsParams& p, int32_t most, bool e4m3,
+                            uint16_t* out);  // gather.cu
 
 // out[t] += sum over slots of weights[t, j] * y[row of (t, j)], y [pairs, hidden] float32.
 void add_in_slot_order(const OpContext& ctx, const ExpertsParams& p, const ExpertPlan& plan,

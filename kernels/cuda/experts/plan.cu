@@ -1,143 +1,42 @@
-// How are pairs put in order of their experts? A counting sort by one block: each warp takes a run of
-// pairs and counts them by expert, the counts are summed up over warps and experts, and each warp
-// places its run again. Nothing depends on timing, so equal ids give equal orders.
-#include "kernels/cuda/device.cuh"
+// Who puts the pairs in order? One block of up to 32 warps, whatever their number (sort.cuh).
 #include "kernels/cuda/experts/passes.h"
+#include "kernels/cuda/experts/sort.cuh"
 #include "kernels/cuda/runtime.h"
 
 namespace fathom::cuda {
 namespace {
 
-constexpr int kLanes = 32;
-constexpr int kMostWarps = 32;
-constexpr uint32_t kAll = 0xFFFFFFFFu;
-
-// Experts of a call; a table of 32 counts for each must fit shared memory.
-constexpr int32_t kMostExperts = 1024;
-
-struct Sort {
-  const int32_t* ids;
-  int32_t pairs, first_expert, experts, most;
-  ExpertPlan plan;
-};
-
-// Which of the call's experts a pair wants; `experts` for none.
-__device__ __forceinline__ int32_t wanted(const Sort& s, int32_t pair, int32_t end) {
-  if (pair >= end) return s.experts;
-  const int64_t e = int64_t{s.ids[pair]} - s.first_expert;
-  return s.ids[pair] >= 0 && e >= 0 && e < s.experts ? static_cast<int32_t>(e) : s.experts;
-}
-
-// Exclusive sums of one value of each thread of the block; `total` is all of them.
-__device__ __forceinline__ int32_t sum_before(int32_t value, int32_t* of_warps, int32_t* total) {
-  const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes, warps = blockDim.x / kLanes;
-  int32_t sum = value;
-#pragma unroll
-  for (int step = 1; step < kLanes; step *= 2) {
-    const int32_t other = __shfl_up_sync(kAll, sum, step);
-    if (lane >= step) sum += other;
-  }
-  if (lane == kLanes - 1) of_warps[warp] = sum;
-  __syncthreads();
-  if (warp == 0) {
-    int32_t whole = lane < warps ? of_warps[lane] : 0;
-#pragma unroll
-    for (int step = 1; step < kLanes; step *= 2) {
-      const int32_t other = __shfl_up_sync(kAll, whole, step);
-      if (lane >= step) whole += other;
-    }
-    of_warps[lane] = whole;
-  }
-  __syncthreads();
-  *total = of_warps[warps - 1];
-  const int32_t before = (warp > 0 ? of_warps[warp - 1] : 0) + sum - value;
-  __syncthreads();
-  return before;
-}
-
-// Shared memory: counts [warps][experts], which become the next row of each warp and expert.
-__global__ void __launch_bounds__(kMostWarps* kLanes) sort_pairs(Sort s) {
+__global__ void __launch_bounds__(kMostWarps* sorting::kLanes) sort_all(const sorting::Sort s) {
   extern __shared__ int32_t counts[];
-  __shared__ int32_t of_warps[kMostWarps];
-  const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes, warps = blockDim.x / kLanes;
-  for (int i = threadIdx.x; i < warps * s.experts; i += blockDim.x) counts[i] = 0;
+  for (int i = threadIdx.x; i < blockDim.x / sorting::kLanes * s.experts; i += blockDim.x)
+    counts[i] = 0;
   __syncthreads();
   wait_for_previous();
-
-  const int32_t groups = (s.pairs + kLanes - 1) / kLanes;
-  const int32_t share = (groups + warps - 1) / warps * kLanes;
-  const int32_t begin = min(warp * share, s.pairs), end = min(begin + share, s.pairs);
-  int32_t* mine = counts + warp * s.experts;
-  for (int32_t at = begin; at < end; at += kLanes) {
-    const int32_t e = wanted(s, at + lane, end);
-    const uint32_t same = __match_any_sync(kAll, e);
-    if (e < s.experts && __ffs(same) - 1 == lane) mine[e] += __popc(same);
-    __syncwarp();
-  }
-  __syncthreads();
-
-  int32_t rows_before = 0, tiles_before = 0;
-  for (int32_t first = 0; first < s.experts; first += blockDim.x) {
-    const int32_t e = first + static_cast<int32_t>(threadIdx.x);
-    int32_t rows = 0;
-    if (e < s.experts)
-      for (int w = 0; w < warps; ++w) rows += counts[w * s.experts + e];
-    int32_t all_rows = 0, all_tiles = 0;
-    int32_t row = rows_before + sum_before(rows, of_warps, &all_rows);
-    const int32_t tile =
-        tiles_before + sum_before(tiles_of(rows, s.most), of_warps, &all_tiles);
-    if (e < s.experts) {
-      s.plan.begin[e] = row;
-      s.plan.tile_begin[e] = tile;
-      for (int w = 0; w < warps; ++w) {
-        const int32_t count = counts[w * s.experts + e];
-        counts[w * s.experts + e] = row;
-        row += count;
-      }
-    }
-    rows_before += all_rows;
-    tiles_before += all_tiles;
-  }
-  if (threadIdx.x == 0) {
-    s.plan.begin[s.experts] = rows_before;
-    s.plan.tile_begin[s.experts] = tiles_before;
-  }
-  __syncthreads();
-
-  for (int32_t at = begin; at < end; at += kLanes) {
-    const int32_t pair = at + lane;
-    const int32_t e = wanted(s, pair, end);
-    const uint32_t same = __match_any_sync(kAll, e);
-    const uint32_t before = same & ((1u << lane) - 1);
-    int32_t row = -1;
-    if (e < s.experts) row = mine[e] + __popc(before);
-    __syncwarp();
-    if (row >= 0 && before == 0) mine[e] += __popc(same);
-    __syncwarp();
-    if (pair < end) s.plan.row[pair] = row;
-    if (row >= 0) s.plan.pair[row] = pair;
-  }
+  sorting::sort_pairs(s, counts);
 }
 
 }  // namespace
 
+ExpertPlan take_plan(const OpContext& ctx, const ExpertsParams& p) {
+  const int64_t pairs = int64_t{p.rows} * p.chosen;
+  const auto experts = static_cast<int64_t>(p.experts.size());
+  const auto take = [&](int64_t n) {
+    return ctx.scratch->take_span<int32_t>(static_cast<size_t>(n)).data();
+  };
+  return {take(experts + 1), take(experts + 1), take(pairs), take(pairs)};
+}
+
 ExpertPlan plan_experts(const OpContext& ctx, const ExpertsParams& p, int32_t most) {
   const int32_t pairs = p.rows * p.chosen;
   const auto experts = static_cast<int32_t>(p.experts.size());
-  const auto take = [&](int64_t n) { return ctx.scratch->take_span<int32_t>(n).data(); };
-  const ExpertPlan plan{take(experts + 1), take(experts + 1), take(pairs), take(pairs)};
-  if (experts > kMostExperts) {
-    device_of(ctx).check(cudaErrorInvalidValue, "experts");
-    return plan;
-  }
+  const ExpertPlan plan = take_plan(ctx, p);
   // One warp for every 64 pairs, so that few pairs have few counts to add up.
   int64_t warps = std::min<int64_t>(kMostWarps, ceil_div(pairs, 64));
-  warps = std::max<int64_t>(warps, std::min<int64_t>(8, ceil_div(experts, kLanes)));
-  while (warps > 1 && warps * experts * 4 > 128 * 1024) warps /= 2;
-  launch(device_of(ctx), "experts", sort_pairs,
-         {1, static_cast<unsigned>(warps * kLanes),
+  warps = std::max<int64_t>(warps, std::min<int64_t>(8, ceil_div(experts, sorting::kLanes)));
+  launch(device_of(ctx), "experts", sort_all,
+         {1, static_cast<unsigned>(warps * sorting::kLanes),
           static_cast<size_t>(warps * experts) * sizeof(int32_t)},
-         Sort{p.ids, pairs, p.first_expert, experts, most, plan});
+         sorting::Sort{p.ids, pairs, p.first_expert, experts, most, plan});
   return plan;
 }
 

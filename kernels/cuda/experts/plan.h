@@ -19,6 +19,9 @@
 
 namespace fathom::cuda {
 
+// Experts of a call: 32 counts for each fit shared memory.
+inline constexpr size_t kMostExperts = 1024;
+
 // On the device; `experts` are those of the call, numbered from 0.
 struct ExpertPlan {
   int32_t* begin = nullptr;       // [experts + 1]: first row of each, then all of them

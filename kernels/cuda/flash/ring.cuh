@@ -11,11 +11,9 @@ template <int kStages>
 struct Place {
   int stage = 0;
   uint32_t parity = 0;
-  __device__ __forceinline__ void next() { skip(1); }
-  __device__ __forceinline__ void skip(int steps) {  // at most kStages
-    stage += steps;
-    if (stage >= kStages) {
-      stage -= kStages;
+  __device__ __forceinline__ void next() {
+    if (++stage == kStages) {
+      stage = 0;
       parity ^= 1;
     }
   }

@@ -86,8 +86,8 @@ struct RowPair {
   int position[2];
   int unmasked;  // position of the warpgroup's first row
 
-  __device__ __forceinline__ RowPair(const Grouped& g, const Span& w, int half) {
-    const int first = w.first_row + half * 64;
+  __device__ __forceinline__ RowPair(const Grouped& g, const Span& w, int side) {
+    const int first = w.first_row + side * 64;
     const int t = static_cast<int>(threadIdx.x) % 128;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
@@ -101,13 +101,13 @@ struct RowPair {
 
 // 64 rows as bf16 in pieces of 64 columns.
 template <int kDim>
-__device__ __forceinline__ void load_queries(const Grouped& g, const Span& w, int half,
+__device__ __forceinline__ void load_queries(const Grouped& g, const Span& w, int side,
                                              uint8_t* to) {
   constexpr int kChunks = kDim / 8;
 #pragma unroll 4
   for (int i = static_cast<int>(threadIdx.x) % 128; i < 64 * kChunks; i += 128) {
     const int row = i / kChunks, chunk = i % kChunks;
-    const int f = min(w.first_row + half * 64 + row, w.rows - 1);
+    const int f = min(w.first_row + side * 64 + row, w.rows - 1);
     const auto* q = reinterpret_cast<const float4*>(
         g.p.q + (w.run.first_row + f / g.group) * g.p.q_stride +
         (int64_t{w.head} * g.group + f % g.group) * kDim + chunk * 8);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cuda/gemm/gemm.cuh"
+#include "kernels/cuda/gemm/store.cuh"
 
 namespace fathom::cuda::gemm {
 
@@ -16,6 +17,8 @@ struct Dense {
   const float* scale = nullptr;  // FP8: [ceil(rows / 128), ceil(cols / 128)]
   int64_t scale_stride = 0;
   int scale_row = 0;  // of W's first row within its block: 0 or 64
+  bool y_mapped = false;  // y is aligned as TMA wants it, and y_map describes it
+  CUtensorMap y_map = {};
 
   __device__ int tiles() const { return row_tiles * token_tiles; }
   __device__ Tile tile(int index) const {
@@ -31,16 +34,19 @@ struct Dense {
             .out_row = row,
             .out_token = token};
   }
-  // A warp stores 8 neighbours (32 bytes, a whole sector) for each of 4 tokens at a time.
   template <int kTokens>
   __device__ void finish(const Tile& tile, int slab, const float (&sums)[kTokens / 2]) const {
-    const int t = threadIdx.x % 128;
-    float* out = y + tile.out_token * y_stride + tile.out_row;
-#pragma unroll
-    for (int i = 0; i < kTokens / 2; ++i) {
-      const int row = slab * kSlabRows + slab_row(t, i), token = slab_token(t, i);
-      if (row < tile.rows && token < tile.tokens) out[token * y_stride + row] = sums[i];
-    }
+    const int row = slab * kSlabRows;
+    store_slab<kTokens>(y + tile.out_token * y_stride + tile.out_row + row, y_stride,
+                        tile.rows - row, tile.tokens, sums);
+  }
+  template <int kTokens, int kRoom>
+  __device__ void finish_through(const Tile& tile, int slab, uint32_t room,
+                                 const float (&sums)[kTokens / 2]) const {
+    if (!y_mapped) return finish<kTokens>(tile, slab, sums);
+    store_slab_through<kTokens, kRoom>(room, y_map,
+                                       static_cast<int>(tile.out_row) + slab * kSlabRows,
+                                       static_cast<int>(tile.out_token), sums);
   }
   __device__ void finish_one(const Tile& tile, int row, int token, float sum) const {
     y[(tile.out_token + token) * y_stride + tile.out_row + row] = sum;

@@ -27,7 +27,7 @@ constexpr int kStep = 16;  // k in shared memory at a time
 // A block of 16 x 16 threads computes 16 kT tokens x 16 kW weight rows; k ascends by one chain of
 // multiply-adds for each output, whatever kT and kW are.
 template <int kT, int kW, DType kX, DType kWeight>
-__global__ __launch_bounds__(kThreads) void chains(const Operand x, const Operand w,
+__global__ __launch_bounds__(kThreads, 1) void chains(const Operand x, const Operand w,
                                                    const Outputs out, bool rounded) {
   constexpr int kPad = 4;
   __shared__ __align__(16) float xs[2][kStep][16 * kT + kPad];
@@ -36,9 +36,18 @@ __global__ __launch_bounds__(kThreads) void chains(const Operand x, const Operan
   const int t = threadIdx.x, tx = t % 16, ty = t / 16;
   const int first_row = blockIdx.x * 16 * kW, first_token = blockIdx.y * 16 * kT;
   float next_x[kT], next_w[kW];
+  // Rows outside are read as the last row; what comes of them is not stored.
+  const int token = first_token + t / (kStep / kT), row = first_row + t / (kStep / kW);
+  const bool aligned = x.aligned && w.aligned;
   const auto fetch = [&](int k) {
-    load_run<kX>(x, first_token + t / (kStep / kT), k + t % (kStep / kT) * kT, rounded, next_x);
-    load_run<kWeight>(w, first_row + t / (kStep / kW), k + t % (kStep / kW) * kW, rounded, next_w);
+    if (aligned && k + kStep <= w.cols) {
+      load_run<kX, true>(x, smaller(token, x.rows - 1), k + t % (kStep / kT) * kT, rounded, next_x);
+      load_run<kWeight, true>(w, smaller(row, w.rows - 1), k + t % (kStep / kW) * kW, rounded,
+                              next_w);
+    } else {
+      load_run<kX, false>(x, token, k + t % (kStep / kT) * kT, rounded, next_x);
+      load_run<kWeight, false>(w, row, k + t % (kStep / kW) * kW, rounded, next_w);
+    }
   };
   const auto keep = [&](int at) {
 #pragma unroll
@@ -114,7 +123,7 @@ struct Narrow {
 };
 
 template <int kW, int kT, int kGroupsW, DType kX, DType kWeight>
-__global__ __launch_bounds__(kThreads) void lanes(const Operand x, const Operand w,
+__global__ __launch_bounds__(kThreads, 1) void lanes(const Operand x, const Operand w,
                                                   const Outputs out, bool rounded, int parts) {
   using N = Narrow<kW, kT, kGroupsW>;
   __shared__ float sums[N::kOutputs];  // [part][outputs of this block]
@@ -136,21 +145,29 @@ __global__ __launch_bounds__(kThreads) void lanes(const Operand x, const Operand
   const int rounds = up_div(w.cols, kRound);
   const int end = part_begin(rounds, parts, part + 1);
   float sum[kT][kW] = {};
-#pragma unroll(kW * kT >= 64 ? 1 : 2)
-  for (int round = part_begin(rounds, parts, part); round < end; ++round) {
+  const auto take = [&]<bool kWhole>(int round) {
     const int k = round * kRound + lane * 4;
     float a[kT][4], b[kW][4];
+    // Rows outside are read as the last row; what comes of them is not stored.
 #pragma unroll
-    for (int j = 0; j < kW; ++j) load_run<kWeight>(w, first_row + row + j, k, rounded, b[j]);
+    for (int j = 0; j < kW; ++j)
+      load_run<kWeight, kWhole>(w, smaller(first_row + row + j, w.rows - 1), k, rounded, b[j]);
 #pragma unroll
-    for (int i = 0; i < kT; ++i) load_run<kX>(x, first_token + token + i, k, rounded, a[i]);
+    for (int i = 0; i < kT; ++i)
+      load_run<kX, kWhole>(x, smaller(first_token + token + i, x.rows - 1), k, rounded, a[i]);
 #pragma unroll
     for (int d = 0; d < 4; ++d)
 #pragma unroll
       for (int i = 0; i < kT; ++i)
 #pragma unroll
         for (int j = 0; j < kW; ++j) sum[i][j] = fmaf(a[i][d], b[j][d], sum[i][j]);
-  }
+  };
+  int round = part_begin(rounds, parts, part);
+  const int whole = x.aligned && w.aligned ? smaller(end, w.cols / kRound) : round;
+#pragma unroll(kW * kT >= 64 ? 1 : kW * kT >= 16 ? 2 : 7)
+  for (; round < whole; ++round) take.template operator()<true>(round);
+#pragma unroll 1
+  for (; round < end; ++round) take.template operator()<false>(round);
 #pragma unroll
   for (int i = 0; i < kT; ++i)
 #pragma unroll

@@ -13,6 +13,10 @@
 //     // results; the rest belongs to nobody and must not be stored.
 //     template <int kTokens>
 //     __device__ void finish(const Tile&, int slab, const float (&sums)[kTokens / 2]) const;
+//     // The same when Shape::kRoom > 0: `room` is that many bytes of shared memory of this
+//     // warpgroup, for store_slab_through (store.cuh).
+//     template <int kTokens, int kRoom>
+//     __device__ void finish_through(const Tile&, int slab, uint32_t room, const float (&sums)[...]) const;
 //     // A single result, for Split::cluster.
 //     __device__ void finish_one(const Tile&, int row, int token, float sum) const;
 //   };
@@ -96,29 +100,47 @@ __device__ __forceinline__ void feed(const Ring<S::Layout::kBytes>& ring, const 
   }
 }
 
-// Sums of all parts, added in ascending order of the part by the block that finishes them: block r
-// of the cluster has rows [r * 64 / parts, (r + 1) * 64 / parts) of the tile.
+template <class S, class Work>
+__device__ __forceinline__ void finish(const Work& work, const Tile& tile, int slab, uint32_t room,
+                                       const float (&acc)[S::kTokens / 2]) {
+  if constexpr (S::kRoom > 0)
+    work.template finish_through<S::kTokens, S::kRoom>(tile, slab, room, acc);
+  else
+    work.template finish<S::kTokens>(tile, slab, acc);
+}
+
+// Sums of all parts, added in ascending order of the part by the block that finishes them: each block
+// of the cluster has a run of the tile's tokens.
 template <class S, class Work>
 __device__ __forceinline__ void gather_parts(const Work& work, const Tile& tile, uint32_t sums,
                                              const float* sums_here, uint32_t come, int parts,
-                                             const float (&acc)[S::kTokens / 2]) {
-  const int t = threadIdx.x % 128;
-  const int share = kSlabRows / parts;
-  const uint32_t rank = cluster_rank();
-  if (t == 0) barrier_expect(come, kSlabRows * S::kTokens * 4);
+                                             int slab, const float (&acc)[S::kTokens / 2]) {
+  const int t = static_cast<int>(threadIdx.x);
+  const int rank = static_cast<int>(cluster_rank());
+  const int each = up_div(S::kTokens, parts), first = rank * each;
+  const int here = smaller(each, S::kTokens - first);  // tokens of this block; none if <= 0
+  if (t == 0 && here > 0) barrier_expect(come, parts * here * S::kRows * 4);
   cluster_wait();  // all blocks of the cluster run and have initialised their barriers
+  const uint32_t inverse = reciprocal(each);
+  const int row = slab * kSlabRows + slab_row(t % 128, 0);
 #pragma unroll
-  for (int i = 0; i < S::kTokens / 2; ++i) {
-    const int row = slab_row(t, i), owner = row / share;
-    const uint32_t place = ((rank * S::kTokens + slab_token(t, i)) * share + row % share) * 4;
-    push(in_block(sums + place, owner), acc[i], in_block(come, owner));
-  }
+  for (int i = 0; i < S::kTokens / 2; i += 4)
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const int token = slab_token(t % 128, i + j), owner = owner_of(token, inverse);
+      const uint32_t to =
+          in_block(sums + ((rank * each + token - owner * each) * S::kRows + row) * 4, owner);
+      const uint32_t barrier = in_block(come, owner);
+      push(to, acc[i + j], barrier);
+      push(to + 8 * 4, acc[i + j + 2], barrier);  // 8 rows further on
+    }
+  if (here <= 0) return;
   barrier_wait(come, 0);
-  for (int e = t; e < share * S::kTokens; e += 128) {
+  for (int e = t; e < here * S::kRows; e += S::kSlabs * 128) {
     float sum = sums_here[e];
-    for (int part = 1; part < parts; ++part) sum += sums_here[part * share * S::kTokens + e];
-    const int row = static_cast<int>(rank) * share + e % share, token = e / share;
-    if (row < tile.rows && token < tile.tokens) work.finish_one(tile, row, token, sum);
+    for (int part = 1; part < parts; ++part) sum += sums_here[part * each * S::kRows + e];
+    const int r = e % S::kRows, token = first + e / S::kRows;
+    if (r < tile.rows && token < tile.tokens) work.finish_one(tile, r, token, sum);
   }
 }
 
@@ -127,13 +149,14 @@ __device__ __forceinline__ void gather_parts(const Work& work, const Tile& tile,
 // Grid: with Split::cluster, parts x tiles blocks in clusters of `parts`, one tile each. Else any
 // number of blocks (an even one, in clusters of 2, when paired), best as many as run at one time.
 template <class S, class Work>
-__global__ __launch_bounds__(S::kThreads, 1) void product(
+__global__ __launch_bounds__(S::kThreads, S::kResident) void product(
     const __grid_constant__ CUtensorMap weights, const __grid_constant__ CUtensorMap tokens,
-    const Work work, const Depth depth) {
+    const __grid_constant__ Work work, const Depth depth) {
   using L = typename S::Layout;
   extern __shared__ uint8_t memory[];
   const uint32_t base = (shared_address(memory) + 1023) / 1024 * 1024;
-  const uint32_t sums = base + S::kStages * L::kBytes;
+  const uint32_t rooms = base + S::kStages * L::kBytes;
+  const uint32_t sums = rooms + S::kSlabs * S::kRoom;
   auto* sums_here = reinterpret_cast<float*>(memory + (sums - shared_address(memory)));
   const uint32_t barriers = sums + S::kSumBytes;
   const Ring<L::kBytes> ring{base, barriers, barriers + S::kStages * 8};
@@ -141,7 +164,7 @@ __global__ __launch_bounds__(S::kThreads, 1) void product(
   if (threadIdx.x == 0) {
     for (int s = 0; s < S::kStages; ++s) {
       barrier_init(ring.filled(s), 1);
-      barrier_init(ring.freed(s), S::kSlabs * 4);
+      barrier_init(ring.freed(s), S::kBlocks * S::kSlabs * 4);  // warps that read the stage
     }
     barrier_init(come, 1);
     barrier_init_done();
@@ -203,15 +226,16 @@ __global__ __launch_bounds__(S::kThreads, 1) void product(
 #pragma unroll
           for (int i = 0; i < S::kTokens / 2; ++i) mine[i * kApart] = acc[i];
       }
-      work.template finish<S::kTokens>(tile, slab, acc);
+      detail::finish<S>(work, tile, slab, rooms + own_slab * S::kRoom, acc);
     } else {
       Math::run(ring, turn, (end - begin) * kSteps, own_slab, scale + begin, acc);
       if constexpr (kCluster)
-        detail::gather_parts<S>(work, tile, sums, sums_here, come, parts, acc);
+        detail::gather_parts<S>(work, tile, sums, sums_here, come, parts, own_slab, acc);
       else
-        work.template finish<S::kTokens>(tile, slab, acc);
+        detail::finish<S>(work, tile, slab, rooms + own_slab * S::kRoom, acc);
     }
   }
+  if constexpr (S::kRoom > 0) stores_done();
   // Nobody leaves while the other block may still write here.
   if constexpr (S::kPaired) {
     cluster_arrive();

@@ -75,6 +75,38 @@ __device__ __forceinline__ void prefetch_map(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
 
+// A box of shared memory into a tensor map's matrix; what lies outside is dropped.
+__device__ __forceinline__ void store_box(const CUtensorMap& map, uint32_t from, int column,
+                                          int row) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%0, {%2, %3}], [%1];" ::"l"(&map),
+      "r"(from), "r"(column), "r"(row)
+      : "memory");
+}
+// What this thread stored since the last commit is one group.
+__device__ __forceinline__ void stores_commit() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+// Until shared memory of all but the last kPending groups may be written again.
+template <int kPending>
+__device__ __forceinline__ void stores_read() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kPending) : "memory");
+}
+__device__ __forceinline__ void stores_done() {
+  asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
+__device__ __forceinline__ void store_shared(uint32_t to, float value) {
+  asm volatile("st.shared.f32 [%0], %1;" ::"r"(to), "f"(value) : "memory");
+}
+// Before the copy engine reads what this thread stored; then threads meet, then one tells it.
+__device__ __forceinline__ void show_to_copies() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+// The 128 threads that name one hardware barrier (1 .. 15).
+__device__ __forceinline__ void warpgroup_meet(uint32_t name) {
+  asm volatile("bar.sync %0, 128;" ::"r"(name) : "memory");
+}
+
 // ---- clusters ----
 
 __device__ __forceinline__ uint32_t cluster_rank() {

@@ -44,26 +44,26 @@ __device__ __forceinline__ void widen_four(const void* data, int64_t at, float* 
 }  // namespace detail
 
 // Elements (row, k .. k + kCount - 1) of an operand of kType, dequantised; rounded to bf16 if
-// `rounded`. k is a multiple of kCount.
-template <DType kType, int kCount>
+// `rounded`. k is a multiple of kCount. kWhole: m.aligned, and all of them are within the matrix; no
+// branch then stands between the loads of several runs.
+template <DType kType, bool kWhole, int kCount>
 __device__ __forceinline__ void load_run(const Operand& m, int row, int k, bool rounded,
                                          float (&out)[kCount]) {
   const int64_t at = row * m.stride + k;
-  if (kCount % 4 == 0 && m.aligned && row < m.rows && k + kCount <= m.cols) {
+  if constexpr (kWhole && kCount % 4 == 0) {
 #pragma unroll
-    for (int i = 0; i + 4 <= kCount; i += 4) detail::widen_four<kType>(m.data, at + i, out + i);
+    for (int i = 0; i < kCount; i += 4) detail::widen_four<kType>(m.data, at + i, out + i);
   } else {
 #pragma unroll
     for (int i = 0; i < kCount; ++i)
-      out[i] = row < m.rows && k + i < m.cols ? load(m.data, kType, at + i) : 0.0f;
+      out[i] = kWhole || (row < m.rows && k + i < m.cols) ? load(m.data, kType, at + i) : 0.0f;
   }
   if constexpr (kType == DType::f8_e4m3) {
-    if (row < m.rows) {
-      const float* scale = m.scale + (row + m.scale_row) / kScaleBlock * m.scale_stride;
+    const float* scale = m.scale + (row + m.scale_row) / kScaleBlock * m.scale_stride;
 #pragma unroll
-      for (int i = 0; i < kCount; ++i)
-        if (k + i < m.cols) out[i] *= scale[(k + i + m.scale_col) / kScaleBlock];
-    }
+    for (int i = 0; i < kCount; ++i)
+      if (kWhole || (row < m.rows && k + i < m.cols))
+        out[i] *= scale[(k + i + m.scale_col) / kScaleBlock];
   }
   if (kType != DType::bf16 && rounded)
 #pragma unroll

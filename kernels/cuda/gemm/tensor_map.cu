@@ -34,8 +34,11 @@ cudaError_t make_map(const MatrixView& view, CUtensorMap* map) {
   const cuuint32_t box[2] = {static_cast<cuuint32_t>(128 / view.element_bytes),
                              static_cast<cuuint32_t>(view.box_rows)};
   const cuuint32_t steps[2] = {1, 1};
+  const CUtensorMapDataType type = view.element_bytes == 1   ? CU_TENSOR_MAP_DATA_TYPE_UINT8
+                                   : view.element_bytes == 2 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                                                             : CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
   const CUresult result = encode(
-      map, view.element_bytes == 1 ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+      map, type,
       2, const_cast<void*>(view.data), shape, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
       CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
       CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);

@@ -13,7 +13,7 @@ namespace fathom::cuda::gemm {
 // Rows of a row-major matrix as TMA boxes of `box_rows` rows x 128 bytes (128-byte swizzle).
 struct MatrixView {
   const void* data = nullptr;  // 16-byte aligned
-  int element_bytes = 2;       // 1 (copied as bytes) or 2 (bf16)
+  int element_bytes = 2;       // 1 (copied as bytes), 2 (bf16) or 4 (float32)
   int64_t rows = 0, cols = 0;  // elements outside read as zeros
   int64_t row_stride = 0;      // elements; a multiple of 16 bytes
   int box_rows = 0;            // at most 256

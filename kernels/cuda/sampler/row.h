@@ -43,9 +43,9 @@ struct SampleResult {
   double weights;  // of the whole row at temperature 1
   RowStatus status;
   TokenId token;
-  float logit;    // the token's, adjusted
-  float largest;  // of the row
-  int32_t named;  // alternatives
+  float logit;                       // the token's, adjusted
+  float largest;                     // of the row
+  int32_t named;                     // alternatives
   Alternative top[kTopLogprobsMax];  // in falling order; logits here
 };
 

@@ -50,9 +50,9 @@ struct Found {
 
 // A row's piece in this block, and what the blocks of its cluster share.
 struct RowShared {
-  uint32_t bins[kBins];                 // tokens of each digit
-  uint32_t limbs[kLimbs][kBins];        // their weights
-  uint64_t weight_of_digit[kBins];      // of all blocks, in block 0
+  uint32_t bins[kBins];             // tokens of each digit
+  uint32_t limbs[kLimbs][kBins];    // their weights
+  uint64_t weight_of_digit[kBins];  // of all blocks, in block 0
   uint64_t scanned[kSampleThreads / 32];
   uint64_t reduced[kRowBlocks];  // one word of each block
   struct {

@@ -202,6 +202,31 @@ TEST_P(CudaCollectives, barrier_orders_the_streams) {
   devices[0]->release(shared);
 }
 
+TEST_P(CudaCollectives, sums_stand_between_operations_that_begin_early) {
+  const int n = GetParam();
+  constexpr int kRounds = 100;
+  on_all([&](Seat at) {
+    OpContext context{.device = &at.device};
+    for (const size_t size : {7168u, 300'000u}) {
+      const auto count = static_cast<int64_t>(size);
+      float* mine = at.room(size);
+      float* sum = at.room(size);
+      float* total = at.room(size);
+      at.put(mine, std::vector<float>(size, static_cast<float>(at.group.rank() + 1)));
+      at.put(total, std::vector<float>(size, 0.0f));
+      for (int round = 0; round < kRounds; ++round) {
+        at.device.fill_zero(sum, size * sizeof(float));
+        cuda_ops()->add(context, {.x = sum, .y = mine, .count = count});
+        ASSERT_TRUE(at.group.all_reduce(sum, count).ok());
+        cuda_ops()->add(context, {.x = total, .y = sum, .count = count});
+      }
+      const std::vector<float> want(size, static_cast<float>(kRounds * n * (n + 1) / 2));
+      ASSERT_EQ(first_difference(at.get(total, size), want), size) << size;
+      for (float* room : {mine, sum, total}) at.device.release(room);
+    }
+  });
+}
+
 TEST_P(CudaCollectives, rank_that_leaves_releases_the_others_and_is_named) {
   const int n = GetParam();
   if (n == 1) GTEST_SKIP() << "nobody is left";
@@ -277,6 +302,32 @@ TEST_F(Nccl, group_of_one_gives_its_part_back) {
     EXPECT_EQ(first_difference(at.get(out, size), data), size);
     device->release(room);
     device->release(out);
+  }
+}
+
+TEST_F(Nccl, what_is_recorded_can_be_replayed) {
+  auto made = make_nccl_collectives(*device, {.id = id});
+  ASSERT_TRUE(made.ok()) << made.error().text();
+  Seat at{*device, **made};
+  ASSERT_TRUE(at.group.recordable());
+  int32_t what = 0;
+  for (const size_t size : {7168u, 300'000u}) {
+    const auto data = data_of(0, 1, size);
+    float* from = at.room(size);
+    float* to = at.room(size);
+    at.put(from, data);
+    ++what;
+    for (int time = 0; time < 4; ++time) {  // said, recorded, replayed twice
+      at.put(to, std::vector<float>(size, NAN));
+      device->replay({.what = what}, [&] {
+        device->copy(to, from, size * sizeof(float));
+        EXPECT_TRUE(at.group.all_reduce(to, static_cast<int64_t>(size)).ok());
+        EXPECT_TRUE(at.group.barrier().ok());
+      });
+      EXPECT_EQ(first_difference(at.get(to, size), data), size) << "time " << time;
+    }
+    device->release(from);
+    device->release(to);
   }
 }
 

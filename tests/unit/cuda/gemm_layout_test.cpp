@@ -43,12 +43,25 @@ TEST(GemmLayout, parts_cover_k_in_order_and_none_is_empty) {
   for (int rows = 1; rows < 10000; rows += rows < 300 ? 1 : 61)
     for (int cols = 1; cols < 20000; cols += cols < 1100 ? 7 : 333) {
       const int parts = parts_of(rows, cols), blocks = up_div(cols, kBlockDepth);
-      ASSERT_TRUE(parts == 1 || parts == 2 || parts == 4 || parts == 8);
+      ASSERT_TRUE(parts >= 1 && parts <= 8);
       ASSERT_EQ(part_begin(blocks, parts, 0), 0);
       ASSERT_EQ(part_begin(blocks, parts, parts), blocks);
       for (int p = 0; p < parts; ++p)
         ASSERT_LT(part_begin(blocks, parts, p), part_begin(blocks, parts, p + 1)) << rows << ' ' << cols;
     }
+}
+
+TEST(GemmLayout, products_of_deepseek_v3_run_in_one_wave) {
+  EXPECT_EQ(parts_of(2112, 7168), 6);
+  EXPECT_EQ(parts_of(4096, 7168), 4);
+  EXPECT_EQ(parts_of(7168, 16384), 2);
+  EXPECT_EQ(parts_of(24576, 1536), 1);
+}
+
+TEST(GemmLayout, owner_is_the_quotient) {
+  for (int each = 1; each <= 256; ++each)
+    for (int token = 0; token < 256; ++token)
+      ASSERT_EQ(owner_of(token, reciprocal(each)), token / each);
 }
 
 TEST(GemmLayout, every_tile_has_one_turn) {

@@ -25,7 +25,8 @@ TEST_F(CudaNorm, rows_follow_the_formula_for_every_weight_and_output_type) {
   for (const int32_t width : {1, 3, 64, 100, 512, 1536, 1537, 7168, 8195, 20000})
     for (const DType dtype : {DType::bf16, DType::f32, DType::f16, DType::f8_e4m3})
       for (const DType out_dtype : {DType::f32, DType::bf16}) {
-        const int32_t rows = width < 2000 ? 65 : 3, stride = width + width % 3, out_stride = width + 5;
+        const int32_t rows = width < 2000 ? 65 : 3, stride = width + width % 3,
+                      out_stride = width + 5;
         const auto x = naive::random_floats(static_cast<size_t>(rows * stride), 3);
         const auto w = naive::random_weight(dtype, 1, width, 4, width % 2 * 7);
         float* xs = put(x);

@@ -148,7 +148,9 @@ TEST_F(CudaRoute, survives_logits_that_are_not_numbers) {
     for (size_t j = 0; j < 8; ++j) {
       const int32_t id = r.ids[static_cast<size_t>(t) * 8 + j];
       EXPECT_TRUE(id >= 0 && id < 64);
-      if (j > 0) EXPECT_NE(id, r.ids[static_cast<size_t>(t) * 8 + j - 1]);
+      if (j > 0) {
+        EXPECT_NE(id, r.ids[static_cast<size_t>(t) * 8 + j - 1]);
+      }
     }
   }
 }

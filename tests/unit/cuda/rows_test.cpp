@@ -16,16 +16,14 @@ TEST_F(CudaRows, embedding_widens_every_type_exactly_and_is_zero_outside_the_sha
       const size_t n = tokens.size() * static_cast<size_t>(width);
       auto* out = room<float>(n);
       const TokenId* ids = put(tokens);
-      ops().embed(context(), {.tokens = {ids, tokens.size()},
-                              .table = put(table.view),
-                              .first_row = 20,
-                              .out = out});
+      ops().embed(
+          context(),
+          {.tokens = {ids, tokens.size()}, .table = put(table.view), .first_row = 20, .out = out});
       const auto got = get(out, n);
       for (size_t t = 0; t < tokens.size(); ++t)
         for (int32_t i = 0; i < width; ++i) {
           const int64_t row = int64_t{tokens[t]} - 20;
-          const double want =
-              row >= 0 && row < 10 ? table.at(static_cast<int32_t>(row), i) : 0.0;
+          const double want = row >= 0 && row < 10 ? table.at(static_cast<int32_t>(row), i) : 0.0;
           ASSERT_EQ(got[t * static_cast<size_t>(width) + static_cast<size_t>(i)],
                     static_cast<float>(want))
               << naive::name_of(dtype) << ' ' << width << " token " << t << " value " << i;
@@ -81,7 +79,8 @@ TEST_F(CudaRows, rope_turns_pairs_of_both_layouts_by_position_times_frequency) {
             const auto b = halves ? a + static_cast<size_t>(s.width / 2) : a + 1;
             const float angle = static_cast<float>(positions[static_cast<size_t>(t)]) *
                                 frequencies[static_cast<size_t>(i)];
-            const double cosine = 1.25 * std::cos(double{angle}), sine = 1.25 * std::sin(double{angle});
+            const double cosine = 1.25 * std::cos(double{angle}),
+                         sine = 1.25 * std::sin(double{angle});
             want[a] = static_cast<float>(before[a] * cosine - before[b] * sine);
             want[b] = static_cast<float>(before[a] * sine + before[b] * cosine);
           }
@@ -90,16 +89,17 @@ TEST_F(CudaRows, rope_turns_pairs_of_both_layouts_by_position_times_frequency) {
       for (int32_t r = 0; r < rows; ++r) {  // alone
         float* one = put(std::vector<float>(before.begin() + r * s.row_stride,
                                             before.begin() + (r + 1) * s.row_stride));
-        ops().rope(context(), {.x = one,
-                               .row_stride = s.row_stride,
-                               .head_stride = s.head_stride,
-                               .rows = 1,
-                               .heads = s.heads,
-                               .width = s.width,
-                               .positions = put(std::vector<int32_t>{positions[static_cast<size_t>(r)]}),
-                               .frequencies = put(frequencies),
-                               .magnitude = 1.25f,
-                               .halves = halves});
+        ops().rope(context(),
+                   {.x = one,
+                    .row_stride = s.row_stride,
+                    .head_stride = s.head_stride,
+                    .rows = 1,
+                    .heads = s.heads,
+                    .width = s.width,
+                    .positions = put(std::vector<int32_t>{positions[static_cast<size_t>(r)]}),
+                    .frequencies = put(frequencies),
+                    .magnitude = 1.25f,
+                    .halves = halves});
         ASSERT_EQ(get(one, static_cast<size_t>(s.row_stride)),
                   std::vector<float>(got.begin() + r * s.row_stride,
                                      got.begin() + (r + 1) * s.row_stride));
@@ -130,7 +130,8 @@ TEST_F(CudaRows, swiglu_is_silu_times_up_even_for_huge_gates) {
       for (int32_t r = 0; r < rows; ++r)
         for (int32_t i = 0; i < width; ++i) {
           const double g = in[static_cast<size_t>(r * stride + i)];
-          const double want = g / (1 + std::exp(-g)) * in[static_cast<size_t>(r * stride + width + i)];
+          const double want =
+              g / (1 + std::exp(-g)) * in[static_cast<size_t>(r * stride + width + i)];
           ASSERT_NEAR(got[static_cast<size_t>(r * width + i)], want,
                       (dtype == DType::f32 ? 2e-6 : 4e-3) * std::abs(want) + 1e-35)
               << width << ' ' << g;
@@ -140,7 +141,8 @@ TEST_F(CudaRows, swiglu_is_silu_times_up_even_for_huge_gates) {
 
 TEST_F(CudaRows, swiglu_in_place_gives_the_same_bits) {
   const int32_t rows = 9, width = 260;
-  const auto gate = naive::random_floats(rows * width, 1), up = naive::random_floats(rows * width, 2);
+  const auto gate = naive::random_floats(rows * width, 1),
+             up = naive::random_floats(rows * width, 2);
   float* gates = put(gate);
   auto* out = room<float>(rows * width);
   const auto say = [&](float* to) {

@@ -68,9 +68,10 @@ class CudaSampler : public OnGpu {
     int wrong = 0;
     for (size_t i = 0; i < rows.size() && wrong < 5; ++i) {
       const auto want = cpu_.sample(rows[i].on_host());
-      const bool same = got[i].ok() == want.ok() &&
-                        (want.ok() ? got[i]->token == want->token && got[i]->logprob == want->logprob
-                                   : got[i].error() == want.error());
+      const bool same =
+          got[i].ok() == want.ok() &&
+          (want.ok() ? got[i]->token == want->token && got[i]->logprob == want->logprob
+                     : got[i].error() == want.error());
       EXPECT_TRUE(same) << "vocab " << vocab << " row " << i << ' ' << text(rows[i].sampling)
                         << "\n got " << text(got[i]) << "\nwant " << text(want);
       wrong += !same;
@@ -146,8 +147,9 @@ TEST_F(CudaSampler, greedy_rows_are_the_argmax_with_ties_to_the_lower_id) {
       rows.push_back({.logits = random_logits(vocab), .sampling = {.temperature = 0.0f}});
       if (i == 4) rows.back().logits[vocab - 1] = NAN;
       if (i == 5) rows.back().logits[vocab / 2] = -INFINITY;
-      if (i == 6) std::fill(rows.back().logits.begin(), rows.back().logits.end(), -0.0f),
-        rows.back().logits[vocab - 1] = 0.0f;
+      if (i == 6)
+        std::fill(rows.back().logits.begin(), rows.back().logits.end(), -0.0f),
+            rows.back().logits[vocab - 1] = 0.0f;
     }
     expect_equal(rows);
   }
