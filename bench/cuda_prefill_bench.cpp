@@ -2,10 +2,9 @@
 // DeepSeek V3's shape (192 / 128 columns, rank 512, FP8 kv_b, bf16 cache) and grouped-query
 // attention: microseconds a call, TFLOP/s and the percentage of 790 TFLOP/s of bf16 that were
 // measured on an H200. Expanded attention counts 640 operations per (query, key, head); making keys
-// and values out of latents is in its time and not in its operations. Decode rows of grouped queries
-// count bytes against 4.3 TB/s. Arguments: words that pick tables (mla, gqa); none is all. `one`: a single
-// shape, for a profiler.
-// links: fathom_kernels
+// and values out of latents is in its time and not in its operations. Decode rows of grouped
+// queries count bytes against 4.3 TB/s. Arguments: words that pick tables (mla, gqa); none is all.
+// `one`: a single shape, for a profiler. links: fathom_kernels
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -95,7 +94,8 @@ double microseconds(Bench& b, const Say& say) {
       say();
     }
     if (!b.device.wait().ok()) std::exit(1);
-    times.push_back(std::chrono::duration<double, std::micro>(Clock::now() - begin).count() / kCalls);
+    times.push_back(std::chrono::duration<double, std::micro>(Clock::now() - begin).count() /
+                    kCalls);
   }
   std::sort(times.begin(), times.end());
   return times[times.size() / 2];
@@ -136,41 +136,41 @@ void mla(Bench& b, int32_t heads, int32_t count, int32_t rows, int32_t position)
     if ((c & 0x7F) == 0x7F) c = 0x3A;
   }
   const size_t outs = static_cast<size_t>(heads) * 256;
-  MlaParams p{.sequences = {},
-              .tables = t,
-              .q = b.filled(static_cast<size_t>(t.rows_total) * static_cast<size_t>(heads) * 192,
-                            normal_floats(1 << 20, 1.0f)),
-              .q_stride = int64_t{heads} * 192,
-              .heads = heads,
-              .nope = 128,
-              .value = 128,
-              .kv_b = {.data = b.filled(outs * 512, codes),
-                       .dtype = DType::f8_e4m3,
-                       .rows = static_cast<int32_t>(outs),
-                       .cols = 512,
-                       .row_stride = 512,
-                       .scale = b.put(std::vector<float>(outs / 128 * 4, 5e-4f)),
-                       .scale_stride = 4},
-              .cache = {.base = b.filled(static_cast<size_t>(slots) * 576,
-                                         normal_bf16(1 << 20, 1.0f)),
-                        .dtype = DType::bf16,
-                        .block_stride = 64 * 576,
-                        .block_tokens = 64,
-                        .rank = 512,
-                        .rope = 64},
-              .scale = 0.135f,
-              .out_dtype = DType::bf16,
-              .out_stride = int64_t{heads} * 128};
+  MlaParams p{
+      .sequences = {},
+      .tables = t,
+      .q = b.filled(static_cast<size_t>(t.rows_total) * static_cast<size_t>(heads) * 192,
+                    normal_floats(1 << 20, 1.0f)),
+      .q_stride = int64_t{heads} * 192,
+      .heads = heads,
+      .nope = 128,
+      .value = 128,
+      .kv_b = {.data = b.filled(outs * 512, codes),
+               .dtype = DType::f8_e4m3,
+               .rows = static_cast<int32_t>(outs),
+               .cols = 512,
+               .row_stride = 512,
+               .scale = b.put(std::vector<float>(outs / 128 * 4, 5e-4f)),
+               .scale_stride = 4},
+      .cache = {.base = b.filled(static_cast<size_t>(slots) * 576, normal_bf16(1 << 20, 1.0f)),
+                .dtype = DType::bf16,
+                .block_stride = 64 * 576,
+                .block_tokens = 64,
+                .rank = 512,
+                .rope = 64},
+      .scale = 0.135f,
+      .out_dtype = DType::bf16,
+      .out_stride = int64_t{heads} * 128};
   p.out = b.take(static_cast<size_t>(t.rows_total) * static_cast<size_t>(p.out_stride) * 2);
-  const OpContext ctx = {
-      .scratch = &b.scratch, .compute = Compute::bfloat16, .device = &b.device};
+  const OpContext ctx = {.scratch = &b.scratch, .compute = Compute::bfloat16, .device = &b.device};
   const double us = microseconds(b, [&] { cuda_ops()->mla_expanded(ctx, p); });
   const double attention = 640.0 * heads * pairs_of(count, rows, position);
   const double expansion = 2.0 * 512 * 256 * heads * count * (position + rows);
-  std::printf("mla heads %3d, %d x %5d rows after %5d: %10.1f us %6.1f TFLOP/s, %4.1f %% of 790; "
-              "with expansion %6.1f TFLOP/s\n",
-              heads, count, rows, position, us, attention / us * 1e-6, attention / us * 1e-6 / 7.9,
-              (attention + expansion) / us * 1e-6);
+  std::printf(
+      "mla heads %3d, %d x %5d rows after %5d: %10.1f us %6.1f TFLOP/s, %4.1f %% of 790; "
+      "with expansion %6.1f TFLOP/s\n",
+      heads, count, rows, position, us, attention / us * 1e-6, attention / us * 1e-6 / 7.9,
+      (attention + expansion) / us * 1e-6);
   std::fflush(stdout);
   b.release();
 }
@@ -180,33 +180,33 @@ void gqa(Bench& b, int32_t heads, int32_t kv_heads, int32_t dim, int32_t count, 
   const AttentionTables t = tables(b, count, rows, position);
   const int64_t width = int64_t{2} * kv_heads * dim;
   const int64_t slots = int64_t{count} * ((position + rows + 63) / 64) * 64;
-  GqaParams p{.sequences = {},
-              .tables = t,
-              .q = b.filled(static_cast<size_t>(t.rows_total) * static_cast<size_t>(heads * dim),
-                            normal_floats(1 << 20, 1.0f)),
-              .q_stride = int64_t{heads} * dim,
-              .heads = heads,
-              .kv_heads = kv_heads,
-              .cache = {.base = b.filled(static_cast<size_t>(slots * width),
-                                         normal_bf16(1 << 20, 1.0f)),
-                        .dtype = DType::bf16,
-                        .block_stride = 64 * width,
-                        .block_tokens = 64,
-                        .heads = kv_heads,
-                        .dim = dim},
-              .scale = 0.088f,
-              .out_dtype = DType::bf16,
-              .out_stride = int64_t{heads} * dim};
+  GqaParams p{
+      .sequences = {},
+      .tables = t,
+      .q = b.filled(static_cast<size_t>(t.rows_total) * static_cast<size_t>(heads * dim),
+                    normal_floats(1 << 20, 1.0f)),
+      .q_stride = int64_t{heads} * dim,
+      .heads = heads,
+      .kv_heads = kv_heads,
+      .cache = {.base = b.filled(static_cast<size_t>(slots * width), normal_bf16(1 << 20, 1.0f)),
+                .dtype = DType::bf16,
+                .block_stride = 64 * width,
+                .block_tokens = 64,
+                .heads = kv_heads,
+                .dim = dim},
+      .scale = 0.088f,
+      .out_dtype = DType::bf16,
+      .out_stride = int64_t{heads} * dim};
   p.out = b.take(static_cast<size_t>(t.rows_total) * static_cast<size_t>(p.out_stride) * 2);
-  const OpContext ctx = {
-      .scratch = &b.scratch, .compute = Compute::bfloat16, .device = &b.device};
+  const OpContext ctx = {.scratch = &b.scratch, .compute = Compute::bfloat16, .device = &b.device};
   const double us = microseconds(b, [&] { cuda_ops()->gqa(ctx, p); });
   const double flops = 4.0 * dim * heads * pairs_of(count, rows, position);
   const double bytes = 2.0 * static_cast<double>(width) * count * (position + rows);
-  std::printf("gqa heads %2d/%d dim %3d, %3d x %5d rows after %5d: %10.1f us %6.1f TFLOP/s, %4.1f %% of "
-              "790; %4.2f TB/s, %4.1f %% of 4.3\n",
-              heads, kv_heads, dim, count, rows, position, us, flops / us * 1e-6,
-              flops / us * 1e-6 / 7.9, bytes / us * 1e-6, bytes / us * 1e-6 / 0.043);
+  std::printf(
+      "gqa heads %2d/%d dim %3d, %3d x %5d rows after %5d: %10.1f us %6.1f TFLOP/s, %4.1f %% of "
+      "790; %4.2f TB/s, %4.1f %% of 4.3\n",
+      heads, kv_heads, dim, count, rows, position, us, flops / us * 1e-6, flops / us * 1e-6 / 7.9,
+      bytes / us * 1e-6, bytes / us * 1e-6 / 0.043);
   std::fflush(stdout);
   b.release();
 }

@@ -1,10 +1,10 @@
 """What does torch reach at the shapes of cuda_prefill_bench?
 
-Scaled dot-product attention of torch (cuDNN or FlashAttention-2, whichever is fastest and takes the
-shape) on keys and values that lie expanded and contiguous: no expansion out of latents, no paging,
-inputs in bf16 already. The same count of operations as the benchmark: 640 per (query, key, head) for
-192 / 128 columns, 4 * dim for grouped queries. Where a backend needs one width, values are padded to
-192 and the line says so; the padding's operations are not counted.
+Scaled dot-product attention of torch (cuDNN and FlashAttention-2, each where it takes the shape) on
+keys and values that lie expanded and contiguous: no expansion out of latents, no paging, inputs in
+bf16 already. The same count of operations as the benchmark: 640 per (query, key, head) for 192 / 128
+columns, 4 * dim for grouped queries. Where a backend needs one width, values are padded to 192 and
+the line says so; the padding's operations are not counted.
 """
 import sys
 
@@ -38,15 +38,18 @@ def row(name, heads, kv_heads, key, value, rows, position, flops_each, pads=Fals
     v = torch.randn(1, kv_heads, context, value, device="cuda", dtype=torch.bfloat16)
     pairs = rows * position + rows * (rows + 1) / 2
     for backend, which in BACKENDS.items():
-        mask = {"is_causal": True} if position == 0 else {"attn_mask": causal_lower_right(rows, context)}
+        mask = {"is_causal": True}
+        if position > 0:
+            mask = {"attn_mask": causal_lower_right(rows, context)}
         if rows == 1:
             mask = {}
         for padded in (False, True) if pads else (False,):
             v_used = torch.nn.functional.pad(v, (0, key - value)) if padded else v
             try:
                 with sdpa_kernel(which):
-                    us = microseconds(lambda: torch.nn.functional.scaled_dot_product_attention(
-                        q, k, v_used, enable_gqa=heads != kv_heads, **mask))
+                    attend = torch.nn.functional.scaled_dot_product_attention
+                    us = microseconds(
+                        lambda: attend(q, k, v_used, enable_gqa=heads != kv_heads, **mask))
             except (RuntimeError, ValueError) as error:
                 print(f"{name} {backend}{' padded' if padded else ''}: {str(error).splitlines()[0][:80]}")
                 continue

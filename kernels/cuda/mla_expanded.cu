@@ -1,7 +1,7 @@
-// How do prompt rows attend on a GPU? DeepSeek's own shape in bfloat16: keys and values are expanded
-// once for all rows of the chunk and attended on the tensor cores (flash/expanded.h), in windows of
-// bounded memory. Any other shape, and float32: in latent space, which is the same sum in another
-// order.
+// How do prompt rows attend on a GPU? DeepSeek's own shape in bfloat16: keys and values are
+// expanded once for all rows of the chunk and attended on the tensor cores (flash/expanded.h), in
+// windows of bounded memory. Any other shape, and float32: in latent space, which is the same sum
+// in another order.
 #include <algorithm>
 
 #include "kernels/cuda/flash/expanded.h"
@@ -25,9 +25,9 @@ T* take(const OpContext& ctx, int64_t count) {
 
 bool takes(const OpContext& ctx, const MlaParams& p) {
   return ctx.compute == Compute::bfloat16 && p.nope == kNope && p.cache.rope == kRope &&
-         p.value == kValue && p.cache.rank == kRank &&
-         reinterpret_cast<uintptr_t>(p.q) % 16 == 0 && p.q_stride % 4 == 0 &&
-         reinterpret_cast<uintptr_t>(p.out) % 8 == 0 && p.out_stride % 2 == 0;
+         p.value == kValue && p.cache.rank == kRank && reinterpret_cast<uintptr_t>(p.q) % 16 == 0 &&
+         p.q_stride % 4 == 0 && reinterpret_cast<uintptr_t>(p.out) % 8 == 0 &&
+         p.out_stride % 2 == 0;
 }
 
 // Heads are divided before positions: a window of all positions needs no states.

@@ -1,10 +1,10 @@
-// How do the rows of a prompt attend to expanded keys and values at the speed of the tensor cores? A
-// thread block takes 128 query rows of a run and one head: one thread streams tiles of 128 positions
-// (keys: 128 columns of the head's own and 64 rope columns all heads share; values) through two
-// stages, two warpgroups of 64 rows each keep a running softmax. A warpgroup's next scores are
-// multiplied while it makes probabilities of the last, and the two take turns, so the tensor cores
-// seldom wait. Tiles come in ascending order from position 0 on and sums behind a row's own position
-// add zero: a row's bits do not depend on where its prompt was cut.
+// How do the rows of a prompt attend to expanded keys and values at the speed of the tensor cores?
+// A thread block takes 128 query rows of a run and one head: one thread streams tiles of 128
+// positions (keys: 128 columns of the head's own and 64 rope columns all heads share; values)
+// through two stages, two warpgroups of 64 rows each keep a running softmax. A warpgroup's next
+// scores are multiplied while it makes probabilities of the last, and the two take turns, so the
+// tensor cores seldom wait. Tiles come in ascending order from position 0 on and sums behind a
+// row's own position add zero: a row's bits do not depend on where its prompt was cut.
 #include <algorithm>
 
 #include "kernels/cuda/device.cuh"
@@ -66,9 +66,11 @@ struct Tiles {
 
 __device__ __forceinline__ void feed(const Expanded& e, const Tiles& tiles, int blocks) {
   Place<kStages> place;
-  for (int i = static_cast<int>(blockIdx.x); i < blocks * e.head_count;
-       i += static_cast<int>(gridDim.x)) {
-    const Work w = work_at(e, i, blocks);
+  const int items = blocks * e.head_count, grid = static_cast<int>(gridDim.x);
+  for (int round = 0; round * grid < items; ++round) {
+    const int index = item_of_round(round, static_cast<int>(blockIdx.x), grid);
+    if (index >= items) break;
+    const Work w = work_at(e, index, blocks);
     for (int tile = w.first; tile < w.last; ++tile, place.next()) {
       const int64_t slot = w.slot + tile - w.first;
       const uint8_t* image = e.heads + (slot * e.head_count + w.head) * kHeadImage;
@@ -85,19 +87,20 @@ __device__ __forceinline__ void feed(const Expanded& e, const Tiles& tiles, int 
   }
 }
 
-// This warpgroup's 64 query rows as bf16 in three pieces of 64 columns. Rows behind the run's end are
-// copies of its last.
+// This warpgroup's 64 query rows as bf16 in three pieces of 64 columns. Rows behind the run's end
+// are copies of its last.
 __device__ __forceinline__ void load_queries(const Expanded& e, const Work& w, int side,
                                              uint8_t* to) {
   const int t = static_cast<int>(threadIdx.x) % 128;
   constexpr int kChunks = kWidth / 8;
-#pragma unroll 4
-  for (int i = t; i < kHalfRows * kChunks; i += 128) {
+#pragma unroll 6  // twelve loads under way at once
+  for (int n = 0; n < kHalfRows * kChunks / 128; ++n) {
+    const int i = t + n * 128;
     const int row = i / kChunks, chunk = i % kChunks;
     const int of_run = min(w.first_row + side * kHalfRows + row, w.run.rows - 1);
-    const auto* q = reinterpret_cast<const float4*>(
-        e.p.q + (w.run.first_row + of_run) * e.p.q_stride +
-        int64_t{e.first_head + w.head} * kWidth + chunk * 8);
+    const auto* q =
+        reinterpret_cast<const float4*>(e.p.q + (w.run.first_row + of_run) * e.p.q_stride +
+                                        int64_t{e.first_head + w.head} * kWidth + chunk * 8);
     const float4 a = q[0], b = q[1];
     *reinterpret_cast<uint4*>(to + chunk_place(kHalfRows, row, chunk)) = {
         pack(a.x, a.y), pack(a.z, a.w), pack(b.x, b.y), pack(b.z, b.w)};
@@ -191,11 +194,11 @@ __global__ __launch_bounds__(kThreads, 1) void attend(const Expanded e) {
   wait_for_previous();
   const int blocks = e.blocks_before[e.p.tables.count];
   if (threadIdx.x >= 256) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
     if (threadIdx.x == 256) feed(e, tiles, blocks);
     return;
   }
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
   const int side = static_cast<int>(threadIdx.x) / 128;
   const bool leads_warp = threadIdx.x % 32 == 0;
   const uint32_t queries = base + side * (kQueryBytes / 2);
@@ -204,8 +207,10 @@ __global__ __launch_bounds__(kThreads, 1) void attend(const Expanded e) {
   const int own = 1 + side, turn = 3 + side, other_turn = 4 - side;
   if (side == 1) pass<256>(other_turn);
   Place<kStages> place;
-  for (int index = static_cast<int>(blockIdx.x); index < blocks * e.head_count;
-       index += static_cast<int>(gridDim.x)) {
+  const int items = blocks * e.head_count, grid = static_cast<int>(gridDim.x);
+  for (int round = 0; round * grid < items; ++round) {
+    const int index = item_of_round(round, static_cast<int>(blockIdx.x), grid);
+    if (index >= items) break;
     const Work w = work_at(e, index, blocks);
     if (w.first >= w.last) continue;
     meet<128>(own);  // nobody multiplies with the queries before
@@ -233,7 +238,8 @@ __global__ __launch_bounds__(kThreads, 1) void attend(const Expanded e) {
     warpgroup_wait<0>();
     settle(s);
     if (leads_warp) barrier_arrive(tiles.keys.freed(place.stage));
-    if ((w.first + 1) * kRows - 1 > unmasked) mask(s, row - w.first * kRows, row + 8 - w.first * kRows);
+    if ((w.first + 1) * kRows - 1 > unmasked)
+      mask(s, row - w.first * kRows, row + 8 - w.first * kRows);
     exponentials<false>(s, factor, running, keep);
     rescale(o, keep);
     pack_probabilities(s, p);

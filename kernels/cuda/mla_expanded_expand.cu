@@ -26,14 +26,15 @@ struct Units {  // of the window: (tile, head), heads of a tile one after anothe
   int begin, end;
 };
 __device__ Units units_of(const Expanded& e) {
-  const int tiles = min(e.window_tiles,
-                        e.tiles_before[e.p.tables.count] - e.window * e.window_tiles);
+  const int tiles =
+      min(e.window_tiles, e.tiles_before[e.p.tables.count] - e.window * e.window_tiles);
   const int64_t units = tiles > 0 ? int64_t{tiles} * e.head_count : 0;
   return {static_cast<int>(units * blockIdx.x / gridDim.x),
           static_cast<int>(units * (blockIdx.x + 1) / gridDim.x)};
 }
 
-// 4 x 4 words of four neighbouring threads change places: word j of thread i for word i of thread j.
+// 4 x 4 words of four neighbouring threads change places: word j of thread i for word i of thread
+// j.
 __device__ __forceinline__ void transpose_quad(uint32_t (&w)[4]) {
   const bool odd = threadIdx.x & 1, upper = threadIdx.x & 2;
   const uint32_t x = __shfl_xor_sync(~0u, odd ? w[0] : w[1], 1);
@@ -60,7 +61,7 @@ __device__ __forceinline__ void store_image(uint8_t* image, int row, const float
         w[i] = pack(d[(j * 4 + i) * 4 + 2 * half], d[(j * 4 + i) * 4 + 2 * half + 1]);
       transpose_quad(w);
       *reinterpret_cast<uint4*>(image + chunk_place(kRows, at, j * 4 + t % 4)) = {w[0], w[1], w[2],
-                                                                                 w[3]};
+                                                                                  w[3]};
     }
   }
 }

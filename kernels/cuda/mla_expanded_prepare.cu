@@ -1,7 +1,7 @@
 // What must lie ready before keys and values are expanded? Where each run's tiles and query blocks
-// stand in a row over all runs; kv_b as bf16 images; the latents and rope keys of a window of tiles,
-// gathered from the paged cache as images, with zeros behind the end of a context (what the cache
-// holds there may be anything, and 0 * NaN is NaN). Costs 1 % of the attention that follows.
+// stand in a row over all runs; kv_b as bf16 images; the latents and rope keys of a window of
+// tiles, gathered from the paged cache as images, with zeros behind the end of a context (what the
+// cache holds there may be anything, and 0 * NaN is NaN). Costs 1 % of the attention that follows.
 #include <algorithm>
 
 #include "kernels/cuda/device.cuh"
@@ -144,12 +144,11 @@ __global__ __launch_bounds__(128) void gather(Expanded e, bool aligned) {
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   uint8_t* latents = e.latents + slot * kLatentImage;
   uint8_t* ropes = e.ropes + slot * kRopeImage;
-  for (int row = static_cast<int>(blockIdx.y) * 16 + warp; row < (static_cast<int>(blockIdx.y) + 1) * 16;
-       row += 4) {
+  for (int row = static_cast<int>(blockIdx.y) * 16 + warp;
+       row < (static_cast<int>(blockIdx.y) + 1) * 16; row += 4) {
     const int position = first + row;
     const bool there = position < r.position + r.rows;
-    const int64_t block =
-        there ? t.blocks[r.first_block + position / e.p.cache.block_tokens] : 0;
+    const int64_t block = there ? t.blocks[r.first_block + position / e.p.cache.block_tokens] : 0;
     for (int chunk = lane; chunk < (kRank + kRope) / 8; chunk += 32) {
       uint4 v{};
       if (there)
@@ -169,7 +168,8 @@ bool aligned_to(const void* p, int64_t stride_bytes, uintptr_t to) {
 
 void plan_tiles(const OpContext& ctx, const Expanded& e) {
   const int64_t padders = std::min<int64_t>(e.p.tables.rows_total, 64);
-  launch(device_of(ctx), "mla_expanded", plan, {static_cast<unsigned>(1 + padders), kPlanThreads}, e);
+  launch(device_of(ctx), "mla_expanded", plan, {static_cast<unsigned>(1 + padders), kPlanThreads},
+         e);
 }
 
 void pack_weights(const OpContext& ctx, const Expanded& e) {
@@ -183,8 +183,8 @@ void pack_weights(const OpContext& ctx, const Expanded& e) {
 void gather_tiles(const OpContext& ctx, const Expanded& e) {
   const LatentCache& c = e.p.cache;
   const bool aligned = aligned_to(c.base, c.block_stride * dtype_bytes(c.dtype), 16);
-  launch(device_of(ctx), "mla_expanded", gather, {dim3(static_cast<unsigned>(e.window_tiles), 8), 128},
-         e, aligned);
+  launch(device_of(ctx), "mla_expanded", gather,
+         {dim3(static_cast<unsigned>(e.window_tiles), 8), 128}, e, aligned);
 }
 
 }  // namespace fathom::cuda::flash

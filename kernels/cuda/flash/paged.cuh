@@ -26,8 +26,8 @@ struct PagedTile {
   bool there;
 };
 
-__device__ __forceinline__ PagedTile paged_tile(const KvCache& c, const BlockIndex* blocks, int first,
-                                                int end) {
+__device__ __forceinline__ PagedTile paged_tile(const KvCache& c, const BlockIndex* blocks,
+                                                int first, int end) {
   const int position = first + static_cast<int>(threadIdx.x) % 128;
   if (position >= end) return {0, false};
   const int block = position / c.block_tokens;
@@ -38,17 +38,19 @@ __device__ __forceinline__ PagedTile paged_tile(const KvCache& c, const BlockInd
 
 // Rows of kDim values from `base` + place on, into an image of 128 rows.
 template <int kDim>
-__device__ __forceinline__ void copy_tile(uint32_t image, const uint16_t* base, const PagedTile& tile) {
+__device__ __forceinline__ void copy_tile(uint32_t image, const uint16_t* base,
+                                          const PagedTile& tile) {
   constexpr int kChunks = kDim / 8, kAtOnce = 32 / kChunks;
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) % 128 / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32,
+            warp = static_cast<int>(threadIdx.x) % 128 / 32;
   const int chunk = lane % kChunks;
 #pragma unroll
   for (int i = 0; i < 32; i += kAtOnce) {
     const int row = i + lane / kChunks;
     const int64_t place = __shfl_sync(~0u, tile.place, row);
     const bool there = __shfl_sync(~0u, static_cast<int>(tile.there), row) != 0;
-    copy_chunk(image + chunk_place(kTilePositions, warp * 32 + row, chunk), base + place + chunk * 8,
-               there);
+    copy_chunk(image + chunk_place(kTilePositions, warp * 32 + row, chunk),
+               base + place + chunk * 8, there);
   }
 }
 

@@ -15,14 +15,14 @@ namespace fathom::cuda::flash {
 __device__ __forceinline__ void copy_bulk(uint32_t to, const void* from, uint32_t bytes,
                                           uint32_t barrier) {
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-          to),
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(to),
       "l"(from), "r"(bytes), "r"(barrier)
       : "memory");
 }
 
-// What this thread stored to shared memory is visible to wgmma and bulk copies of whoever meets it at
-// a barrier afterwards.
+// What this thread stored to shared memory is visible to wgmma and bulk copies of whoever meets it
+// at a barrier afterwards.
 __device__ __forceinline__ void stores_before_async() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }

@@ -1,5 +1,5 @@
-// What does a work item of grouped-query attention consist of, where do its rows come from and go to,
-// and how are spans merged? gqa_flash.cu multiplies in between.
+// What does a work item of grouped-query attention consist of, where do its rows come from and go
+// to, and how are spans merged? gqa_flash.cu multiplies in between.
 #pragma once
 
 #include "kernels/cuda/attention_rows.cuh"
@@ -101,7 +101,8 @@ struct RowPair {
 
 // 64 rows as bf16 in pieces of 64 columns.
 template <int kDim>
-__device__ __forceinline__ void load_queries(const Grouped& g, const Span& w, int side, uint8_t* to) {
+__device__ __forceinline__ void load_queries(const Grouped& g, const Span& w, int side,
+                                             uint8_t* to) {
   constexpr int kChunks = kDim / 8;
 #pragma unroll 4
   for (int i = static_cast<int>(threadIdx.x) % 128; i < 64 * kChunks; i += 128) {
@@ -132,14 +133,15 @@ __device__ __forceinline__ void close(Running& r) {
   }
 }
 
-// Factors of what was summed so far and of a further span. `so_far` is a number; a span in which the
-// row saw nothing (-inf) changes no bit.
+// Factors of what was summed so far and of a further span. `so_far` is a number; a span in which
+// the row saw nothing (-inf) changes no bit.
 struct Merged {
   float largest, keep, take;
 };
 __device__ __forceinline__ Merged merged(float so_far, float more, float factor) {
   const float largest = fmaxf(so_far, more);
-  return {largest, power_of_two((so_far - largest) * factor), power_of_two((more - largest) * factor)};
+  return {largest, power_of_two((so_far - largest) * factor),
+          power_of_two((more - largest) * factor)};
 }
 
 // Sums so far stand in shared memory, number i of a thread at i * kApart.

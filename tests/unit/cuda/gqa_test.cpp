@@ -1,7 +1,7 @@
 // Do grouped heads attend on a GPU to the keys and values of their group, on the tensor cores as
-// exactly? And has a row the same bits alone, in a prompt however cut, in any batch, and whether the
-// spans of its context are computed apart or together? The reference is softmax attention in double
-// precision over the plain keys and values.
+// exactly? And has a row the same bits alone, in a prompt however cut, in any batch, and whether
+// the spans of its context are computed apart or together? The reference is softmax attention in
+// double precision over the plain keys and values.
 #include <bit>
 #include <numeric>
 
@@ -71,7 +71,8 @@ class GqaOnGpu : public OnGpu {
   size_t index(size_t sequence, int32_t position) const {
     const int64_t block =
         blocks[static_cast<size_t>(first_blocks[sequence] + position / shape.block_tokens)];
-    return static_cast<size_t>((block * shape.block_tokens + position % shape.block_tokens) * width());
+    return static_cast<size_t>((block * shape.block_tokens + position % shape.block_tokens) *
+                               width());
   }
 
   // Queries depend on (sequence, position), so a row is the same in every batch.
@@ -109,7 +110,8 @@ class GqaOnGpu : public OnGpu {
     p.q_stride = p.out_stride = out_width();
     const auto count = static_cast<size_t>(t.rows_total) * static_cast<size_t>(out_width());
     p.out_dtype = out_dtype;
-    p.out = out_dtype == DType::bf16 ? static_cast<void*>(room<uint16_t>(count)) : room<float>(count);
+    p.out =
+        out_dtype == DType::bf16 ? static_cast<void*>(room<uint16_t>(count)) : room<float>(count);
     if (spans >= 0)
       cuda::flash::gqa(context_of(compute), p, static_cast<Spans>(spans));
     else
@@ -131,7 +133,8 @@ class GqaOnGpu : public OnGpu {
           std::vector<double> p, sums(static_cast<size_t>(dim));
           double largest = -1e300, total = 0;
           for (int32_t t = 0; piece.position >= 0 && t <= piece.position + i; ++t) {
-            const float* query = &q[row * static_cast<size_t>(out_width()) + static_cast<size_t>(h * dim)];
+            const float* query =
+                &q[row * static_cast<size_t>(out_width()) + static_cast<size_t>(h * dim)];
             const float* key = &cache[index(piece.of, t) + static_cast<size_t>(head * dim)];
             double score = 0;
             for (int32_t e = 0; e < dim; ++e)
@@ -159,7 +162,8 @@ class GqaOnGpu : public OnGpu {
     const auto wide = static_cast<size_t>(shape.dim);
     int shown = 0;
     for (size_t i = 0; i + wide <= got.size() && shown < 6; i += wide) {
-      const auto from = static_cast<std::ptrdiff_t>(i), to = from + static_cast<std::ptrdiff_t>(wide);
+      const auto from = static_cast<std::ptrdiff_t>(i),
+                 to = from + static_cast<std::ptrdiff_t>(wide);
       const double off = relative_error({got.begin() + from, got.begin() + to},
                                         {want.begin() + from, want.begin() + to});
       if (off < 2 * bound) continue;
@@ -179,8 +183,8 @@ class GqaOnGpu : public OnGpu {
   GqaParams params;
 };
 
-const std::vector<Piece> kMixed = {{0, 1, 0}, {1, 131, 169}, {2, 1, 1299}, {0, 3, -1}, {3, 257, 543},
-                                   {2, 40, 600}};
+const std::vector<Piece> kMixed = {{0, 1, 0},  {1, 131, 169}, {2, 1, 1299},
+                                   {0, 3, -1}, {3, 257, 543}, {2, 40, 600}};
 
 TEST_F(GqaOnGpu, one_row_is_right) {
   make(kLlama, DType::bf16, {1, 200});
@@ -208,8 +212,8 @@ TEST_F(GqaOnGpu, equals_softmax_attention_exactly) {
     }
 }
 
-void expect_same(const std::vector<float>& got, size_t at, const std::vector<float>& whole, size_t from,
-                 size_t count, const std::string& what) {
+void expect_same(const std::vector<float>& got, size_t at, const std::vector<float>& whole,
+                 size_t from, size_t count, const std::string& what) {
   for (size_t i = 0; i < count; ++i)
     ASSERT_EQ(std::bit_cast<uint32_t>(got[at + i]), std::bit_cast<uint32_t>(whole[from + i]))
         << what << ": number " << i << " got " << got[at + i] << " want " << whole[from + i];
@@ -221,12 +225,12 @@ TEST_F(GqaOnGpu, row_has_the_same_bits_alone_in_a_prompt_and_in_a_batch) {
     const auto wide = static_cast<size_t>(out_width());
     const auto whole = attend({{0, 1700, 0}}, Compute::bfloat16);
     for (const int32_t row : {0, 1, 127, 511, 512, 513, 1023, 1024, 1699})
-      expect_same(attend({{0, 1, row}}, Compute::bfloat16), 0, whole, static_cast<size_t>(row) * wide,
-                  wide, "row " + std::to_string(row) + " alone");
+      expect_same(attend({{0, 1, row}}, Compute::bfloat16), 0, whole,
+                  static_cast<size_t>(row) * wide, wide, "row " + std::to_string(row) + " alone");
     int32_t begin = 0;
     for (const int32_t n : {1, 36, 128, 347, 127, 129, 932}) {
-      const auto got = attend({{1, 5, 85}, {0, 2, -1}, {0, n, begin}, {1, 1, 89}}, Compute::bfloat16,
-                              DType::f32, 9000);
+      const auto got = attend({{1, 5, 85}, {0, 2, -1}, {0, n, begin}, {1, 1, 89}},
+                              Compute::bfloat16, DType::f32, 9000);
       expect_same(got, 7 * wide, whole, static_cast<size_t>(begin) * wide,
                   static_cast<size_t>(n) * wide, "cut at " + std::to_string(begin));
       for (size_t i = 5 * wide; i < 7 * wide; ++i) ASSERT_EQ(got[i], 0.0f) << "padding";

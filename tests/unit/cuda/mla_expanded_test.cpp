@@ -1,11 +1,12 @@
 // Does a prompt's expanded attention on a GPU compute softmax attention over the cached context, in
-// the model's own shape on the tensor cores as in any other? And do neither the cut of a prompt, nor
-// the batch, nor the windows of memory show in a row's bits? The reference expands every key and
-// value in double precision.
+// the model's own shape on the tensor cores as in any other? And do neither the cut of a prompt,
+// nor the batch, nor the windows of memory show in a row's bits? The reference expands every key
+// and value in double precision.
 #include <bit>
 #include <numeric>
 
 #include "kernels/cuda/flash/expanded.h"
+#include "kernels/cuda/flash/places.h"
 #include "on_gpu.h"
 
 namespace fathom {
@@ -119,7 +120,8 @@ class ExpandedOnGpu : public OnGpu {
     p.out_stride = shape.heads * shape.value;
     const auto count = static_cast<size_t>(t.rows_total * p.out_stride);
     p.out_dtype = out_dtype;
-    p.out = out_dtype == DType::bf16 ? static_cast<void*>(room<uint16_t>(count)) : room<float>(count);
+    p.out =
+        out_dtype == DType::bf16 ? static_cast<void*>(room<uint16_t>(count)) : room<float>(count);
     if (pairs > 0)
       cuda::flash::mla_expanded(context(compute), p, pairs);
     else
@@ -157,8 +159,8 @@ class ExpandedOnGpu : public OnGpu {
           std::vector<double> p, sums(static_cast<size_t>(shape.value));
           double largest = -1e300, total = 0;
           for (int32_t t = 0; piece.position >= 0 && t <= piece.position + i; ++t) {
-            const float* query = &q[row * static_cast<size_t>(shape.heads * key()) +
-                                    static_cast<size_t>(h * key())];
+            const float* query =
+                &q[row * static_cast<size_t>(shape.heads * key()) + static_cast<size_t>(h * key())];
             const double* k = &expanded[static_cast<size_t>((t * shape.heads + h) * pair)];
             double score = 0;
             for (int32_t n = 0; n < shape.nope; ++n) score += rounded(query[n]) * k[n];
@@ -190,15 +192,17 @@ class ExpandedOnGpu : public OnGpu {
     const auto per_row = static_cast<size_t>(shape.value);
     int shown = 0;
     for (size_t i = 0; i + per_row <= got.size() && shown < 6; i += per_row) {
-      const auto from = static_cast<std::ptrdiff_t>(i), to = from + static_cast<std::ptrdiff_t>(per_row);
+      const auto from = static_cast<std::ptrdiff_t>(i),
+                 to = from + static_cast<std::ptrdiff_t>(per_row);
       const double off = relative_error({got.begin() + from, got.begin() + to},
                                         {want.begin() + from, want.begin() + to});
       if (off < 2 * bound) continue;
       ++shown;
       std::printf("  row %zu head %zu: off %.2e; got %g %g %g %g want %g %g %g %g\n",
                   i / per_row / static_cast<size_t>(shape.heads),
-                  i / per_row % static_cast<size_t>(shape.heads), off, got[i], got[i + 1], got[i + 2],
-                  got[i + 64 % per_row], want[i], want[i + 1], want[i + 2], want[i + 64 % per_row]);
+                  i / per_row % static_cast<size_t>(shape.heads), off, got[i], got[i + 1],
+                  got[i + 2], got[i + 64 % per_row], want[i], want[i + 1], want[i + 2],
+                  want[i + 64 % per_row]);
     }
   }
 
@@ -212,6 +216,91 @@ class ExpandedOnGpu : public OnGpu {
   MlaParams params;
 };
 
+// Every stage before the attention, looked at where it stores: tile by tile, head by head.
+TEST_F(ExpandedOnGpu, images_hold_keys_and_values) {
+  using namespace cuda::flash;
+  make(kDeepSeek, DType::bf16, DType::f8_e4m3, {5, 300});
+  const std::vector<AttentionRun> runs = {
+      {0, 5, 0, 0}, {5, 2, -1, 1 << 28}, {7, 100, 200, first_blocks[1]}};
+  std::vector<int32_t> row_runs(107, 2);
+  std::fill_n(row_runs.begin(), 5, 0);
+  row_runs[5] = row_runs[6] = 1;
+  Expanded e{.p = params};
+  e.p.tables = {.runs = put(runs),
+                .blocks = blocks_there,
+                .row_runs = put(row_runs),
+                .count = 3,
+                .rows_total = 107,
+                .rows_max = 100,
+                .context_max = 300};
+  e.p.out = room<float>(107 * 384);
+  e.p.out_stride = 384;
+  e.tiles_before = room<int32_t>(4);
+  e.blocks_before = room<int32_t>(4);
+  e.window_tiles = e.tiles_most = 9;
+  e.head_count = 3;
+  e.weights = room<uint8_t>(3 * kWeightImage);
+  e.latents = room<uint8_t>(9 * kLatentImage);
+  e.ropes = room<uint8_t>(9 * kRopeImage);
+  e.heads = room<uint8_t>(9 * 3 * kHeadImage);
+  const OpContext ctx = context(Compute::bfloat16);
+  plan_tiles(ctx, e);
+  pack_weights(ctx, e);
+  gather_tiles(ctx, e);
+  EXPECT_EQ(get(e.tiles_before, 4), (std::vector<int32_t>{0, 1, 1, 4}));
+  EXPECT_EQ(get(e.blocks_before, 4), (std::vector<int32_t>{0, 1, 1, 2}));
+  const auto value_at = [](const std::vector<uint16_t>& image, int64_t from, int row, int column) {
+    const auto at =
+        static_cast<size_t>((from + chunk_place(kRows, row, column / 8)) / 2 + column % 8);
+    const uint32_t wide = uint32_t{image[at]} << 16;
+    float v;
+    std::memcpy(&v, &wide, 4);
+    return v;
+  };
+  const auto whole = [&](const uint8_t* from, int64_t bytes) {
+    return get(reinterpret_cast<const uint16_t*>(from), static_cast<size_t>(bytes / 2));
+  };
+  const auto weights = whole(e.weights, 3 * kWeightImage),
+             latents = whole(e.latents, 4 * kLatentImage), ropes = whole(e.ropes, 4 * kRopeImage);
+  std::vector<double> w;
+  for (int32_t o = 0; o < 768; ++o)
+    for (int32_t r = 0; r < 512; ++r) {
+      w.push_back(kv_b.at(o, r, Compute::bfloat16));
+      ASSERT_EQ(value_at(weights, o / kRows * kLatentImage, o % kRows, r),
+                static_cast<float>(w.back()))
+          << "kv_b " << o << "," << r;
+    }
+  expand_tiles(ctx, e);
+  const auto heads = whole(e.heads, int64_t{4} * 3 * kHeadImage);
+  for (int32_t tile = 0; tile < 4; ++tile)
+    for (int32_t row = 0; row < kRows; ++row) {
+      const size_t of = tile > 0 ? 1 : 0;
+      const int32_t position = (tile > 0 ? tile - 1 : 0) * kRows + row;
+      const bool there = position < lengths_[of];
+      const auto cached = [&](int32_t i) { return there ? cache[index(of, position, i)] : 0.0f; };
+      std::vector<float> latent;
+      for (int32_t i = 0; i < 512; ++i) latent.push_back(cached(i));
+      for (int32_t i = 0; i < 512; ++i)
+        ASSERT_EQ(value_at(latents, tile * kLatentImage, row, i), cached(i)) << tile << "," << row;
+      for (int32_t i = 0; i < 64; ++i)
+        ASSERT_EQ(value_at(ropes, tile * kRopeImage, row, i), cached(512 + i))
+            << tile << "," << row;
+      for (int32_t h = 0; h < 3; ++h)
+        for (int32_t o = row % 7; o < 256; o += 7) {
+          double want = 0, size = 0;
+          for (int32_t r = 0; r < 512; ++r) {
+            const double product = w[static_cast<size_t>((h * 256 + o) * 512 + r)] *
+                                   double{latent[static_cast<size_t>(r)]};
+            want += product;
+            size += std::abs(product);
+          }
+          const int64_t from = (tile * 3 + h) * kHeadImage + o / 128 * kPartImage;
+          ASSERT_NEAR(value_at(heads, from, row, o % 128), want, std::abs(want) / 200 + size * 1e-5)
+              << "tile " << tile << " head " << h << " row " << row << " column " << o;
+        }
+    }
+}
+
 TEST_F(ExpandedOnGpu, smallest_prompts_are_right) {
   make(kDeepSeek, DType::bf16, DType::bf16, {1, 5});
   for (const auto& pieces : {std::vector<Piece>{{0, 1, 0}}, std::vector<Piece>{{1, 5, 0}}})
@@ -222,7 +311,8 @@ TEST_F(ExpandedOnGpu, models_own_shape_equals_softmax_attention) {
   for (const DType weight : {DType::bf16, DType::f8_e4m3})
     for (const DType cache_dtype : {DType::bf16, DType::f32}) {
       make(kDeepSeek, cache_dtype, weight, {64, 300, 129, 400});
-      const std::vector<Piece> pieces = {{0, 64, 0}, {1, 131, 169}, {2, 2, 127}, {0, 3, -1}, {3, 257, 143}};
+      const std::vector<Piece> pieces = {
+          {0, 64, 0}, {1, 131, 169}, {2, 2, 127}, {0, 3, -1}, {3, 257, 143}};
       const auto want = reference(pieces, Compute::bfloat16);
       expect_near(attend(pieces, Compute::bfloat16), want, 5e-3);
       expect_near(attend(pieces, Compute::bfloat16, DType::bf16), want, 7e-3);
@@ -248,14 +338,16 @@ void expect_same_rows(const std::vector<float>& got, size_t at, const std::vecto
         << " want " << whole[from * wide + i];
 }
 
-TEST_F(ExpandedOnGpu, row_has_the_same_bits_however_the_prompt_is_cut_and_whoever_shares_the_batch) {
+TEST_F(ExpandedOnGpu,
+       row_has_the_same_bits_however_the_prompt_is_cut_and_whoever_shares_the_batch) {
   for (const Shape& s : {kDeepSeek, kOdd}) {
     make(s, DType::bf16, DType::bf16, {700, 90});
     const auto wide = static_cast<size_t>(s.heads * s.value);
     const auto whole = attend({{0, 700, 0}}, Compute::bfloat16);
     int32_t begin = 0;
     for (const int32_t n : {1, 36, 128, 64, 127, 129, 215}) {
-      const auto got = attend({{1, 5, 85}, {0, 2, -1}, {0, n, begin}, {1, 90, 0}}, Compute::bfloat16);
+      const auto got =
+          attend({{1, 5, 85}, {0, 2, -1}, {0, n, begin}, {1, 90, 0}}, Compute::bfloat16);
       expect_same_rows(got, 7, whole, static_cast<size_t>(begin), static_cast<size_t>(n), wide,
                        "cut at " + std::to_string(begin));
       for (size_t i = 5 * wide; i < 7 * wide; ++i) ASSERT_EQ(got[i], 0.0f) << "padding";
