@@ -1,8 +1,8 @@
 // links: fathom_kernels
-// How near are the router and the experts of a GPU to what its memory allows? Each line is one shape:
-// microseconds of one call (the best of graph replays over calls of different tokens, so that no
-// weights stay in cache; then their median), what that is of the weights' bytes at 4.3 TB/s and of bf16 products at
-// 790 TFLOP/s, whichever is longer.
+// How near are the router and the experts of a GPU to what its memory allows? Each line is one
+// shape: microseconds of one call (the best of graph replays over calls of different tokens, so
+// that no weights stay in cache; then their median), what that is of the weights' bytes at 4.3 TB/s
+// and of bf16 products at 790 TFLOP/s, whichever is longer.
 //   cuda_experts_bench [bfloat16|float32] [v3|tp8|lite|route]... [TOKENS]...
 #include <algorithm>
 #include <chrono>
@@ -156,7 +156,8 @@ class Bench {
       const auto begin = std::chrono::steady_clock::now();
       device_->replay({.what = what_}, say);
       check(device_->wait());
-      const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - begin;
+      const std::chrono::duration<double, std::micro> took =
+          std::chrono::steady_clock::now() - begin;
       if (i > 3) times.push_back(took.count() / calls);
     }
     std::sort(times.begin(), times.end());
@@ -193,9 +194,12 @@ class Bench {
       const double bytes = distinct * each * static_cast<double>(dtype_bytes(s.dtype));
       const double flops = 2.0 * each * rows * s.chosen;
       const double memory = bytes / 4.3e6, products = flops / 790e6;
-      std::printf("  T %5d  %5.1f experts  %9.1f us (%9.1f)  %5.2f TB/s  %6.1f TFLOP/s  floor %7.1f us (%s)  %5.1f %%\n",
-                  rows, distinct, us, median, bytes / us / 1e6, flops / us / 1e6, std::max(memory, products),
-                  memory > products ? "memory" : "products", 100 * std::max(memory, products) / us);
+      std::printf(
+          "  T %5d  %5.1f experts  %9.1f us (%9.1f)  %5.2f TB/s  %6.1f TFLOP/s  floor %7.1f us "
+          "(%s)  %5.1f %%\n",
+          rows, distinct, us, median, bytes / us / 1e6, flops / us / 1e6,
+          std::max(memory, products), memory > products ? "memory" : "products",
+          100 * std::max(memory, products) / us);
       std::fflush(stdout);
     }
   }
@@ -230,7 +234,9 @@ int run(const std::vector<std::string>& words) {
     std::printf("%s\n", cuda_absence().c_str());
     return 0;
   }
-  const auto says = [&](const char* w) { return std::find(words.begin(), words.end(), w) != words.end(); };
+  const auto says = [&](const char* w) {
+    return std::find(words.begin(), words.end(), w) != words.end();
+  };
   const bool exact = says("float32");
   const bool all = !says("v3") && !says("tp8") && !says("lite") && !says("route");
   std::vector<int32_t> sizes;
@@ -240,8 +246,7 @@ int run(const std::vector<std::string>& words) {
   if (all || says("route")) Bench().run_route();
   for (const Shape& s : kShapes)
     if (all || says(s.name))
-      Bench().run_experts(s, exact ? Compute::float32 : Compute::bfloat16,
-                          sizes);
+      Bench().run_experts(s, exact ? Compute::float32 : Compute::bfloat16, sizes);
   return 0;
 }
 

@@ -1,8 +1,8 @@
 // How near to the hardware is a GPU's `linear`? For the products of DeepSeek V3 and its tensor
-// parallel shards: microseconds a product (graphs of 24 products over rotating copies of the weight,
-// so the L2 cache does not help), terabytes a second, TFLOP/s, and the percentage of the floor that
-// bytes / 4.3 TB/s or operations / 790 TFLOP/s leave. Arguments: words that pick tables (fp8, bf16,
-// router, f32); none is all.
+// parallel shards: microseconds a product (graphs of 24 products over rotating copies of the
+// weight, so the L2 cache does not help), terabytes a second, TFLOP/s, and the percentage of the
+// floor that bytes / 4.3 TB/s or operations / 790 TFLOP/s leave. Arguments: words that pick tables
+// (fp8, bf16, router, f32); none is all. links: fathom_kernels
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -98,12 +98,14 @@ double microseconds(Bench& b, const Product& p, Compute compute, int32_t rows,
 
 void table(Bench& b, const Product& p, Compute compute, const std::vector<int32_t>& batches) {
   const int32_t most = batches.back();
-  const size_t bytes = static_cast<size_t>(p.outs) * static_cast<size_t>(p.cols * dtype_bytes(p.dtype));
-  const size_t copies = std::clamp<size_t>((size_t{200} << 20) / bytes + 1, bytes > (size_t{400} << 20) ? 1 : 3, 24);
+  const size_t bytes =
+      static_cast<size_t>(p.outs) * static_cast<size_t>(p.cols * dtype_bytes(p.dtype));
+  const size_t copies =
+      std::clamp<size_t>((size_t{200} << 20) / bytes + 1, bytes > (size_t{400} << 20) ? 1 : 3, 24);
   std::vector<Weight> weights(copies);
   const int32_t scale_cols = (p.cols + 127) / 128;
-  const auto* scales = static_cast<const float*>(b.random_bytes(
-      static_cast<size_t>((p.outs + 127) / 128 * scale_cols) * 4, true));
+  const auto* scales = static_cast<const float*>(
+      b.random_bytes(static_cast<size_t>((p.outs + 127) / 128 * scale_cols) * 4, true));
   for (Weight& w : weights)
     w = {.data = b.random_bytes(bytes, p.dtype != DType::f8_e4m3),
          .dtype = p.dtype,
@@ -142,9 +144,9 @@ int run(int count, char** words) {
   const auto scratch = make_scratch(*made.value());
   Bench b{.device = *made.value(), .scratch = *scratch};
   const std::vector<int32_t> batches = {1, 16, 64, 128, 256, 1024, 4096};
-  constexpr std::pair<int32_t, int32_t> kShapes[] = {
-      {2112, 7168}, {24576, 1536}, {7168, 16384}, {4096, 7168}, {7168, 2048},
-      {3072, 1536}, {512, 7168},   {7168, 256}};
+  constexpr std::pair<int32_t, int32_t> kShapes[] = {{2112, 7168}, {24576, 1536}, {7168, 16384},
+                                                     {4096, 7168}, {7168, 2048},  {3072, 1536},
+                                                     {512, 7168},  {7168, 256}};
   if (wanted("fp8"))
     for (const auto& [outs, cols] : kShapes)
       table(b, {"fp8", DType::f8_e4m3, outs, cols}, Compute::bfloat16, batches);

@@ -5,6 +5,7 @@
 // and values out of latents is in its time and not in its operations. Decode rows of grouped
 // queries count bytes against 4.3 TB/s. Arguments: words that pick tables (mla, gqa); none is all.
 // `one`: a single shape, for a profiler. links: fathom_kernels
+// links: fathom_kernels
 #include <algorithm>
 #include <chrono>
 #include <cstdio>

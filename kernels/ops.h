@@ -1,8 +1,9 @@
 // What can a backend compute? One table of operations; kernels/cpu fills it for each instruction
 // set (chosen at run time), kernels/cuda once more. Every operation takes one plain struct; its
-// pointers are the device's (device.h), spans of parameters the host's unless said otherwise. All of them are batch-invariant: a row's bits depend on that row (and, for attention, its
-// cached context) only, not on the other rows, the number of threads or where a prompt was cut.
-// Sums run over fixed lanes in a fixed order.
+// pointers are the device's (device.h), spans of parameters the host's unless said otherwise. All
+// of them are batch-invariant: a row's bits depend on that row (and, for attention, its cached
+// context) only, not on the other rows, the number of threads or where a prompt was cut. Sums run
+// over fixed lanes in a fixed order.
 #pragma once
 
 #include <cstddef>
@@ -81,7 +82,7 @@ struct RmsNormParams {       // out = weight * x / sqrt(mean(x^2) + eps)
 
 // x += add, then RmsNormParams of x: the residual stream between two halves of a layer.
 struct AddNormParams {
-  float* x = nullptr;  // [rows, width], dense
+  float* x = nullptr;          // [rows, width], dense
   const float* add = nullptr;  // the same
   Weight weight;               // [1, width], any dtype
   float eps = 1e-6f;
@@ -102,14 +103,14 @@ struct LinearParams {       // y = x W^T
   bool exact = false;  // float32 products whatever the context says (router logits)
 };
 
-struct AddBiasParams {         // y[t] += bias
-  float* y = nullptr;          // [rows, width], dense
+struct AddBiasParams {          // y[t] += bias
+  float* y = nullptr;           // [rows, width], dense
   const float* bias = nullptr;  // [width]
   int32_t rows = 0, width = 0;
 };
 
-struct GatherRowsParams {      // out[i] = x[from[i]]
-  const float* x = nullptr;    // rows of x_stride
+struct GatherRowsParams {    // out[i] = x[from[i]]
+  const float* x = nullptr;  // rows of x_stride
   int64_t x_stride = 0;
   const int32_t* from = nullptr;  // [rows]
   int32_t rows = 0, width = 0;
@@ -163,7 +164,8 @@ struct CacheWriteParams {         // stores row t at slots[t] = block * block_to
 
 // What stands between the compressed projections of an MLA layer and its attention, in one go:
 // queries are normed; of each row of the other projection, [latent (rank) | rope key (rope)], the
-// latent is normed, the key turned, and both stored. x stays as it is. Either part may have no rows.
+// latent is normed, the key turned, and both stored. x stays as it is. Either part may have no
+// rows.
 struct LatentWriteParams {
   const float* x = nullptr;  // [rows, rank + rope], row stride x_stride
   int64_t x_stride = 0;
@@ -223,11 +225,11 @@ struct AttentionRun {
   int32_t first_block = 0;  // of its table, in AttentionTables::blocks
 };
 struct AttentionTables {
-  const AttentionRun* runs = nullptr;    // [count], on the device
-  const BlockIndex* blocks = nullptr;    // on the device
-  const int32_t* row_runs = nullptr;     // [rows_total], on the device: the run of each attending row,
-                                         // in ascending order of (run, row)
-  int32_t count = 0;                     // runs, padded ones included
+  const AttentionRun* runs = nullptr;  // [count], on the device
+  const BlockIndex* blocks = nullptr;  // on the device
+  const int32_t* row_runs = nullptr;  // [rows_total], on the device: the run of each attending row,
+                                      // in ascending order of (run, row)
+  int32_t count = 0;                  // runs, padded ones included
   int32_t rows_total = 0, rows_max = 0;  // of all runs, of the longest
   int32_t context_max = 0;               // bound on position + rows of every run
 };
@@ -285,7 +287,7 @@ struct RouteParams {
   Scoring scoring = Scoring::sigmoid;
   int32_t chosen = 0;  // experts per token
   bool normalise = true;
-  float factor = 1.0f;       // multiplies the final weights
+  float factor = 1.0f;  // multiplies the final weights
   // [rows] or null: rows of a negative slot pad the batch and choose nobody (ids -1, weights 0).
   const int64_t* slots = nullptr;
   int32_t* ids = nullptr;    // [rows, chosen], by falling score, ties to the lower id
@@ -298,8 +300,8 @@ struct ExpertWeights {
 
 // out[t] += sum over slots j in order of weights[t, j] * expert(ids[t, j])(x[t]), for experts in
 // [first_expert, first_expert + experts.size()); others, and negative ids, belong to nobody here.
-// Each expert is read once per call. On a GPU the experts of a layer lie at equal distances: gate of
-// expert e + 1 as far behind gate of e everywhere, likewise up, down and their scales.
+// Each expert is read once per call. On a GPU the experts of a layer lie at equal distances: gate
+// of expert e + 1 as far behind gate of e everywhere, likewise up, down and their scales.
 struct ExpertsParams {
   const void* x = nullptr;  // [rows, hidden]
   DType x_dtype = DType::f32;

@@ -21,10 +21,15 @@ uint64_t matrix_bytes(const Weight& w) {
 }
 
 // The part of the scale table this view of a matrix touches.
-int64_t scale_rows(const Weight& w) { return (w.rows + w.scale_row + kScaleBlock - 1) / kScaleBlock; }
-int64_t scale_cols(const Weight& w) { return (w.cols + w.scale_col + kScaleBlock - 1) / kScaleBlock; }
+int64_t scale_rows(const Weight& w) {
+  return (w.rows + w.scale_row + kScaleBlock - 1) / kScaleBlock;
+}
+int64_t scale_cols(const Weight& w) {
+  return (w.cols + w.scale_col + kScaleBlock - 1) / kScaleBlock;
+}
 uint64_t scale_bytes(const Weight& w) {
-  return w.scale == nullptr ? 0 : static_cast<uint64_t>(scale_rows(w) * scale_cols(w)) * sizeof(float);
+  return w.scale == nullptr ? 0
+                            : static_cast<uint64_t>(scale_rows(w) * scale_cols(w)) * sizeof(float);
 }
 
 Weight moved(const Weight& w, const std::byte* data, const std::byte* scales) {

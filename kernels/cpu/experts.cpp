@@ -81,7 +81,8 @@ void experts(const Inner& inner, const OpContext& ctx, const ExpertsParams& p) {
 
   float* x = workspace.take<float>(int64_t{groups.count} * hidden);
   share_rows(ctx, groups.count, int64_t{groups.count} * hidden, [&](int32_t i) {
-    std::copy_n(floats(p.x, p.x_dtype) + groups.pair[i] / p.chosen * p.x_stride, hidden, x + int64_t{i} * hidden);
+    std::copy_n(floats(p.x, p.x_dtype) + groups.pair[i] / p.chosen * p.x_stride, hidden,
+                x + int64_t{i} * hidden);
   });
   float* buffer = workspace.take<float>(groups.count * padded_width(std::max(hidden, width)));
   const Rows x_rows =

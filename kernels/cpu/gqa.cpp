@@ -121,9 +121,9 @@ void finish(const Grouped& a, const Block& b, float* sums, const SoftmaxState* s
   divide_sums(a.inner, b.rows * a.group, a.p.cache.dim, sums, states);
   const int64_t wide = int64_t{a.group} * a.p.cache.dim;
   for (int32_t r = 0; r < b.rows; ++r)
-    std::copy_n(
-        sums + r * wide, wide,
-        floats(a.p.out, a.p.out_dtype) + (sequence_of(a, b).first_row + b.row + r) * a.p.out_stride + b.kv_head * wide);
+    std::copy_n(sums + r * wide, wide,
+                floats(a.p.out, a.p.out_dtype) +
+                    (sequence_of(a, b).first_row + b.row + r) * a.p.out_stride + b.kv_head * wide);
 }
 
 void attend_all(const Grouped& a, const Block& b, const Tile& tile) {

@@ -35,7 +35,9 @@ class HostDevice final : public Device {
            static_cast<const std::byte*>(from) + r * from_stride, width);
   }
   void fill_zero(void* to, size_t bytes) override { std::memset(to, 0, bytes); }
-  Status download(void* to, const void* from, size_t bytes) override { return move(to, from, bytes); }
+  Status download(void* to, const void* from, size_t bytes) override {
+    return move(to, from, bytes);
+  }
   Status wait() override { return {}; }
   Status read(void* to, const void* from, size_t bytes) const override {
     return move(to, from, bytes);

@@ -34,7 +34,8 @@ void linear(const Inner& inner, const OpContext& ctx, const LinearParams& p) {
   float* buffer = compute == Compute::float32
                       ? nullptr
                       : workspace.take<float>(p.rows * padded_width(p.weight.cols));
-  const Rows x = prepare_rows(inner, ctx, compute, floats(p.x, p.x_dtype), p.x_stride, p.rows, p.weight.cols, buffer);
+  const Rows x = prepare_rows(inner, ctx, compute, floats(p.x, p.x_dtype), p.x_stride, p.rows,
+                              p.weight.cols, buffer);
   // Chunks of whole panels; about 8 per lane even out the ends.
   const int64_t work = int64_t{p.rows} * p.weight.rows * p.weight.cols;
   const int32_t panels = (p.weight.rows + kPanelRows - 1) / kPanelRows;

@@ -68,14 +68,15 @@ void out_of_latent_space(const Absorbed& a, Workspace& workspace) {
                      rank, run.count * p.heads, rank, buffer);
     share(a.ctx, a.lanes, p.heads, [&](int lane, int h) {
       const auto* head = static_cast<const char*>(z.data) + h * z.stride * (z.packed ? 2 : 4);
-      a.inner.dots({.x = {head, z.stride * p.heads, run.count, z.packed},
-                    .w = p.kv_b,
-                    .first = h * (p.nope + p.value) + p.nope,
-                    .outs = p.value,
-                    .round = a.ctx.compute == Compute::bfloat16,
-                    .y = floats(p.out, p.out_dtype) + run.first * p.out_stride + int64_t{h} * p.value,
-                    .y_stride = p.out_stride,
-                    .panel = panels + lane * panel});
+      a.inner.dots(
+          {.x = {head, z.stride * p.heads, run.count, z.packed},
+           .w = p.kv_b,
+           .first = h * (p.nope + p.value) + p.nope,
+           .outs = p.value,
+           .round = a.ctx.compute == Compute::bfloat16,
+           .y = floats(p.out, p.out_dtype) + run.first * p.out_stride + int64_t{h} * p.value,
+           .y_stride = p.out_stride,
+           .panel = panels + lane * panel});
     });
   }
 }

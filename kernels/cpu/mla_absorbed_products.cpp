@@ -98,13 +98,14 @@ void out_of_latent_space_by_tiles(const Absorbed& a, Workspace& workspace) {
                     .steps = steps,
                     .out = packed + lane * most + t / kTileEdge * x.tile_words()});
       }
-      tiles.multiply({.x = x,
-                      .w = p.kv_b,
-                      .first = head * (p.nope + p.value) + p.nope,
-                      .outs = p.value,
-                      .y = floats(p.out, p.out_dtype) + run.first * p.out_stride + int64_t{head} * p.value,
-                      .y_stride = p.out_stride,
-                      .workspace = rooms + lane * room});
+      tiles.multiply(
+          {.x = x,
+           .w = p.kv_b,
+           .first = head * (p.nope + p.value) + p.nope,
+           .outs = p.value,
+           .y = floats(p.out, p.out_dtype) + run.first * p.out_stride + int64_t{head} * p.value,
+           .y_stride = p.out_stride,
+           .workspace = rooms + lane * room});
     }
   });
 }

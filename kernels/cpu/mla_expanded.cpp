@@ -94,7 +94,9 @@ void attend_head(const Expanded& e, const AttentionSequence& s, int32_t h, const
   for (int32_t r = 0; r < s.rows; ++r) {
     float* sums = tile.sums + int64_t{r} * value;
     e.inner.multiply(sums, 1.0f / tile.states[r].sum, value);
-    std::copy_n(sums, value, floats(e.p.out, e.p.out_dtype) + (s.first_row + r) * e.p.out_stride + int64_t{h} * value);
+    std::copy_n(
+        sums, value,
+        floats(e.p.out, e.p.out_dtype) + (s.first_row + r) * e.p.out_stride + int64_t{h} * value);
   }
 }
 

@@ -160,7 +160,8 @@ void attend_head(const Expanded& e, const AttentionSequence& s, int32_t head, co
   }
   for (int32_t r = 0; r < s.rows; ++r) {
     const BlockState state = state_at(e.size, lane.states + r / kSpanQueries * e.size.state_size);
-    float* out = floats(p.out, p.out_dtype) + (s.first_row + r) * p.out_stride + int64_t{head} * p.value;
+    float* out =
+        floats(p.out, p.out_dtype) + (s.first_row + r) * p.out_stride + int64_t{head} * p.value;
     std::copy_n(state.sums + r % kSpanQueries * int64_t{e.size.width}, p.value, out);
     e.inner.multiply(out, 1.0f / state.sum[r % kSpanQueries], p.value);
   }

@@ -1,5 +1,6 @@
-// What is done to rows one at a time? Embedding, gathering, norm, rotation, writing the cache, SwiGLU
-// and adding. Each row (for add: each element) stands alone, so any cut over lanes gives the same bits.
+// What is done to rows one at a time? Embedding, gathering, norm, rotation, writing the cache,
+// SwiGLU and adding. Each row (for add: each element) stands alone, so any cut over lanes gives the
+// same bits.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

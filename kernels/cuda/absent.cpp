@@ -5,7 +5,9 @@
 namespace fathom {
 
 int cuda_device_count() { return 0; }
-std::string cuda_absence() { return "this build has no CUDA kernels (cmake --preset cuda has them)"; }
+std::string cuda_absence() {
+  return "this build has no CUDA kernels (cmake --preset cuda has them)";
+}
 static Error absence() { return {Code::failed_precondition, cuda_absence(), "device"}; }
 Result<std::unique_ptr<Device>> make_cuda_device(const CudaDeviceConfig&) { return absence(); }
 Result<std::vector<std::unique_ptr<Collectives>>> make_peer_collectives(std::span<Device* const>) {

@@ -14,8 +14,8 @@ __global__ void write_latents(CacheWriteParams p) {
   const int64_t t = blockIdx.x, slot = p.slots[t];
   if (slot < 0) return;
   const int64_t width = p.cache.rank + p.cache.rope;
-  const int64_t at = slot / p.cache.block_tokens * p.cache.block_stride +
-                     slot % p.cache.block_tokens * width;
+  const int64_t at =
+      slot / p.cache.block_tokens * p.cache.block_stride + slot % p.cache.block_tokens * width;
   for (int64_t i = threadIdx.x; i < width; i += kThreads)
     store(p.cache.base, p.cache.dtype, at + i,
           i < p.cache.rank ? p.latent[t * p.latent_stride + i]
@@ -39,7 +39,8 @@ __global__ void write_kv(KvWriteParams p) {
 
 void cache_write(const OpContext& ctx, const CacheWriteParams& p) {
   CHECK(p.cache.dtype == DType::f32 || p.cache.dtype == DType::bf16);
-  launch(device_of(ctx), "cache_write", write_latents, {static_cast<unsigned>(p.rows), kThreads}, p);
+  launch(device_of(ctx), "cache_write", write_latents, {static_cast<unsigned>(p.rows), kThreads},
+         p);
 }
 
 void kv_write(const OpContext& ctx, const KvWriteParams& p) {

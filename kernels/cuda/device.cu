@@ -12,7 +12,8 @@ namespace {
 constexpr size_t kStaging = size_t{32} << 20;
 
 Error failure(cudaError_t error, const char* operation) {
-  return {Code::internal, std::string("the GPU failed in ") + operation + ": " + cudaGetErrorString(error),
+  return {Code::internal,
+          std::string("the GPU failed in ") + operation + ": " + cudaGetErrorString(error),
           "device"};
 }
 
@@ -26,8 +27,9 @@ Result<std::unique_ptr<Device>> CudaDevice::make(const CudaDeviceConfig& config)
                  "device"};
   std::unique_ptr<CudaDevice> d(new CudaDevice(config));
   d->use();
-  d->check(cudaDeviceGetAttribute(&d->multiprocessors_, cudaDevAttrMultiProcessorCount, config.index),
-           "start");
+  d->check(
+      cudaDeviceGetAttribute(&d->multiprocessors_, cudaDevAttrMultiProcessorCount, config.index),
+      "start");
   d->check(cudaStreamCreateWithFlags(&d->stream_, cudaStreamNonBlocking), "start");
   d->check(cudaStreamCreateWithFlags(&d->transfer_, cudaStreamNonBlocking), "start");
   void* staging = nullptr;
@@ -103,7 +105,8 @@ void CudaDevice::upload(void* to, const void* from, size_t bytes) {
     }
     const size_t piece = std::min(bytes, kStaging - staged_);
     std::memcpy(staging_ + staged_, source, piece);
-    check(cudaMemcpyAsync(target, staging_ + staged_, piece, cudaMemcpyHostToDevice, stream_), "upload");
+    check(cudaMemcpyAsync(target, staging_ + staged_, piece, cudaMemcpyHostToDevice, stream_),
+          "upload");
     staged_ = std::min(kStaging, (staged_ + piece + 255) / 256 * 256);
     source += piece;
     target += piece;
@@ -203,8 +206,7 @@ std::string cuda_absence() {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   cudaGetLastError();
-  if (error != cudaSuccess)
-    return std::string("no GPU can be used: ") + cudaGetErrorString(error);
+  if (error != cudaSuccess) return std::string("no GPU can be used: ") + cudaGetErrorString(error);
   if (count == 0) return "this machine has no GPU";
   return "no GPU here has compute capability 9.0 (Hopper)";
 }

@@ -12,8 +12,8 @@
 namespace fathom::cuda {
 
 // First thing in every kernel, before it reads what an earlier kernel wrote or writes what an
-// earlier one reads; weights may be fetched before. Then the next kernel may begin its own prologue:
-// it too waits here until this one is complete.
+// earlier one reads; weights may be fetched before. Then the next kernel may begin its own
+// prologue: it too waits here until this one is complete.
 __device__ __forceinline__ void wait_for_previous() {
   asm volatile("griddepcontrol.wait;" ::: "memory");
   asm volatile("griddepcontrol.launch_dependents;");

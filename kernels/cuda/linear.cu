@@ -1,5 +1,5 @@
-// How is y = x W^T computed on a GPU? bfloat16: the tensor cores (gemm/gemm.cuh), which read bf16 and
-// FP8 weights as they lie. float32, and what the copy engine can not read: plain multiply-add
+// How is y = x W^T computed on a GPU? bfloat16: the tensor cores (gemm/gemm.cuh), which read bf16
+// and FP8 weights as they lie. float32, and what the copy engine can not read: plain multiply-add
 // (gemm/exact.h). Which of them depends on the weight alone, never on the number of rows; the tile
 // shapes do depend on it, and a test holds their bits equal.
 #include "kernels/cuda/gemm/dense.cuh"
@@ -44,8 +44,9 @@ Tokens tokens_of(const OpContext& ctx, const LinearParams& p) {
   const int width = static_cast<int>(ceil_div(p.weight.cols, 8) * 8);
   const int64_t pieces = int64_t{p.rows} * width / 8;
   auto* out = static_cast<uint16_t*>(ctx.scratch->take(static_cast<size_t>(pieces) * 16));
-  launch(device_of(ctx), kName, round_rows, {dim3(static_cast<unsigned>(ceil_div(pieces, 256))), 256},
-         p.x, p.x_dtype, p.x_stride, p.weight.cols, width, pieces, out);
+  launch(device_of(ctx), kName, round_rows,
+         {dim3(static_cast<unsigned>(ceil_div(pieces, 256))), 256}, p.x, p.x_dtype, p.x_stride,
+         p.weight.cols, width, pieces, out);
   return {out, width};
 }
 
@@ -79,16 +80,16 @@ void multiply(const OpContext& ctx, const LinearParams& p, const Tokens& x) {
                kName);
   if (device.failed()) return;
   gemm::Dense work = {.rows = w.rows,
-                            .tokens = p.rows,
-                            .tile_rows = S::kTileRows,
-                            .tile_tokens = S::kTokens,
-                            .row_tiles = gemm::up_div(w.rows, S::kTileRows),
-                            .token_tiles = gemm::up_div(p.rows, S::kTokens),
-                            .y = p.y,
-                            .y_stride = p.y_stride,
-                            .scale = w.scale,
-                            .scale_stride = w.scale_stride,
-                            .scale_row = w.scale_row};
+                      .tokens = p.rows,
+                      .tile_rows = S::kTileRows,
+                      .tile_tokens = S::kTokens,
+                      .row_tiles = gemm::up_div(w.rows, S::kTileRows),
+                      .token_tiles = gemm::up_div(p.rows, S::kTokens),
+                      .y = p.y,
+                      .y_stride = p.y_stride,
+                      .scale = w.scale,
+                      .scale_stride = w.scale_stride,
+                      .scale_row = w.scale_row};
   work.y_mapped = S::kRoom > 0 && gemm::can_map(p.y, 4, p.y_stride);
   if (work.y_mapped)
     device.check(gemm::make_map({.data = p.y,
@@ -103,7 +104,8 @@ void multiply(const OpContext& ctx, const LinearParams& p, const Tokens& x) {
                              .parts = gemm::parts_of(w.rows, w.cols)};
   const int tiles = work.row_tiles * work.token_tiles;
   const int together = S::kSplit == Split::cluster ? depth.parts : S::kBlocks;
-  const int at_once = S::kSplit == Split::cluster ? tiles : device.multiprocessors() * S::kResident / together;
+  const int at_once =
+      S::kSplit == Split::cluster ? tiles : device.multiprocessors() * S::kResident / together;
   launch(device, kName, gemm::product<S, gemm::Dense>,
          {.grid = dim3(static_cast<unsigned>(std::min(tiles, at_once) * together)),
           .block = S::kThreads,
@@ -128,22 +130,23 @@ void multiply_fast(const OpContext& ctx, const LinearParams& p) {
     else
       multiply<Shape<kElement, 2, kTokens, kStages, Split::none>>(ctx, p, x);
   };
-  if (p.rows <= 8) return few.template operator()<8, kBytes ? 10 : 11>();
-  if (p.rows <= 16) return few.template operator()<16, kBytes ? 9 : 10>();
-  if (p.rows <= 32) return few.template operator()<32, kBytes ? 8 : 9>();
-  if (p.rows <= 64) return few.template operator()<64, kBytes ? 5 : 7>();
+  if (p.rows <= 8) return few.template operator() < 8, kBytes ? 10 : 11 > ();
+  if (p.rows <= 16) return few.template operator() < 16, kBytes ? 9 : 10 > ();
+  if (p.rows <= 32) return few.template operator() < 32, kBytes ? 8 : 9 > ();
+  if (p.rows <= 64) return few.template operator() < 64, kBytes ? 5 : 7 > ();
   if (p.rows <= 128 || gemm::parts_together(p.weight.rows, p.weight.cols, p.rows))
-    return few.template operator()<128, kBytes ? 3 : 4>();
+    return few.template operator() < 128, kBytes ? 3 : 4 > ();
   if (parts > 1) {
     constexpr int kRoom = kBytes ? kPieceRoom : 2 * kPieceRoom;
     return multiply<Shape<kElement, 2, 128, kBytes ? 3 : 4, Split::serial, true, 1, kRoom>>(ctx, p,
-                                                                                           x);
+                                                                                            x);
   }
   if constexpr (!kBytes)
     if (gemm::waves(p.weight.rows, p.rows, 256, 256) * 2 <=
         gemm::waves(p.weight.rows, p.rows, 256, 128))
       return multiply<Shape<kElement, 2, 256, 4, Split::none, true, 1, 2 * kPieceRoom>>(ctx, p, x);
-  multiply<Shape<kElement, 2, 128, kBytes ? 4 : 6, Split::none, true, 1, 2 * kPieceRoom>>(ctx, p, x);
+  multiply<Shape<kElement, 2, 128, kBytes ? 4 : 6, Split::none, true, 1, 2 * kPieceRoom>>(ctx, p,
+                                                                                          x);
 }
 
 }  // namespace

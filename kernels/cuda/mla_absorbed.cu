@@ -1,7 +1,7 @@
-// How does a query attend in latent space on a GPU? Its nope part goes through W_UK, then it attends to
-// latents and rope keys as they are cached, and the latent result goes through W_UV: math.md 2.2.
-// Shapes of published models go to tensor cores under bfloat16 (mla/fast.h); what stands here is
-// exact float32 and takes any shape.
+// How does a query attend in latent space on a GPU? Its nope part goes through W_UK, then it
+// attends to latents and rope keys as they are cached, and the latent result goes through W_UV:
+// math.md 2.2. Shapes of published models go to tensor cores under bfloat16 (mla/fast.h); what
+// stands here is exact float32 and takes any shape.
 #include <algorithm>
 
 #include "kernels/cuda/mla/exact.h"
@@ -13,8 +13,8 @@ namespace fathom::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kRowsAtOnce = 4;      // that share one pass over a head's part of kv_b
-constexpr int32_t kPiece = 1024;    // rows whose queries and results are in scratch at a time
+constexpr int kRowsAtOnce = 4;    // that share one pass over a head's part of kv_b
+constexpr int32_t kPiece = 1024;  // rows whose queries and results are in scratch at a time
 
 // queries[i][h] = [q_nope W_UK (rank) | q_rope]; row i of the piece.
 __global__ void absorb(MlaParams p, int32_t first, int32_t rows, float* queries) {
@@ -91,8 +91,7 @@ __global__ void expand(MlaParams p, int32_t first, int32_t rows, const float* la
       for (int step = 16; step > 0; step /= 2) sum[r] += __shfl_xor_sync(~0u, sum[r], step);
       if (r < count && lane == 0)
         store(p.out, p.out_dtype,
-              context_of(p.tables, first + begin + r).row * p.out_stride +
-                  int64_t{h} * p.value + v,
+              context_of(p.tables, first + begin + r).row * p.out_stride + int64_t{h} * p.value + v,
               sum[r]);
     }
   }
@@ -114,7 +113,8 @@ void mla_exact(const OpContext& ctx, const MlaParams& p) {
     const auto groups = static_cast<unsigned>(ceil_div(rows, kRowsAtOnce));
     launch(device, "mla_absorbed", absorb, {{heads, groups}, kThreads}, p, first, rows, queries);
     launch(device, "mla_absorbed", attend,
-           {{heads, static_cast<unsigned>(rows)}, kRowThreads,
+           {{heads, static_cast<unsigned>(rows)},
+            kRowThreads,
             row_attention_shared(width, p.cache.rank)},
            p, first, queries, latents);
     launch(device, "mla_absorbed", expand, {{heads, groups}, kThreads}, p, first, rows, latents);

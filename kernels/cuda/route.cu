@@ -1,7 +1,7 @@
-// Which experts does a token use, on a GPU? The same choice as kernels/cpu/route.cpp makes: one warp
-// holds all scores of a token in registers and takes the best one after another; nothing is sorted.
-// Exponentials go through double precision and sums keep the CPU's order, so that a near tie falls
-// the same way on both.
+// Which experts does a token use, on a GPU? The same choice as kernels/cpu/route.cpp makes: one
+// warp holds all scores of a token in registers and takes the best one after another; nothing is
+// sorted. Exponentials go through double precision and sums keep the CPU's order, so that a near
+// tie falls the same way on both.
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/runtime.h"
@@ -10,14 +10,15 @@ namespace fathom::cuda {
 namespace {
 
 constexpr int kLanes = 32;
-constexpr int kWarps = 4;         // tokens of a block
+constexpr int kWarps = 4;          // tokens of a block
 constexpr int kMostExperts = 512;  // 16 of each lane
 constexpr int kMostChosen = kLanes;
 constexpr uint32_t kAll = 0xFFFFFFFFu;
 
 // e^x rounded to float32 from double precision: x = k ln 2 + r, |r| <= 0.347, and a Taylor series
 // whose rest is below 1e-11. The CPU's expf is within 0.502 ulp, so the two nearly always agree.
-// Adding 1.5 * 2^52 rounds to whole numbers, which then stand in the low bits: conversions are slow.
+// Adding 1.5 * 2^52 rounds to whole numbers, which then stand in the low bits: conversions are
+// slow.
 __device__ __forceinline__ float exp_rounded(float x) {
   if (x != x) return x;
   constexpr double kWhole = 6755399441055744.0;
@@ -39,8 +40,8 @@ __device__ __forceinline__ float exp_rounded(float x) {
   return static_cast<float>(__hiloint2double(high, __double2loint(p)));
 }
 
-// Larger numbers have larger keys, equal ones equal keys; 0 is kept for what is taken already, 1 for
-// what is not a number.
+// Larger numbers have larger keys, equal ones equal keys; 0 is kept for what is taken already, 1
+// for what is not a number.
 __device__ __forceinline__ uint32_t key_of(float v) {
   if (v != v) return 1;
   const uint32_t bits = __float_as_uint(v + 0.0f);  // -0 and 0 are equal
@@ -102,7 +103,8 @@ __device__ __forceinline__ void score_groups(const RouteParams& p, const float* 
       best.add(other_second);
     }
     if (g < p.groups && part == 0)
-      group[g] = p.group_score == GroupScore::max || size < 2 ? best.first : best.first + best.second;
+      group[g] =
+          p.group_score == GroupScore::max || size < 2 ? best.first : best.first + best.second;
   }
 }
 

@@ -15,8 +15,8 @@ inline constexpr int kRowThreads = 256;
 inline constexpr int kRowTile = 128;
 
 // Keys and values of one head in a paged cache: element e of the key of position p stands at
-// key + slot(p) + e, of the value at value + slot(p) + e, where slot(p) = block * block_stride + s *
-// token_stride.
+// key + slot(p) + e, of the value at value + slot(p) + e, where slot(p) = block * block_stride + s
+// * token_stride.
 struct PagedHead {
   const void* base = nullptr;
   DType dtype = DType::f32;

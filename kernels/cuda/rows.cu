@@ -91,16 +91,8 @@ __global__ void __launch_bounds__(kThreads) add_all(float* x, const float* y, in
   add_quads<kWhole>(x + from, y + from, static_cast<int32_t>(threadIdx.x) * 4, kThreads * 4, n);
 }
 
-// gate / (1 + e^-gate) to 2 units of the last place, without a division's branches: an estimate of
-// the inverse, corrected once. Below -87 the result is less than 1e-35 and may be anything so
-// small; the bound keeps the divisor finite.
-__device__ __forceinline__ float silu(float gate) {
-  const float divisor = 1.0f + expf(fminf(-gate, 87.0f));
-  float inverse;
-  asm("rcp.approx.f32 %0, %1;" : "=f"(inverse) : "f"(divisor));
-  const float estimate = gate * inverse;
-  return fmaf(fmaf(-divisor, estimate, gate), inverse, estimate);
-}
+// A gate of -1e30 makes a divisor of infinity and so a zero; an estimate of the inverse would not.
+__device__ __forceinline__ float silu(float gate) { return gate / (1.0f + expf(-gate)); }
 
 // Fewer quads a thread than elsewhere: arithmetic, not memory, is what a short row waits for.
 constexpr int kSwigluQuads = 2;

@@ -96,12 +96,11 @@ std::string bench_engine_table(const EngineBench& bench) {
   const EngineInfo& engine = bench.measured.engine;
   std::string text = engine.model + ", " + engine.compute + ", tensor parallel " +
                      std::to_string(engine.tensor_parallel) + "\n";
-  text +=
-      formatted("%s %.1f GB/s and multiplies %.0f (float32), %.0f (bfloat16) GFLOP/s\n",
-                bench.on_gpu ? "one GPU copies"
-                             : (std::to_string(bench.threads) + " threads: reads").c_str(),
-                bench.limits.read_bytes_s / 1e9, bench.limits.float32_flops_s / 1e9,
-                bench.limits.bfloat16_flops_s / 1e9);
+  text += formatted(
+      "%s %.1f GB/s and multiplies %.0f (float32), %.0f (bfloat16) GFLOP/s\n",
+      bench.on_gpu ? "one GPU copies" : (std::to_string(bench.threads) + " threads: reads").c_str(),
+      bench.limits.read_bytes_s / 1e9, bench.limits.float32_flops_s / 1e9,
+      bench.limits.bfloat16_flops_s / 1e9);
   text += formatted("one row of one step reads %.3f GB of weights\n\n",
                     bench.traffic.step_bytes(1, 0) / 1e9);
   text += memory_lines(bench.measured);

@@ -33,8 +33,9 @@ void add_up(CLI::App& app, int& exit_code) {
   up->add_option("--prefill", o.prefill, "workers that only prefill; default 1, or 0 with --both");
   up->add_option("--decode", o.decode, "workers that only decode; default 1, or 0 with --both");
   up->add_option("--both", o.both, "workers that do both")->capture_default_str();
-  up->add_option("--tensor-parallel", o.tensor_parallel,
-                 "shards of each worker; default 2, or 1 on GPUs and where the model can not be divided");
+  up->add_option(
+      "--tensor-parallel", o.tensor_parallel,
+      "shards of each worker; default 2, or 1 on GPUs and where the model can not be divided");
   up->add_option("--compute", o.compute, "float32, bfloat16 or auto: bfloat16 on a GPU")
       ->capture_default_str();
   up->add_flag("--speculative", o.speculative,

@@ -11,7 +11,7 @@
 namespace fathom {
 
 struct UpOptions {
-  std::string model;     // folder of a checkpoint; empty: the one that ships with the project
+  std::string model;  // folder of a checkpoint; empty: the one that ships with the project
   // Workers by role; -1: one each, or none when `both` is given. With none given at all a machine
   // of one GPU gets one of `both`.
   int32_t prefill = -1;

@@ -60,7 +60,7 @@ class Drafting {
   int32_t deepest_ = 0;           // guesses wanted of any line
   Batch batch_;
   std::vector<int32_t> from_;
-  std::vector<size_t> asking_;  // the line of each logits row of batch_
+  std::vector<size_t> asking_;             // the line of each logits row of batch_
   std::unique_ptr<BatchSampler> sampler_;  // of rank 0, where logits are not in host memory
 };
 

@@ -134,9 +134,9 @@ Status ModelRanks::make_devices(const TpEngineConfig& config) {
       continue;
     }
     if (config.device.gpu < 0 || config.device.gpu >= gpus)
-      return invalid("there is no GPU " + std::to_string(config.device.gpu) + ", only " +
-                         std::to_string(gpus),
-                     "gpu");
+      return invalid(
+          "there is no GPU " + std::to_string(config.device.gpu) + ", only " + std::to_string(gpus),
+          "gpu");
     rank.gpu = (config.device.gpu + static_cast<int32_t>(i)) % gpus;
     FATHOM_TRY(rank.device, make_cuda_device({.index = rank.gpu}));
     if (std::ranges::find(gpus_, rank.gpu) == gpus_.end()) gpus_.push_back(rank.gpu);
@@ -191,9 +191,9 @@ Status ModelRanks::place_on_devices(const LoadProgress& progress) {
   return {};
 }
 
-// On a GPU the pool takes what weights and activations leave of this process's share. A step of 4,096
-// prompt tokens of V3 on one GPU needs 6 GB of activations, logits and workspace; a sixteenth of an
-// H200 is 9 GB.
+// On a GPU the pool takes what weights and activations leave of this process's share. A step of
+// 4,096 prompt tokens of V3 on one GPU needs 6 GB of activations, logits and workspace; a sixteenth
+// of an H200 is 9 GB.
 Result<int32_t> ModelRanks::count_blocks(const TpEngineConfig& config) const {
   constexpr int64_t kActivationShare = 16;
   int64_t n = config.kv_blocks;
@@ -210,9 +210,8 @@ Result<int32_t> ModelRanks::count_blocks(const TpEngineConfig& config) const {
           total = rank.device->total_bytes();
           free = rank.device->free_bytes();
         }
-        const auto share = static_cast<int64_t>(config.device.memory_share *
-                                                static_cast<double>(total)) -
-                           weights;
+        const auto share =
+            static_cast<int64_t>(config.device.memory_share * static_cast<double>(total)) - weights;
         bytes = std::min(bytes, std::min(share, free) - total / kActivationShare);
       }
     }
@@ -289,10 +288,9 @@ Status ModelRanks::join_nccl(int32_t local) {
                  "the group's first process can not load libnccl.so.2, which ranks of several "
                  "processes on GPUs need",
                  "device"};
-  FATHOM_TRY(rank.collectives,
-             make_nccl_collectives(*rank.device, {.id = named.id,
-                                                  .rank = rank.comm->rank(),
-                                                  .size = rank.comm->size()}));
+  FATHOM_TRY(rank.collectives, make_nccl_collectives(*rank.device, {.id = named.id,
+                                                                    .rank = rank.comm->rank(),
+                                                                    .size = rank.comm->size()}));
   return {};
 }
 

@@ -1,5 +1,6 @@
 // What does one process of a group hold? The mapped checkpoint, its ranks with their devices and
-// their weights there, one KV pool a device and the ranks' threads. Both the leader's engine and a follower are made of this.
+// their weights there, one KV pool a device and the ranks' threads. Both the leader's engine and a
+// follower are made of this.
 #pragma once
 
 #include <memory>

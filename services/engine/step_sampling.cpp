@@ -104,8 +104,8 @@ void StepSampling::show(const Plan& plan, const LogitUse& u, std::span<const flo
   if (!tap_) return;
   shown_.resize(logits.size());
   if (!device_.download(shown_.data(), logits.data(), logits.size_bytes()).ok()) return;
-  tap_(static_cast<int32_t>(u.row),
-       plan.rows[u.row].position + static_cast<int32_t>(u.token), shown_);
+  tap_(static_cast<int32_t>(u.row), plan.rows[u.row].position + static_cast<int32_t>(u.token),
+       shown_);
 }
 
 }  // namespace fathom

@@ -1,7 +1,7 @@
-// How do a step's logits become its tokens? Each row of logits was asked for to draw the next token,
-// to score a given one, or both. On a GPU all rows of a tile are drawn in one call, each as if the
-// drafts before it were right; those behind a wrong draft are dropped. On the host they are drawn one
-// by one, and none in vain.
+// How do a step's logits become its tokens? Each row of logits was asked for to draw the next
+// token, to score a given one, or both. On a GPU all rows of a tile are drawn in one call, each as
+// if the drafts before it were right; those behind a wrong draft are dropped. On the host they are
+// drawn one by one, and none in vain.
 #pragma once
 
 #include <functional>

@@ -49,8 +49,8 @@ struct TpEngineConfig {
   std::string kernels;  // "portable", "avx2", "avx512", "amx"; empty chooses the widest
   DevicePlace device;
   int32_t block_tokens = 64;
-  int32_t kv_blocks = 0;  // 0: as many as fit into kv_bytes
-  int64_t kv_bytes = 0;   // 0: 1 GiB, on GPUs what is left
+  int32_t kv_blocks = 0;    // 0: as many as fit into kv_bytes
+  int64_t kv_bytes = 0;     // 0: 1 GiB, on GPUs what is left
   int32_t context_max = 0;  // 0: what the model was made for
   // Tokens the model's multi-token-prediction module may guess ahead; 0: it is not loaded. Equal in
   // all processes of a group, and zero or not on all workers of a cluster: its KV moves along.

@@ -51,7 +51,7 @@ class KvPool {
   KvLayout layout_;
   int32_t blocks_ = 0;
   std::byte* base_ = nullptr;
-  int64_t stride_ = 0;         // bytes; a multiple of 64
+  int64_t stride_ = 0;        // bytes; a multiple of 64
   Device* device_ = nullptr;  // null: mapped in this process
 };
 

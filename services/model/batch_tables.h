@@ -1,7 +1,7 @@
 // How does a device see a batch? Tokens, positions, slots and the block tables of its sequences,
 // sent once a step for all layers. On the host they are the batch's own vectors. A batch can be
-// padded to a size for which work is recorded (Device::replay): padded rows store nothing and attend
-// to nothing.
+// padded to a size for which work is recorded (Device::replay): padded rows store nothing and
+// attend to nothing.
 #pragma once
 
 #include <cstddef>

@@ -85,9 +85,9 @@ Status DeepseekRank::run_layers() {
   ops_.tap(-1, "embed", residual_.data());
   ops_.norm(residual_.data(), c.hidden, weights_.layers.front().input_norm, c.norm_eps, normed());
   for (size_t i = 0; i < weights_.layers.size(); ++i)
-    FATHOM_CHECKED(run_layer(
-        weights_.layers[i], static_cast<int32_t>(i),
-        i + 1 < weights_.layers.size() ? &weights_.layers[i + 1].input_norm : nullptr));
+    FATHOM_CHECKED(
+        run_layer(weights_.layers[i], static_cast<int32_t>(i),
+                  i + 1 < weights_.layers.size() ? &weights_.layers[i + 1].input_norm : nullptr));
   return {};
 }
 
@@ -123,8 +123,7 @@ Status DeepseekRank::draft(const Batch& batch, std::span<const int32_t> from,
                      static_cast<int32_t>(batch.logit_rows().size()), sink);
 }
 
-Status DeepseekRank::run_layer(const DeepseekLayer& layer, int32_t index,
-                               const Weight* next_norm) {
+Status DeepseekRank::run_layer(const DeepseekLayer& layer, int32_t index, const Weight* next_norm) {
   FATHOM_CHECKED(attention(layer.attention, caches_[static_cast<size_t>(index)]));
   FATHOM_CHECKED(ops_.sum(partial_.data()));
   ops_.tap(index, "attention", partial_.data());

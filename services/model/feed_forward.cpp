@@ -39,8 +39,8 @@ void FeedForward::run(const RankOps& ops, const FeedForwardWeights& w, const Bat
 void FeedForward::dense(const RankOps& ops, const FeedForwardWeights& layer, const RowsView& x,
                         float* out) {
   const DenseWeights& w = layer.dense;
-  const RowsView activated = activated_ ? activated_->rows(w.gate.rows)
-                                        : RowsView{gate_.data(), DType::f32, w.gate.rows};
+  const RowsView activated =
+      activated_ ? activated_->rows(w.gate.rows) : RowsView{gate_.data(), DType::f32, w.gate.rows};
   ops.linear(x, w.gate, gate_.data());
   ops.add_bias(layer.gate_bias, gate_.data());
   ops.linear(x, w.up, up_.data());

@@ -47,9 +47,10 @@ struct RankParts {
   std::vector<KvCache> kv_caches;  // one a layer, of models with gqa
   LocalBarrier* barrier = nullptr;  // null: this rank has the pool for itself
   bool writes_cache = true;         // the first rank of its process; latents are written once
-  // Ranks on one GPU share a cache too: some key-value heads are written by one and read by another.
+  // Ranks on one GPU share a cache too: some key-value heads are written by one and read by
+  // another.
   bool shares_cache = false;
-  LayerTap tap;                     // usually empty
+  LayerTap tap;  // usually empty
 };
 
 class ModelRank {

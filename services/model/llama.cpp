@@ -101,9 +101,9 @@ Status LlamaRank::run_layers() {
   ops_.tap(-1, "embed", residual_.data());
   ops_.norm(residual_.data(), c.hidden, weights_.layers.front().input_norm, c.norm_eps, normed());
   for (size_t i = 0; i < weights_.layers.size(); ++i)
-    FATHOM_CHECKED(run_layer(
-        weights_.layers[i], static_cast<int32_t>(i),
-        i + 1 < weights_.layers.size() ? &weights_.layers[i + 1].input_norm : nullptr));
+    FATHOM_CHECKED(
+        run_layer(weights_.layers[i], static_cast<int32_t>(i),
+                  i + 1 < weights_.layers.size() ? &weights_.layers[i + 1].input_norm : nullptr));
   return {};
 }
 
@@ -171,20 +171,19 @@ void LlamaRank::attend(const KvCache& cache) {
   const int64_t dim = cache.dim;
   const RowsView out = attended_.rows(heads_ * dim);
   for (const HeadRun& run : runs_) {
-    ops_.table().gqa(
-        ops_.context(),
-        {.sequences = sequences_,
-         .tables = batch_.all(),
-         .q = q_.data() + run.first * dim,
-         .q_stride = heads_ * dim,
-         .heads = run.heads,
-         .first_kv_head = run.first_kv,
-         .kv_heads = run.kv_heads,
-         .cache = cache,
-         .scale = scale_,
-         .out = static_cast<char*>(out.data) + run.first * dim * dtype_bytes(out.dtype),
-         .out_dtype = out.dtype,
-         .out_stride = out.stride});
+    ops_.table().gqa(ops_.context(), {.sequences = sequences_,
+                                      .tables = batch_.all(),
+                                      .q = q_.data() + run.first * dim,
+                                      .q_stride = heads_ * dim,
+                                      .heads = run.heads,
+                                      .first_kv_head = run.first_kv,
+                                      .kv_heads = run.kv_heads,
+                                      .cache = cache,
+                                      .scale = scale_,
+                                      .out = static_cast<char*>(out.data) +
+                                             run.first * dim * dtype_bytes(out.dtype),
+                                      .out_dtype = out.dtype,
+                                      .out_stride = out.stride});
     ops_.context().scratch->reset();
   }
 }

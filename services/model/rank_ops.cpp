@@ -57,10 +57,9 @@ void RankOps::linear(const RowsView& x, const Weight& weight, float* y, bool exa
 void RankOps::add_bias(const Weight& bias, float* y) const {
   if (bias.data == nullptr) return;
   CHECK(bias.dtype == DType::f32);
-  parts_.ops->add_bias(parts_.context, {.y = y,
-                                        .bias = static_cast<const float*>(bias.data),
-                                        .rows = rows_,
-                                        .width = bias.cols});
+  parts_.ops->add_bias(
+      parts_.context,
+      {.y = y, .bias = static_cast<const float*>(bias.data), .rows = rows_, .width = bias.cols});
   parts_.context.scratch->reset();
 }
 

@@ -1,6 +1,6 @@
 // Which steps are replayed instead of said anew? On a GPU, those in which every row decodes one
-// token: their operations depend on the (padded) number of rows and a bound on the context alone, so
-// they are recorded once for each such shape. A thousand launches of a large model then cost the
+// token: their operations depend on the (padded) number of rows and a bound on the context alone,
+// so they are recorded once for each such shape. A thousand launches of a large model then cost the
 // host one.
 #pragma once
 

@@ -91,7 +91,8 @@ struct WorkerConfig {
     v("device", device, "cpu, cuda or auto: cuda where this process sees a GPU it can use");
     v("gpu", gpu, "the first GPU of this process; each rank has one of its own while there are");
     v("gpu_memory_share", gpu_memory_share,
-      "of a GPU's memory, what weights, activations and KV may take; KV takes what the others leave");
+      "of a GPU's memory, what weights, activations and KV may take; KV takes what the others "
+      "leave");
     v("compute", compute, "float32, bfloat16 or auto: bfloat16 on a GPU, otherwise float32");
     v("kv_dtype", kv_dtype,
       "float32, bfloat16, int8 (latent attention only) or auto: the type of compute; equal on all "

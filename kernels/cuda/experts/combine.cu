@@ -58,7 +58,9 @@ void add_in_slot_order(const OpContext& ctx, const ExpertsParams& p, const Exper
   const int32_t hidden = p.experts[0].gate.cols;
   const auto aligned = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; };
   const auto rows = static_cast<unsigned>(p.rows);
-  const auto blocks = [](int64_t width) { return static_cast<unsigned>(ceil_div(width, kThreads)); };
+  const auto blocks = [](int64_t width) {
+    return static_cast<unsigned>(ceil_div(width, kThreads));
+  };
   if (hidden % 4 == 0 && p.out_stride % 4 == 0 && aligned(p.out) && aligned(y))
     launch(device_of(ctx), "experts", combine<float4>, {{rows, blocks(hidden / 4)}, kThreads},
            plan.row, p.weights, p.chosen, reinterpret_cast<const float4*>(y), hidden / 4,

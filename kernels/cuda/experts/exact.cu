@@ -1,5 +1,5 @@
-// How do tokens pass through their experts in float32, whatever the shape and type of the weights? A
-// block multiplies up to 64 rows of one expert by 64 rows of weights, 32 columns at a time; every
+// How do tokens pass through their experts in float32, whatever the shape and type of the weights?
+// A block multiplies up to 64 rows of one expert by 64 rows of weights, 32 columns at a time; every
 // sum is one chain of multiply-adds over ascending columns, so no bit depends on the other rows.
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/experts/passes.h"
@@ -8,12 +8,12 @@
 namespace fathom::cuda {
 namespace {
 
-constexpr int kRows = 64;   // of an expert, at most: RowRun of the plan
-constexpr int kOuts = 64;   // rows of weights
-constexpr int kStep = 32;   // columns
+constexpr int kRows = 64;  // of an expert, at most: RowRun of the plan
+constexpr int kOuts = 64;  // rows of weights
+constexpr int kStep = 32;  // columns
 constexpr int kThreads = 128;
 constexpr int kPitch = kOuts + 4;  // floats between two columns in shared memory
-constexpr int kChunk = 16;  // columns that one thread brings, of one row
+constexpr int kChunk = 16;         // columns that one thread brings, of one row
 
 struct Pass {
   ExpertMatrix a, b;  // gate and up, or down twice
@@ -22,14 +22,14 @@ struct Pass {
   const void* x = nullptr;
   DType x_dtype = DType::f32;
   int64_t x_stride = 0;
-  int32_t chosen = 0;  // x has rows of tokens; 0: rows of pairs
+  int32_t chosen = 0;   // x has rows of tokens; 0: rows of pairs
   bool x_wide = false;  // 16-byte loads are aligned
   float* out = nullptr;
   int32_t out_width = 0;
 };
 
-// Gate and up: four neighbouring outputs are rows (i, i + 1) of gate, then of up, so the thread that
-// sums them has both halves of two results.
+// Gate and up: four neighbouring outputs are rows (i, i + 1) of gate, then of up, so the thread
+// that sums them has both halves of two results.
 template <bool kPair>
 struct Panel {
   static constexpr int kWidth = kPair ? kOuts / 2 : kOuts;  // results of a block
@@ -72,7 +72,8 @@ struct Chunk {
     if constexpr (kType == DType::f32) {
       return __uint_as_float(word);
     } else if constexpr (kType == DType::f8_e4m3) {
-      return widen_e4m3(static_cast<uint8_t>(word >> i % 4 * 8)) * (i < scaled ? scale : next_scale);
+      return widen_e4m3(static_cast<uint8_t>(word >> i % 4 * 8)) *
+             (i < scaled ? scale : next_scale);
     } else {
       const auto half = static_cast<uint16_t>(word >> i % 2 * 16);
       return kType == DType::bf16 ? widen_bf16(half) : __half2float(__ushort_as_half(half));

@@ -59,9 +59,10 @@ void start(CudaDevice& device, const grouped::Maps& maps, grouped::Work work, in
   using S = grouped::Shape<kE4m3, kGateUp, kMost, kPair>;
   const int64_t units = tiles_bound(pairs, work.experts, kMost) * ceil_div(work.panels, kPair);
   const int64_t clusters = std::min<int64_t>(device.multiprocessors() / kPair, units);
-  launch(device, "experts", grouped::multiply_groups<S>,
-         {static_cast<unsigned>(clusters * kPair), grouped::kThreads, S::shared(work.experts), kPair},
-         maps, work);
+  launch(
+      device, "experts", grouped::multiply_groups<S>,
+      {static_cast<unsigned>(clusters * kPair), grouped::kThreads, S::shared(work.experts), kPair},
+      maps, work);
 }
 
 template <bool kE4m3, int kMost>
@@ -78,8 +79,8 @@ void run(const OpContext& ctx, const ExpertsParams& p, const ExpertMatrices& m) 
 
   const ExpertPlan plan = gather_by_expert(ctx, p, kMost, kE4m3, x);
   const int64_t row_bytes = m.gate.first.row_stride * dtype_bytes(m.gate.first.dtype);
-  const int64_t apart = static_cast<const char*>(m.up.first.data) -
-                        static_cast<const char*>(m.gate.first.data);
+  const int64_t apart =
+      static_cast<const char*>(m.up.first.data) - static_cast<const char*>(m.gate.first.data);
   start<kE4m3, true, kMost>(device, gate_up,
                             {.plan = plan,
                              .experts = m.experts,
@@ -117,8 +118,8 @@ void run(const OpContext& ctx, const ExpertsParams& p, const ExpertMatrices& m) 
 
 template <bool kE4m3>
 void run(const OpContext& ctx, const ExpertsParams& p, const ExpertMatrices& m) {
-  // Bits are the same for every tile (tests/unit/cuda/experts_test.cpp). Narrow ones leave more room
-  // for weights on their way; wide ones read weights once for more tokens.
+  // Bits are the same for every tile (tests/unit/cuda/experts_test.cpp). Narrow ones leave more
+  // room for weights on their way; wide ones read weights once for more tokens.
   if (int64_t{p.rows} * p.chosen <= int64_t{24} * m.experts)
     run<kE4m3, 32>(ctx, p, m);
   else
@@ -131,8 +132,8 @@ bool fits_fast(const ExpertsParams& p) {
   const ExpertMatrices m = matrices_of(p);
   const int64_t x_bytes = dtype_bytes(p.x_dtype);
   const int64_t row_bytes = m.gate.first.row_stride * dtype_bytes(m.gate.first.dtype);
-  const int64_t apart = static_cast<const char*>(m.up.first.data) -
-                        static_cast<const char*>(m.gate.first.data);
+  const int64_t apart =
+      static_cast<const char*>(m.up.first.data) - static_cast<const char*>(m.gate.first.data);
   return is_one_matrix(m.gate) && is_one_matrix(m.up) && is_one_matrix(m.down) &&
          same_shape(m.gate, m.up) && m.down.first.dtype == m.gate.first.dtype &&
          apart == m.width * row_bytes && m.experts <= 512 &&

@@ -68,12 +68,12 @@ __device__ __forceinline__ void copy_row(const Gather& g, int32_t pair, int32_t 
     uint32_t word[8];
 #pragma unroll
     for (int eighth = 0; eighth < 8; ++eighth)
-      word[eighth] = bits[column_at(eighth * 8, kE4m3)] |
-                     bits[column_at(eighth * 8 + 1, kE4m3)] << 16;
+      word[eighth] = bits[column_at(eighth * 8, kE4m3)] | bits[column_at(eighth * 8 + 1, kE4m3)]
+                                                              << 16;
     transpose(word[0], word[1], word[2], word[3]);
     transpose(word[4], word[5], word[6], word[7]);
-    auto* to = reinterpret_cast<uint4*>(g.out + int64_t{row} * g.columns +
-                                        at / kOrderBlock * kOrderBlock);
+    auto* to =
+        reinterpret_cast<uint4*>(g.out + int64_t{row} * g.columns + at / kOrderBlock * kOrderBlock);
     const int thread = at % kOrderBlock / 16;
     to[thread] = {word[0], word[1], word[2], word[3]};
     to[thread + 4] = {word[4], word[5], word[6], word[7]};
@@ -90,7 +90,8 @@ __global__ void __launch_bounds__(kThreads)
 
 // Block 0 counts for the plan, block i + 1 places pair i and copies for it.
 template <bool kE4m3>
-__global__ void __launch_bounds__(kThreads) place_and_gather(const Gather g, const counting::Ids s) {
+__global__ void __launch_bounds__(kThreads)
+    place_and_gather(const Gather g, const counting::Ids s) {
   __shared__ int32_t counts[kMostExperts + 1];
   __shared__ int32_t before[kWarps];
   wait_for_previous();

@@ -1,13 +1,15 @@
-// How are the rows of all experts multiplied by their weights on tensor cores? Pairs of thread blocks
-// walk over units (plan.h): each block takes 128 rows of one expert's weights times the same tile of
-// its tokens. One thread keeps a ring of weights in shared memory full by TMA, another one a ring of
-// tokens; two warpgroups decode weights into registers and multiply. The weights are operand A, so few tokens waste nothing; the
-// tile is as wide as its tokens need, and an output's operations and their order are the same for
-// every width. Each block of a pair fetches half of the tokens for both: what passes from L2 to the
-// multiprocessors (27 bytes a clock each, measured) is the limit from 16 tokens on.
+// How are the rows of all experts multiplied by their weights on tensor cores? Pairs of thread
+// blocks walk over units (plan.h): each block takes 128 rows of one expert's weights times the same
+// tile of its tokens. One thread keeps a ring of weights in shared memory full by TMA, another one
+// a ring of tokens; two warpgroups decode weights into registers and multiply. The weights are
+// operand A, so few tokens waste nothing; the tile is as wide as its tokens need, and an output's
+// operations and their order are the same for every width. Each block of a pair fetches half of the
+// tokens for both: what passes from L2 to the multiprocessors (27 bytes a clock each, measured) is
+// the limit from 16 tokens on.
 //
-// A thread has a first and a second row of weights in eight-row groups: gate and up of one result, or
-// two rows of down. e4m3: the float32 sum of 128 columns is scaled by the block's scale and added.
+// A thread has a first and a second row of weights in eight-row groups: gate and up of one result,
+// or two rows of down. e4m3: the float32 sum of 128 columns is scaled by the block's scale and
+// added.
 #pragma once
 
 #include "kernels/cuda/device.cuh"
@@ -20,7 +22,7 @@ namespace fathom::cuda::grouped {
 
 using namespace gemm;
 
-inline constexpr int kHalfRows = 64;  // of weights, that one copy brings; a unit has two
+inline constexpr int kHalfRows = 64;      // of weights, that one copy brings; a unit has two
 inline constexpr int kThreads = 3 * 128;  // two threads of the last warpgroup feed
 
 struct Maps {
@@ -31,13 +33,13 @@ struct Maps {
 struct Work {
   ExpertPlan plan;
   int32_t experts = 0, most = 0;
-  int32_t panels = 0;             // of an expert
-  int32_t panel_rows = 0;         // of weights, from one panel to the next: 64 or 128
-  int32_t rows = 0;               // of weights, from one expert to the next
-  int32_t second = 0;             // from the first 64 rows of a unit to the second
+  int32_t panels = 0;      // of an expert
+  int32_t panel_rows = 0;  // of weights, from one panel to the next: 64 or 128
+  int32_t rows = 0;        // of weights, from one expert to the next
+  int32_t second = 0;      // from the first 64 rows of a unit to the second
   int32_t columns = 0;
-  const float* scale = nullptr;         // of the first expert's first rows
-  const float* second_scale = nullptr;  // and of the second ones
+  const float* scale = nullptr;              // of the first expert's first rows
+  const float* second_scale = nullptr;       // and of the second ones
   int64_t scale_step = 0, scale_stride = 0;  // from expert to expert, row to row of blocks
   void* out = nullptr;
   int32_t out_width = 0;
@@ -46,10 +48,10 @@ struct Work {
 template <bool kE4m3_, bool kGateUp_, int kMost_, int kPair_>
 struct Shape {
   static constexpr bool kE4m3 = kE4m3_, kGateUp = kGateUp_;
-  static constexpr int kPair = kPair_;                 // blocks that share tokens: a cluster
-  static constexpr int kMost = kMost_;                 // tokens of a tile
-  static constexpr int kPieces = kE4m3 ? 2 : 1;        // of 64 columns, in a stage
-  static constexpr int kDepth = kPieces * 64;          // columns
+  static constexpr int kPair = kPair_;           // blocks that share tokens: a cluster
+  static constexpr int kMost = kMost_;           // tokens of a tile
+  static constexpr int kPieces = kE4m3 ? 2 : 1;  // of 64 columns, in a stage
+  static constexpr int kDepth = kPieces * 64;    // columns
   static constexpr int kWeightBytes = 2 * kHalfRows * 128;
   static constexpr int kTokenBytes = kPieces * kMost * 128;
   // Weights come from memory and need most on their way; tokens come from L2.
@@ -93,9 +95,7 @@ struct Rings {
   __device__ uint32_t filled(int s) const { return base + S::kBytes + s * 8; }
   __device__ uint32_t freed(int s) const { return filled(S::kStages + s); }
   __device__ uint32_t tokens_filled(int s) const { return filled(2 * S::kStages + s); }
-  __device__ uint32_t tokens_freed(int s) const {
-    return tokens_filled(S::kTokenStages + s);
-  }
+  __device__ uint32_t tokens_freed(int s) const { return tokens_filled(S::kTokenStages + s); }
 };
 template <class S>
 struct Turns {
@@ -411,8 +411,8 @@ __device__ __forceinline__ void finish(const Work& w, const Unit& u,
 }
 
 template <class S, int kTokens>
-__device__ __forceinline__ void compute(const Rings<S>& rings, Turns<S>& turns,
-                                        const Place& place, const Work& w, const Unit& u) {
+__device__ __forceinline__ void compute(const Rings<S>& rings, Turns<S>& turns, const Place& place,
+                                        const Work& w, const Unit& u) {
   const int steps = (w.columns + S::kDepth - 1) / S::kDepth;
   float acc[kTokens / 2];
   if constexpr (S::kE4m3) {
@@ -430,8 +430,8 @@ __device__ __forceinline__ void compute(const Rings<S>& rings, Turns<S>& turns,
 }
 
 template <class S>
-__device__ __forceinline__ void compute(const Rings<S>& rings, Turns<S>& turns,
-                                        const Place& place, const Work& w, const Unit& u) {
+__device__ __forceinline__ void compute(const Rings<S>& rings, Turns<S>& turns, const Place& place,
+                                        const Work& w, const Unit& u) {
   const int width = width_index(u.count);
   if (width == 0) return compute<S, 8>(rings, turns, place, w, u);
   if (width == 1) return compute<S, 16>(rings, turns, place, w, u);

@@ -1,7 +1,7 @@
 // In which order do the tensor cores meet the columns of an expert's weights? A thread fetches 16
-// columns of a row at once, where wgmma would have it pick pairs from all over; sums do not care, as
-// long as tokens keep the same order. So activations are stored in that order, 64 columns at a time,
-// and weights stay as they are. Plain arithmetic, tested on the CPU.
+// columns of a row at once, where wgmma would have it pick pairs from all over; sums do not care,
+// as long as tokens keep the same order. So activations are stored in that order, 64 columns at a
+// time, and weights stay as they are. Plain arithmetic, tested on the CPU.
 #pragma once
 
 #include <cstdint>
@@ -27,15 +27,15 @@ FATHOM_ANYWHERE constexpr int place_of(int column, bool e4m3) {
   return product * 16 + half * 8 + thread * 2 + second;
 }
 
-// Rows of weights that a thread of a warp (lane / 4) takes of eight neighbours, so that neighbouring
-// threads read other banks of shared memory.
+// Rows of weights that a thread of a warp (lane / 4) takes of eight neighbours, so that
+// neighbouring threads read other banks of shared memory.
 FATHOM_ANYWHERE constexpr int row_of_eight(int lane, bool e4m3) {
   const int group = lane / 4;
   return e4m3 ? group / 2 + group % 2 * 4 : group;
 }
 
-// e4m3 is decoded by moving its bits into bf16, which leaves the value times 2^-120. Activations are
-// kept times 2^60, scales make up for the other half: nothing comes near the ends of float32.
+// e4m3 is decoded by moving its bits into bf16, which leaves the value times 2^-120. Activations
+// are kept times 2^60, scales make up for the other half: nothing comes near the ends of float32.
 inline constexpr float kActivationFactor = 0x1p60f;
 inline constexpr float kScaleFactor = 0x1p60f;
 

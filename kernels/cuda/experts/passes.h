@@ -1,5 +1,6 @@
-// What passes between the steps of the mixture? The plan, then the rows of every expert through gate
-// and up, then through down, then each token's rows together. Host functions; each one launches.
+// What passes between the steps of the mixture? The plan, then the rows of every expert through
+// gate and up, then through down, then each token's rows together. Host functions; each one
+// launches.
 #pragma once
 
 #include "kernels/cuda/experts/plan.h"

@@ -1,10 +1,10 @@
 // Which rows does each expert get, and which block multiplies what? Rows are counted and ordered on
-// the device, so nothing is read back; the host knows bounds only. What a block does with the counts
-// is arithmetic, kept here for the CPU's tests.
+// the device, so nothing is read back; the host knows bounds only. What a block does with the
+// counts is arithmetic, kept here for the CPU's tests.
 //
 // A pair is (token, slot) = token * chosen + slot. Pairs of one expert stand together, in ascending
-// order; the row of a pair is its place in that order. An expert's rows are cut into tiles of at most
-// `most` rows each, as even as can be, so that a tile's rows are known from the count alone.
+// order; the row of a pair is its place in that order. An expert's rows are cut into tiles of at
+// most `most` rows each, as even as can be, so that a tile's rows are known from the count alone.
 #pragma once
 
 #include <cstdint>
@@ -67,8 +67,8 @@ FATHOM_ANYWHERE constexpr int32_t expert_of(const int32_t* tile_begin, int32_t e
   return low;
 }
 
-// A piece of work: tile `tile` of an expert times its panel `panel` of weight rows. The tiles of one
-// panel follow each other, so a panel's weights come out of memory once.
+// A piece of work: tile `tile` of an expert times its panel `panel` of weight rows. The tiles of
+// one panel follow each other, so a panel's weights come out of memory once.
 struct ExpertUnit {
   int32_t expert, tile, panel;
 };

@@ -1,5 +1,6 @@
-// How is a tile of 48, 80, 96 or 112 tokens said to the tensor cores? By the wgmmas between those of
-// gemm/wgmma.cuh, in their form, with weights in registers: an expert of 80 rows costs 80 and not 128.
+// How is a tile of 48, 80, 96 or 112 tokens said to the tensor cores? By the wgmmas between those
+// of gemm/wgmma.cuh, in their form, with weights in registers: an expert of 80 rows costs 80 and
+// not 128.
 #pragma once
 
 #include "kernels/cuda/gemm/wgmma.cuh"
@@ -78,7 +79,8 @@ struct Product<112> {
         "%40, %41, %42, %43, %44, %45, %46, %47, "
         "%48, %49, %50, %51, %52, %53, %54, %55}, "
         "{%56, %57, %58, %59}, %60, p, 1, 1, 0;\n}\n"
-        : FATHOM_D8(0), FATHOM_D8(8), FATHOM_D8(16), FATHOM_D8(24), FATHOM_D8(32), FATHOM_D8(40), FATHOM_D8(48)
+        : FATHOM_D8(0), FATHOM_D8(8), FATHOM_D8(16), FATHOM_D8(24), FATHOM_D8(32), FATHOM_D8(40),
+          FATHOM_D8(48)
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));
   }
 };

@@ -9,14 +9,14 @@ namespace fathom::cuda::gemm {
 
 struct Dense {
   static constexpr bool kKnownEarly = true;
-  int rows = 0, tokens = 0;              // of W, of x
-  int tile_rows = 0, tile_tokens = 0;    // of the Shape
+  int rows = 0, tokens = 0;            // of W, of x
+  int tile_rows = 0, tile_tokens = 0;  // of the Shape
   int row_tiles = 0, token_tiles = 0;
   float* y = nullptr;  // [tokens, rows]
   int64_t y_stride = 0;
   const float* scale = nullptr;  // FP8: [ceil(rows / 128), ceil(cols / 128)]
   int64_t scale_stride = 0;
-  int scale_row = 0;  // of W's first row within its block: 0 or 64
+  int scale_row = 0;      // of W's first row within its block: 0 or 64
   bool y_mapped = false;  // y is aligned as TMA wants it, and y_map describes it
   CUtensorMap y_map = {};
 

@@ -1,7 +1,7 @@
-// In which order does plain arithmetic sum a product? A wide weight: k ascending, one chain for each
-// output, in tiles through shared memory. A narrow one (a router) has too few outputs for that: its K
-// is cut into parts, a thread block of a cluster each, and a part into 16 lanes; lanes are added as a
-// fixed tree, parts in ascending order.
+// In which order does plain arithmetic sum a product? A wide weight: k ascending, one chain for
+// each output, in tiles through shared memory. A narrow one (a router) has too few outputs for
+// that: its K is cut into parts, a thread block of a cluster each, and a part into 16 lanes; lanes
+// are added as a fixed tree, parts in ascending order.
 #include "kernels/cuda/gemm/exact.h"
 
 #include "kernels/cuda/gemm/layout.h"
@@ -28,7 +28,7 @@ constexpr int kStep = 16;  // k in shared memory at a time
 // multiply-adds for each output, whatever kT and kW are.
 template <int kT, int kW, DType kX, DType kWeight>
 __global__ __launch_bounds__(kThreads, 1) void chains(const Operand x, const Operand w,
-                                                   const Outputs out, bool rounded) {
+                                                      const Outputs out, bool rounded) {
   constexpr int kPad = 4;
   __shared__ __align__(16) float xs[2][kStep][16 * kT + kPad];
   __shared__ __align__(16) float ws[2][kStep][16 * kW + kPad];
@@ -111,7 +111,7 @@ void launch_chains(CudaDevice& device, const Operand& x, const Operand& w, const
 
 constexpr int kNarrowRows = 1024, kNarrowCols = 1024;  // at most, at least
 
-constexpr int kLanes = 16;        // threads that share one output's k, 4 k at a time
+constexpr int kLanes = 16;          // threads that share one output's k, 4 k at a time
 constexpr int kRound = kLanes * 4;  // k
 
 // A block has 16 groups of 16 lanes: groups_w x groups_t of them, each with kW rows x kT tokens.
@@ -124,7 +124,7 @@ struct Narrow {
 
 template <int kW, int kT, int kGroupsW, DType kX, DType kWeight>
 __global__ __launch_bounds__(kThreads, 1) void lanes(const Operand x, const Operand w,
-                                                  const Outputs out, bool rounded, int parts) {
+                                                     const Outputs out, bool rounded, int parts) {
   using N = Narrow<kW, kT, kGroupsW>;
   __shared__ float sums[N::kOutputs];  // [part][outputs of this block]
   __shared__ uint64_t come_here;
@@ -164,7 +164,7 @@ __global__ __launch_bounds__(kThreads, 1) void lanes(const Operand x, const Oper
   };
   int round = part_begin(rounds, parts, part);
   const int whole = x.aligned && w.aligned ? smaller(end, w.cols / kRound) : round;
-#pragma unroll(kW * kT >= 64 ? 1 : kW * kT >= 16 ? 2 : 7)
+#pragma unroll(kW* kT >= 64 ? 1 : kW * kT >= 16 ? 2 : 7)
   for (; round < whole; ++round) take.template operator()<true>(round);
 #pragma unroll 1
   for (; round < end; ++round) take.template operator()<false>(round);

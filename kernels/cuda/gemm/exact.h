@@ -6,8 +6,8 @@
 
 namespace fathom::cuda::gemm {
 
-// y = x W^T. `rounded`: x and the dequantised weights are rounded to bf16 first. Each output is summed
-// in an order of k that depends on the weight's shape alone.
+// y = x W^T. `rounded`: x and the dequantised weights are rounded to bf16 first. Each output is
+// summed in an order of k that depends on the weight's shape alone.
 void multiply_exact(const OpContext& ctx, const LinearParams& p, bool rounded);
 
 }  // namespace fathom::cuda::gemm

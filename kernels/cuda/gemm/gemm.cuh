@@ -1,7 +1,7 @@
 // How does one kernel serve every matrix product of weights and tokens, dense or grouped by expert?
-// One warp feeds a ring of shared-memory stages by TMA; one or two warpgroups multiply (slab.cuh); a
-// `Work` says which tiles there are and where results go. Thread blocks walk over tiles until none is
-// left.
+// One warp feeds a ring of shared-memory stages by TMA; one or two warpgroups multiply (slab.cuh);
+// a `Work` says which tiles there are and where results go. Thread blocks walk over tiles until
+// none is left.
 //
 //   struct Work {                       // trivially copyable, a kernel parameter
 //     static constexpr bool kKnownEarly;  // tiles are known before earlier kernels end: the first
@@ -9,24 +9,26 @@
 //     __device__ int tiles() const;       // may read device memory when !kKnownEarly
 //     __device__ Tile tile(int index) const;
 //     // What thread t of the warpgroup of slab `slab` of the tile holds of it when finished:
-//     // layout.h's slab_row (+ 64 * slab) and slab_token. Only rows < tile.rows and tokens < tile.tokens are
+//     // layout.h's slab_row (+ 64 * slab) and slab_token. Only rows < tile.rows and tokens <
+//     tile.tokens are
 //     // results; the rest belongs to nobody and must not be stored.
 //     template <int kTokens>
 //     __device__ void finish(const Tile&, int slab, const float (&sums)[kTokens / 2]) const;
 //     // The same when Shape::kRoom > 0: `room` is that many bytes of shared memory of this
 //     // warpgroup, for store_slab_through (store.cuh).
 //     template <int kTokens, int kRoom>
-//     __device__ void finish_through(const Tile&, int slab, uint32_t room, const float (&sums)[...]) const;
+//     __device__ void finish_through(const Tile&, int slab, uint32_t room, const float
+//     (&sums)[...]) const;
 //     // A single result, for Split::cluster.
 //     __device__ void finish_one(const Tile&, int row, int token, float sum) const;
 //   };
 //
-// Dense: dense.cuh. Grouped by expert: let the weights' map cover all experts of a layer, [experts *
-// rows, cols] (equal distances make that one matrix; pad rows belong to row distances), let a kernel
-// before this one write a list of tiles, and say in tile(): weight_row = expert * rows + first row,
-// token_row = first gathered row, tokens = rows of the expert left there, scale = the expert's
-// table. Tokens read beyond an expert's run are another's: their sums are not stored. kKnownEarly =
-// false.
+// Dense: dense.cuh. Grouped by expert: let the weights' map cover all experts of a layer, [experts
+// * rows, cols] (equal distances make that one matrix; pad rows belong to row distances), let a
+// kernel before this one write a list of tiles, and say in tile(): weight_row = expert * rows +
+// first row, token_row = first gathered row, tokens = rows of the expert left there, scale = the
+// expert's table. Tokens read beyond an expert's run are another's: their sums are not stored.
+// kKnownEarly = false.
 #pragma once
 
 #include "kernels/cuda/device.cuh"
@@ -35,12 +37,12 @@
 namespace fathom::cuda::gemm {
 
 struct Tile {
-  int weight_row = 0;          // in the weights' tensor map
-  int token_row = 0;           // in the tokens' tensor map
-  int rows = 0, tokens = 0;    // results that count, from the first on
+  int weight_row = 0;            // in the weights' tensor map
+  int token_row = 0;             // in the tokens' tensor map
+  int rows = 0, tokens = 0;      // results that count, from the first on
   const float* scale = nullptr;  // FP8: of the first row's block of 128 rows, one for each 128 k
   int64_t scale_stride = 0;
-  int block_row = 0;           // of the first row within that block: 0 or 64
+  int block_row = 0;                   // of the first row within that block: 0 or 64
   int64_t out_row = 0, out_token = 0;  // Work's own
 };
 
@@ -54,9 +56,10 @@ namespace detail {
 
 // The producer: one thread keeps the ring full.
 template <class S, class Work>
-__device__ __forceinline__ void feed(const Ring<S::Layout::kBytes>& ring, const CUtensorMap& weights,
-                                     const CUtensorMap& tokens, const Work& work, int first_tile,
-                                     int tile_step, int begin, int steps) {
+__device__ __forceinline__ void feed(const Ring<S::Layout::kBytes>& ring,
+                                     const CUtensorMap& weights, const CUtensorMap& tokens,
+                                     const Work& work, int first_tile, int tile_step, int begin,
+                                     int steps) {
   const int rank = S::kPaired ? static_cast<int>(cluster_rank()) : 0;
   using L = typename S::Layout;
   const auto fetch_weights = [&](int stage, int row, int step) {
@@ -109,8 +112,8 @@ __device__ __forceinline__ void finish(const Work& work, const Tile& tile, int s
     work.template finish<S::kTokens>(tile, slab, acc);
 }
 
-// Sums of all parts, added in ascending order of the part by the block that finishes them: each block
-// of the cluster has a run of the tile's tokens.
+// Sums of all parts, added in ascending order of the part by the block that finishes them: each
+// block of the cluster has a run of the tile's tokens.
 template <class S, class Work>
 __device__ __forceinline__ void gather_parts(const Work& work, const Tile& tile, uint32_t sums,
                                              const float* sums_here, uint32_t come, int parts,
@@ -149,9 +152,11 @@ __device__ __forceinline__ void gather_parts(const Work& work, const Tile& tile,
 // Grid: with Split::cluster, parts x tiles blocks in clusters of `parts`, one tile each. Else any
 // number of blocks (an even one, in clusters of 2, when paired), best as many as run at one time.
 template <class S, class Work>
-__global__ __launch_bounds__(S::kThreads, S::kResident) void product(
-    const __grid_constant__ CUtensorMap weights, const __grid_constant__ CUtensorMap tokens,
-    const __grid_constant__ Work work, const Depth depth) {
+__global__ __launch_bounds__(S::kThreads,
+                             S::kResident) void product(const __grid_constant__ CUtensorMap weights,
+                                                        const __grid_constant__ CUtensorMap tokens,
+                                                        const __grid_constant__ Work work,
+                                                        const Depth depth) {
   using L = typename S::Layout;
   extern __shared__ uint8_t memory[];
   const uint32_t base = (shared_address(memory) + 1023) / 1024 * 1024;
@@ -209,8 +214,9 @@ __global__ __launch_bounds__(S::kThreads, S::kResident) void product(
     const float* scale =
         S::kElement == Element::bf16
             ? nullptr
-            : tile.scale + (tile.block_row + (slab * kSlabRows < tile.rows ? slab * kSlabRows : 0)) /
-                               kBlockDepth * tile.scale_stride;
+            : tile.scale +
+                  (tile.block_row + (slab * kSlabRows < tile.rows ? slab * kSlabRows : 0)) /
+                      kBlockDepth * tile.scale_stride;
     float acc[S::kTokens / 2];
     if constexpr (S::kSplit == Split::serial) {
       float* mine = sums_here + threadIdx.x;  // accumulator i at i * threads: nobody else's

@@ -13,8 +13,9 @@
 
 namespace fathom::cuda::gemm {
 
-inline constexpr int kSlabRows = 64;    // weight rows of one wgmma
-inline constexpr int kBlockDepth = 128;  // k that share an FP8 scale; parts of K begin on a multiple
+inline constexpr int kSlabRows = 64;  // weight rows of one wgmma
+inline constexpr int kBlockDepth =
+    128;  // k that share an FP8 scale; parts of K begin on a multiple
 
 constexpr FATHOM_BOTH int up_div(int a, int b) { return (a + b - 1) / b; }
 constexpr FATHOM_BOTH int smaller(int a, int b) { return a < b ? a : b; }
@@ -27,11 +28,16 @@ constexpr FATHOM_BOTH int slab_row(int t, int i) {
 constexpr FATHOM_BOTH int slab_token(int t, int i) { return i / 4 * 8 + t % 4 * 2 + i % 2; }
 
 // Byte b (0 .. 127) of row r after TMA with 128-byte swizzle: 16-byte pieces change places.
-constexpr FATHOM_BOTH int swizzled(int r, int b) { return r * 128 + ((b / 16) ^ (r % 8)) * 16 + b % 16; }
+constexpr FATHOM_BOTH int swizzled(int r, int b) {
+  return r * 128 + ((b / 16) ^ (r % 8)) * 16 + b % 16;
+}
 
-// Clusters of `parts` thread blocks, one block a multiprocessor, that surely run at one time on an H100
-// or H200: a cluster stays within a group of multiprocessors, of which six have 16 and two have 18.
-constexpr FATHOM_BOTH int clusters_at_once(int parts) { return 6 * (16 / parts) + 2 * (18 / parts); }
+// Clusters of `parts` thread blocks, one block a multiprocessor, that surely run at one time on an
+// H100 or H200: a cluster stays within a group of multiprocessors, of which six have 16 and two
+// have 18.
+constexpr FATHOM_BOTH int clusters_at_once(int parts) {
+  return 6 * (16 / parts) + 2 * (18 / parts);
+}
 
 // K of a narrow weight is cut into parts that are summed apart and then added in ascending order,
 // so that few weight rows still give every multiprocessor a part. The number depends on the weight
@@ -46,8 +52,8 @@ constexpr FATHOM_BOTH int parts_of(int rows, int cols) {
       best = parts;
   return best;
 }
-// Rounds that tiles of tile_rows x tile_tokens take when two blocks of a pair share one, 66 pairs at a
-// time.
+// Rounds that tiles of tile_rows x tile_tokens take when two blocks of a pair share one, 66 pairs
+// at a time.
 constexpr FATHOM_BOTH int waves(int rows, int tokens, int tile_rows, int tile_tokens) {
   return up_div(up_div(rows, tile_rows) * up_div(tokens, tile_tokens), 66);
 }
@@ -66,7 +72,9 @@ constexpr FATHOM_BOTH int part_begin(int blocks, int parts, int part) {
 
 // Outputs of a tile are finished by the blocks of a cluster, `each` tokens a block: the block of a
 // token below 256, by a multiplication.
-constexpr FATHOM_BOTH uint32_t reciprocal(int each) { return 65536u / static_cast<uint32_t>(each) + 1; }
+constexpr FATHOM_BOTH uint32_t reciprocal(int each) {
+  return 65536u / static_cast<uint32_t>(each) + 1;
+}
 constexpr FATHOM_BOTH int owner_of(int token, uint32_t reciprocal_each) {
   return static_cast<int>(static_cast<uint32_t>(token) * reciprocal_each >> 16);
 }

@@ -61,8 +61,8 @@ __device__ __forceinline__ void copy_box(uint32_t to, const CUtensorMap& map, ui
       "l"(&map), "r"(barrier), "r"(column), "r"(row)
       : "memory");
 }
-// The same into all blocks of the cluster whose bit is in `mask`, at the same address in each, where
-// the barrier at the same address counts the bytes.
+// The same into all blocks of the cluster whose bit is in `mask`, at the same address in each,
+// where the barrier at the same address counts the bytes.
 __device__ __forceinline__ void copy_box_to(uint16_t mask, uint32_t to, const CUtensorMap& map,
                                             uint32_t barrier, int column, int row) {
   asm volatile(
@@ -79,7 +79,8 @@ __device__ __forceinline__ void prefetch_map(const CUtensorMap& map) {
 __device__ __forceinline__ void store_box(const CUtensorMap& map, uint32_t from, int column,
                                           int row) {
   asm volatile(
-      "cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%0, {%2, %3}], [%1];" ::"l"(&map),
+      "cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%0, {%2, %3}], [%1];" ::"l"(
+          &map),
       "r"(from), "r"(column), "r"(row)
       : "memory");
 }

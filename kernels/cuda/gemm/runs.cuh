@@ -1,5 +1,5 @@
-// How does plain arithmetic read operands? In runs of neighbouring k, widened to float32 exactly, and
-// as zeros outside the matrix.
+// How does plain arithmetic read operands? In runs of neighbouring k, widened to float32 exactly,
+// and as zeros outside the matrix.
 #pragma once
 
 #include "kernels/cuda/device.cuh"
@@ -44,8 +44,8 @@ __device__ __forceinline__ void widen_four(const void* data, int64_t at, float* 
 }  // namespace detail
 
 // Elements (row, k .. k + kCount - 1) of an operand of kType, dequantised; rounded to bf16 if
-// `rounded`. k is a multiple of kCount. kWhole: m.aligned, and all of them are within the matrix; no
-// branch then stands between the loads of several runs.
+// `rounded`. k is a multiple of kCount. kWhole: m.aligned, and all of them are within the matrix;
+// no branch then stands between the loads of several runs.
 template <DType kType, bool kWhole, int kCount>
 __device__ __forceinline__ void load_run(const Operand& m, int row, int k, bool rounded,
                                          float (&out)[kCount]) {

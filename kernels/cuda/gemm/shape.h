@@ -1,5 +1,5 @@
-// How large is a tile, and what of it lies in shared memory? Everything about a kernel of gemm.cuh that
-// is known when it is compiled.
+// How large is a tile, and what of it lies in shared memory? Everything about a kernel of gemm.cuh
+// that is known when it is compiled.
 #pragma once
 
 #include "kernels/cuda/gemm/layout.h"
@@ -24,8 +24,9 @@ struct Stage {
 enum class Split : uint8_t { none, serial, cluster };
 
 // kRoom: shared memory of each warpgroup for its Work, a multiple of 1 KB.
-// kResident: thread blocks on one multiprocessor at a time. kPaired: two thread blocks of a cluster take neighbouring tiles of weight rows and the same tokens;
-// each fetches half of the tokens for both, which spares the L2 cache a third of its reads.
+// kResident: thread blocks on one multiprocessor at a time. kPaired: two thread blocks of a cluster
+// take neighbouring tiles of weight rows and the same tokens; each fetches half of the tokens for
+// both, which spares the L2 cache a third of its reads.
 template <Element kElement_, int kSlabs_, int kTokens_, int kStages_, Split kSplit_,
           bool kPaired_ = false, int kResident_ = 1, int kRoom_ = 0>
 struct Shape {
@@ -35,12 +36,12 @@ struct Shape {
   static constexpr bool kPaired = kPaired_;
   static constexpr int kBlocks = kPaired ? 2 : 1;  // that share one tile of Work
   using Layout = Stage<kElement, kSlabs, kTokens>;
-  static constexpr int kRows = kSlabs * kSlabRows;      // of a block, and a box of the weights' map
-  static constexpr int kTileRows = kRows * kBlocks;     // of a tile of Work
-  static constexpr int kTokenBox = kTokens / kBlocks;   // rows of a box of the tokens' map
+  static constexpr int kRows = kSlabs * kSlabRows;     // of a block, and a box of the weights' map
+  static constexpr int kTileRows = kRows * kBlocks;    // of a tile of Work
+  static constexpr int kTokenBox = kTokens / kBlocks;  // rows of a box of the tokens' map
   static constexpr int kResident = kResident_;
-  // Warpgroups that need more registers than an even share: a whole warpgroup then stands behind the
-  // producer and gives its own away.
+  // Warpgroups that need more registers than an even share: a whole warpgroup then stands behind
+  // the producer and gives its own away.
   static constexpr bool kMovesRegisters = kSlabs > 1;
   static constexpr int kThreads = kSlabs * 128 + (kMovesRegisters ? 128 : 32);
   static constexpr int kSumBytes =
@@ -48,8 +49,8 @@ struct Shape {
   static constexpr int kRoom = kRoom_;
   static constexpr int kBarriers = 2 * kStages + 1;
   // 1 KB to align the stages.
-  static constexpr int kShared = 1024 + kStages * Layout::kBytes + kSlabs * kRoom + kSumBytes +
-                                 kBarriers * 8;
+  static constexpr int kShared =
+      1024 + kStages * Layout::kBytes + kSlabs * kRoom + kSumBytes + kBarriers * 8;
   static_assert(kShared <= 227 * 1024 && kResident * (kShared + 1024) <= 228 * 1024);
   static_assert(kSplit != Split::cluster || !kPaired);
 };

@@ -1,8 +1,8 @@
 // How does one warpgroup multiply its 64 weight rows with a tile of tokens? It follows the ring of
 // stages the copy engine fills: bf16 weights go from shared memory straight into wgmma; FP8 weights
-// are decoded into registers as bf16 (exactly), and every 128 k the float32 partial sum is scaled and
-// added: acc = fma(scale, part, acc). An output's operations and their order are the same for every
-// number of tokens in the tile.
+// are decoded into registers as bf16 (exactly), and every 128 k the float32 partial sum is scaled
+// and added: acc = fma(scale, part, acc). An output's operations and their order are the same for
+// every number of tokens in the tile.
 #pragma once
 
 #include "kernels/cuda/gemm/ptx.cuh"
@@ -41,9 +41,9 @@ __device__ __forceinline__ uint32_t load_pair(uint32_t address) {  // two bytes 
 
 // Two e4m3 codes (low byte first) as two bf16, exactly, subnormals too: sign, exponent and mantissa
 // bits moved to their places in bf16 are the value times 2^-120. Codes of not-a-number come out as
-// 480; `largest` keeps the largest magnitude seen, so the caller knows: see not_a_number. The shifts
-// are said as multiply-adds (code * 256 - magnitude * 240 = sign * 256 + magnitude * 16), because the
-// pipe for logic is the busiest here.
+// 480; `largest` keeps the largest magnitude seen, so the caller knows: see not_a_number. The
+// shifts are said as multiply-adds (code * 256 - magnitude * 240 = sign * 256 + magnitude * 16),
+// because the pipe for logic is the busiest here.
 __device__ __forceinline__ uint32_t decode_pair(uint32_t pair, uint32_t& largest) {
   const uint32_t spread = __byte_perm(pair, 0, 0x4140);
   const uint32_t magnitude = spread & 0x007F007Fu;
@@ -76,9 +76,9 @@ __device__ __forceinline__ void decode_slab(uint32_t slab, Decoded& out, uint32_
   }
 }
 
-// Stages [0, steps) from `turn` on, summed into acc (overwritten). Each warp tells the producers when
-// a stage may be filled again. slab: of this block. scale: of the slab's rows, one for each 128 k; null for
-// bf16.
+// Stages [0, steps) from `turn` on, summed into acc (overwritten). Each warp tells the producers
+// when a stage may be filled again. slab: of this block. scale: of the slab's rows, one for each
+// 128 k; null for bf16.
 template <class S>
 struct Slab {
   using Layout = typename S::Layout;

@@ -25,8 +25,8 @@ __device__ __forceinline__ void store_slab(float* y, int64_t stride, int rows, i
 inline constexpr int kPieceTokens = 32, kPieceRows = 32;  // of a box of y's map, float32
 inline constexpr int kPieceRoom = kPieceTokens * kSlabRows * 4;
 
-// The 64 x kTokens results from (row, token) on into the matrix of a tensor map, which drops what lies
-// outside. `room`: kRoom bytes, 1024-byte aligned, this warpgroup's own.
+// The 64 x kTokens results from (row, token) on into the matrix of a tensor map, which drops what
+// lies outside. `room`: kRoom bytes, 1024-byte aligned, this warpgroup's own.
 template <int kTokens, int kRoom>
 __device__ __forceinline__ void store_slab_through(uint32_t room, const CUtensorMap& y, int row,
                                                    int token, const float (&sums)[kTokens / 2]) {

@@ -1,5 +1,5 @@
-// How does the copy engine know a matrix? By a tensor map: where it lies, its shape, and the box one
-// copy takes. The driver's function that makes one is looked up through the runtime, so nothing
+// How does the copy engine know a matrix? By a tensor map: where it lies, its shape, and the box
+// one copy takes. The driver's function that makes one is looked up through the runtime, so nothing
 // links libcuda.
 #pragma once
 

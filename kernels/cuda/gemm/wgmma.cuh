@@ -1,7 +1,7 @@
 // How is a 64 x N x 16 product of bf16 said to the tensor cores? wgmma: one warpgroup (128 threads)
-// issues it, the accumulators are float32 registers of all its threads, operand B (N tokens) lies in
-// shared memory, operand A (64 weight rows) there too or in registers. layout.h says which thread
-// holds which element.
+// issues it, the accumulators are float32 registers of all its threads, operand B (N tokens) lies
+// in shared memory, operand A (64 weight rows) there too or in registers. layout.h says which
+// thread holds which element.
 #pragma once
 
 #include <cstdint>
@@ -68,7 +68,9 @@ struct Product<8> {
   static __device__ __forceinline__ void ab(float (&d)[4], uint64_t a, uint64_t b, bool add) {
     asm volatile(
         "{\n.reg .pred p;\nsetp.ne.b32 p, %6, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {" "%0, %1, %2, %3" "}, "
+        "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {"
+        "%0, %1, %2, %3"
+        "}, "
         "%4, %5, p, 1, 1, 0, 0;\n}\n"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "l"(a), "l"(b), "r"(static_cast<int>(add)));
@@ -77,7 +79,9 @@ struct Product<8> {
                                             bool add) {
     asm volatile(
         "{\n.reg .pred p;\nsetp.ne.b32 p, %9, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {" "%0, %1, %2, %3" "}, "
+        "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {"
+        "%0, %1, %2, %3"
+        "}, "
         "{%4, %5, %6, %7}, %8, p, 1, 1, 0;\n}\n"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));
@@ -89,7 +93,8 @@ struct Product<16> {
   static __device__ __forceinline__ void ab(float (&d)[8], uint64_t a, uint64_t b, bool add) {
     asm volatile(
         "{\n.reg .pred p;\nsetp.ne.b32 p, %10, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {" FATHOM_P0 "}, "
+        "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {" FATHOM_P0
+        "}, "
         "%8, %9, p, 1, 1, 0, 0;\n}\n"
         : FATHOM_D8(0)
         : "l"(a), "l"(b), "r"(static_cast<int>(add)));
@@ -98,7 +103,8 @@ struct Product<16> {
                                             bool add) {
     asm volatile(
         "{\n.reg .pred p;\nsetp.ne.b32 p, %13, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {" FATHOM_P0 "}, "
+        "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {" FATHOM_P0
+        "}, "
         "{%8, %9, %10, %11}, %12, p, 1, 1, 0;\n}\n"
         : FATHOM_D8(0)
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));
@@ -110,7 +116,8 @@ struct Product<32> {
   static __device__ __forceinline__ void ab(float (&d)[16], uint64_t a, uint64_t b, bool add) {
     asm volatile(
         "{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1 "}, "
+        "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1
+        "}, "
         "%16, %17, p, 1, 1, 0, 0;\n}\n"
         : FATHOM_D8(0), FATHOM_D8(8)
         : "l"(a), "l"(b), "r"(static_cast<int>(add)));
@@ -119,7 +126,8 @@ struct Product<32> {
                                             bool add) {
     asm volatile(
         "{\n.reg .pred p;\nsetp.ne.b32 p, %21, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1 "}, "
+        "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1
+        "}, "
         "{%16, %17, %18, %19}, %20, p, 1, 1, 0;\n}\n"
         : FATHOM_D8(0), FATHOM_D8(8)
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));
@@ -131,7 +139,9 @@ struct Product<64> {
   static __device__ __forceinline__ void ab(float (&d)[32], uint64_t a, uint64_t b, bool add) {
     asm volatile(
         "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1 ", " FATHOM_P2 ", " FATHOM_P3 "}, "
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1
+        ", " FATHOM_P2 ", " FATHOM_P3
+        "}, "
         "%32, %33, p, 1, 1, 0, 0;\n}\n"
         : FATHOM_D8(0), FATHOM_D8(8), FATHOM_D8(16), FATHOM_D8(24)
         : "l"(a), "l"(b), "r"(static_cast<int>(add)));
@@ -140,7 +150,9 @@ struct Product<64> {
                                             bool add) {
     asm volatile(
         "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1 ", " FATHOM_P2 ", " FATHOM_P3 "}, "
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1
+        ", " FATHOM_P2 ", " FATHOM_P3
+        "}, "
         "{%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}\n"
         : FATHOM_D8(0), FATHOM_D8(8), FATHOM_D8(16), FATHOM_D8(24)
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));
@@ -152,18 +164,24 @@ struct Product<128> {
   static __device__ __forceinline__ void ab(float (&d)[64], uint64_t a, uint64_t b, bool add) {
     asm volatile(
         "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1 ", " FATHOM_P2 ", " FATHOM_P3 ", " FATHOM_P4 ", " FATHOM_P5 ", " FATHOM_P6 ", " FATHOM_P7 "}, "
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1
+        ", " FATHOM_P2 ", " FATHOM_P3 ", " FATHOM_P4 ", " FATHOM_P5 ", " FATHOM_P6 ", " FATHOM_P7
+        "}, "
         "%64, %65, p, 1, 1, 0, 0;\n}\n"
-        : FATHOM_D8(0), FATHOM_D8(8), FATHOM_D8(16), FATHOM_D8(24), FATHOM_D8(32), FATHOM_D8(40), FATHOM_D8(48), FATHOM_D8(56)
+        : FATHOM_D8(0), FATHOM_D8(8), FATHOM_D8(16), FATHOM_D8(24), FATHOM_D8(32), FATHOM_D8(40),
+          FATHOM_D8(48), FATHOM_D8(56)
         : "l"(a), "l"(b), "r"(static_cast<int>(add)));
   }
   static __device__ __forceinline__ void rb(float (&d)[64], const uint32_t (&a)[4], uint64_t b,
                                             bool add) {
     asm volatile(
         "{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1 ", " FATHOM_P2 ", " FATHOM_P3 ", " FATHOM_P4 ", " FATHOM_P5 ", " FATHOM_P6 ", " FATHOM_P7 "}, "
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1
+        ", " FATHOM_P2 ", " FATHOM_P3 ", " FATHOM_P4 ", " FATHOM_P5 ", " FATHOM_P6 ", " FATHOM_P7
+        "}, "
         "{%64, %65, %66, %67}, %68, p, 1, 1, 0;\n}\n"
-        : FATHOM_D8(0), FATHOM_D8(8), FATHOM_D8(16), FATHOM_D8(24), FATHOM_D8(32), FATHOM_D8(40), FATHOM_D8(48), FATHOM_D8(56)
+        : FATHOM_D8(0), FATHOM_D8(8), FATHOM_D8(16), FATHOM_D8(24), FATHOM_D8(32), FATHOM_D8(40),
+          FATHOM_D8(48), FATHOM_D8(56)
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));
   }
 };
@@ -173,18 +191,30 @@ struct Product<256> {
   static __device__ __forceinline__ void ab(float (&d)[128], uint64_t a, uint64_t b, bool add) {
     asm volatile(
         "{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1 ", " FATHOM_P2 ", " FATHOM_P3 ", " FATHOM_P4 ", " FATHOM_P5 ", " FATHOM_P6 ", " FATHOM_P7 ", " FATHOM_P8 ", " FATHOM_P9 ", " FATHOM_P10 ", " FATHOM_P11 ", " FATHOM_P12 ", " FATHOM_P13 ", " FATHOM_P14 ", " FATHOM_P15 "}, "
+        "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1
+        ", " FATHOM_P2 ", " FATHOM_P3 ", " FATHOM_P4 ", " FATHOM_P5 ", " FATHOM_P6 ", " FATHOM_P7
+        ", " FATHOM_P8 ", " FATHOM_P9 ", " FATHOM_P10 ", " FATHOM_P11 ", " FATHOM_P12
+        ", " FATHOM_P13 ", " FATHOM_P14 ", " FATHOM_P15
+        "}, "
         "%128, %129, p, 1, 1, 0, 0;\n}\n"
-        : FATHOM_D8(0), FATHOM_D8(8), FATHOM_D8(16), FATHOM_D8(24), FATHOM_D8(32), FATHOM_D8(40), FATHOM_D8(48), FATHOM_D8(56), FATHOM_D8(64), FATHOM_D8(72), FATHOM_D8(80), FATHOM_D8(88), FATHOM_D8(96), FATHOM_D8(104), FATHOM_D8(112), FATHOM_D8(120)
+        : FATHOM_D8(0), FATHOM_D8(8), FATHOM_D8(16), FATHOM_D8(24), FATHOM_D8(32), FATHOM_D8(40),
+          FATHOM_D8(48), FATHOM_D8(56), FATHOM_D8(64), FATHOM_D8(72), FATHOM_D8(80), FATHOM_D8(88),
+          FATHOM_D8(96), FATHOM_D8(104), FATHOM_D8(112), FATHOM_D8(120)
         : "l"(a), "l"(b), "r"(static_cast<int>(add)));
   }
   static __device__ __forceinline__ void rb(float (&d)[128], const uint32_t (&a)[4], uint64_t b,
                                             bool add) {
     asm volatile(
         "{\n.reg .pred p;\nsetp.ne.b32 p, %133, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1 ", " FATHOM_P2 ", " FATHOM_P3 ", " FATHOM_P4 ", " FATHOM_P5 ", " FATHOM_P6 ", " FATHOM_P7 ", " FATHOM_P8 ", " FATHOM_P9 ", " FATHOM_P10 ", " FATHOM_P11 ", " FATHOM_P12 ", " FATHOM_P13 ", " FATHOM_P14 ", " FATHOM_P15 "}, "
+        "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1
+        ", " FATHOM_P2 ", " FATHOM_P3 ", " FATHOM_P4 ", " FATHOM_P5 ", " FATHOM_P6 ", " FATHOM_P7
+        ", " FATHOM_P8 ", " FATHOM_P9 ", " FATHOM_P10 ", " FATHOM_P11 ", " FATHOM_P12
+        ", " FATHOM_P13 ", " FATHOM_P14 ", " FATHOM_P15
+        "}, "
         "{%128, %129, %130, %131}, %132, p, 1, 1, 0;\n}\n"
-        : FATHOM_D8(0), FATHOM_D8(8), FATHOM_D8(16), FATHOM_D8(24), FATHOM_D8(32), FATHOM_D8(40), FATHOM_D8(48), FATHOM_D8(56), FATHOM_D8(64), FATHOM_D8(72), FATHOM_D8(80), FATHOM_D8(88), FATHOM_D8(96), FATHOM_D8(104), FATHOM_D8(112), FATHOM_D8(120)
+        : FATHOM_D8(0), FATHOM_D8(8), FATHOM_D8(16), FATHOM_D8(24), FATHOM_D8(32), FATHOM_D8(40),
+          FATHOM_D8(48), FATHOM_D8(56), FATHOM_D8(64), FATHOM_D8(72), FATHOM_D8(80), FATHOM_D8(88),
+          FATHOM_D8(96), FATHOM_D8(104), FATHOM_D8(112), FATHOM_D8(120)
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));
   }
 };

@@ -1,5 +1,5 @@
-// Does a GPU device keep what it is given, in order, and does a recorded piece of work replay to the
-// same bits? And is a GPU that is not there one clear line?
+// Does a GPU device keep what it is given, in order, and does a recorded piece of work replay to
+// the same bits? And is a GPU that is not there one clear line?
 #include <numeric>
 
 #include "on_gpu.h"
@@ -37,9 +37,8 @@ TEST_F(CudaMemory, recorded_work_replays_on_new_values) {
   float* xs = put(x);
   float* ys = put(y);
   for (int time = 1; time <= 4; ++time) {
-    device->replay({.what = 1, .rows = 2}, [&] {
-      ops().add(context(), {.x = xs, .y = ys, .count = 1000});
-    });
+    device->replay({.what = 1, .rows = 2},
+                   [&] { ops().add(context(), {.x = xs, .y = ys, .count = 1000}); });
     EXPECT_EQ(get(xs, 1000), std::vector<float>(1000, 1.0f + 2.0f * static_cast<float>(time)));
   }
 }

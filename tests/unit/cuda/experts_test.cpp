@@ -181,8 +181,7 @@ class CudaExperts : public OnGpu {
   void expect_equal(const std::vector<float>& got, const std::vector<float>& want,
                     const std::string& what) {
     ASSERT_EQ(got.size(), want.size());
-    for (size_t i = 0; i < got.size(); ++i)
-      ASSERT_EQ(got[i], want[i]) << what << ", value " << i;
+    for (size_t i = 0; i < got.size(); ++i) ASSERT_EQ(got[i], want[i]) << what << ", value " << i;
   }
 
   std::vector<ExpertWeights> there_;
@@ -190,15 +189,15 @@ class CudaExperts : public OnGpu {
 
 TEST_F(CudaExperts, are_weighted_and_added_on_top_of_what_is_there) {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f8_e4m3})
-    for (const auto& [hidden, width, skew] :
-         std::vector<std::array<int32_t, 3>>{{50, 37, 0}, {128, 64, 0}, {200, 133, 3}, {264, 96, 7}})
+    for (const auto& [hidden, width, skew] : std::vector<std::array<int32_t, 3>>{
+             {50, 37, 0}, {128, 64, 0}, {200, 133, 3}, {264, 96, 7}})
       for (const int32_t rows : {1, 2, 12, 65, 150}) {
         const Mixture m(dtype, 7, hidden, width, skew);
         place(m);
         const Tokens t(m, rows, 3, static_cast<uint32_t>(rows + hidden));
-        EXPECT_LT(relative_error(run(m, t, Compute::float32, DType::f32),
-                                 on_cpu(m, t, Compute::float32)),
-                  2e-6)
+        EXPECT_LT(
+            relative_error(run(m, t, Compute::float32, DType::f32), on_cpu(m, t, Compute::float32)),
+            2e-6)
             << naive::name_of(dtype) << " " << hidden << "x" << width << ", " << rows << " rows";
       }
 }
@@ -213,9 +212,11 @@ TEST_F(CudaExperts, under_bfloat16_round_where_the_cpu_rounds) {
           place(m);
           const Tokens t(m, rows, 2, static_cast<uint32_t>(rows + hidden));
           // Shapes and types that no tensor core takes are computed in float32, unrounded.
-          const bool tensors = hidden % 64 == 0 && (dtype == DType::bf16 || dtype == DType::f8_e4m3);
-          EXPECT_LT(relative_error(run(m, t, Compute::bfloat16, x), on_cpu(m, t, Compute::bfloat16)),
-                    tensors ? 6e-3 : 1e-2)
+          const bool tensors =
+              hidden % 64 == 0 && (dtype == DType::bf16 || dtype == DType::f8_e4m3);
+          EXPECT_LT(
+              relative_error(run(m, t, Compute::bfloat16, x), on_cpu(m, t, Compute::bfloat16)),
+              tensors ? 6e-3 : 1e-2)
               << naive::name_of(dtype) << " " << hidden << "x" << width << ", " << rows << " rows";
         }
 }
@@ -227,9 +228,9 @@ TEST_F(CudaExperts, keep_the_smallest_and_the_largest_codes_of_e4m3) {
       for (uint8_t& code : w.bytes) code = keep == 0x87 ? code & 0x87 : (code & 0x80) | 0x7E;
     place(m);
     const Tokens t(m, 20, 2, 4);
-    EXPECT_LT(relative_error(run(m, t, Compute::bfloat16, DType::bf16),
-                             on_cpu(m, t, Compute::bfloat16)),
-              8e-3);
+    EXPECT_LT(
+        relative_error(run(m, t, Compute::bfloat16, DType::bf16), on_cpu(m, t, Compute::bfloat16)),
+        8e-3);
   }
 }
 
@@ -297,7 +298,8 @@ TEST_F(CudaExperts, all_tokens_may_want_one_expert) {
       const auto got = run(m, t, compute, DType::f32);
       const Tokens few = t.some({0, rows - 1}, 256);
       const auto want = on_cpu(m, few, compute);
-      const std::vector<float> first(got.begin(), got.begin() + 256), last(got.end() - 256, got.end());
+      const std::vector<float> first(got.begin(), got.begin() + 256),
+          last(got.end() - 256, got.end());
       EXPECT_LT(relative_error(first, {want.begin(), want.begin() + 256}), 5e-3);
       EXPECT_LT(relative_error(last, {want.begin() + 256, want.end()}), 5e-3);
     }

@@ -47,7 +47,8 @@ TEST(GemmLayout, parts_cover_k_in_order_and_none_is_empty) {
       ASSERT_EQ(part_begin(blocks, parts, 0), 0);
       ASSERT_EQ(part_begin(blocks, parts, parts), blocks);
       for (int p = 0; p < parts; ++p)
-        ASSERT_LT(part_begin(blocks, parts, p), part_begin(blocks, parts, p + 1)) << rows << ' ' << cols;
+        ASSERT_LT(part_begin(blocks, parts, p), part_begin(blocks, parts, p + 1))
+            << rows << ' ' << cols;
     }
 }
 

@@ -21,8 +21,8 @@ uint32_t fresh_seed() {
 
 class LinearOnGpu : public OnGpu {
  protected:
-  // y with 3 or 4 floats between rows (askew, or aligned as the copy engine wants it), which must stay
-  // poison.
+  // y with 3 or 4 floats between rows (askew, or aligned as the copy engine wants it), which must
+  // stay poison.
   std::vector<float> multiply(const Case& c, const void* x, DType x_dtype, int64_t x_stride,
                               const Weight& w, Compute compute, bool exact = false) {
     const int64_t stride = c.outs + (c.outs % 4 == 0 ? 4 : 3);
@@ -54,31 +54,32 @@ class LinearOnGpu : public OnGpu {
     for (int64_t i = 0; i < tries; ++i) {
       const int64_t at = tries == all ? i : static_cast<int64_t>(generator()) % all;
       const auto r = static_cast<int32_t>(at / c.outs), o = static_cast<int32_t>(at % c.outs);
-      const auto want = naive::dot(&x[static_cast<size_t>(int64_t{r} * c.cols)], w, o, compute,
-                                   scales_sums);
+      const auto want =
+          naive::dot(&x[static_cast<size_t>(int64_t{r} * c.cols)], w, o, compute, scales_sums);
       ASSERT_NEAR(y[static_cast<size_t>(at)], want.value, 4e-6 * want.size + 1e-30)
           << "row " << r << " output " << o;
     }
   }
 
   void try_case(const Case& c, Compute compute, bool exact, bool x_bf16, uint32_t seed) {
-    SCOPED_TRACE(testing::Message() << naive::name_of(c.dtype) << ' ' << c.rows << 'x' << c.outs
-                                    << 'x' << c.cols << " skew " << c.skew << " x_bf16 " << x_bf16
-                                    << " seed " << seed);
+    SCOPED_TRACE(testing::Message()
+                 << naive::name_of(c.dtype) << ' ' << c.rows << 'x' << c.outs << 'x' << c.cols
+                 << " skew " << c.skew << " x_bf16 " << x_bf16 << " seed " << seed);
     const auto w = naive::random_weight(c.dtype, c.outs, c.cols, seed, c.skew);
     auto x = naive::random_floats(static_cast<size_t>(int64_t{c.rows} * c.cols), seed + 1);
     if (x_bf16)
       for (float& v : x) v = naive::rounded_bf16(v);
     const void* there = x_bf16 ? static_cast<const void*>(put(as_bf16(x))) : put(x);
-    const auto y = multiply(c, there, x_bf16 ? DType::bf16 : DType::f32, c.cols, put(w.view),
-                            compute, exact);
+    const auto y =
+        multiply(c, there, x_bf16 ? DType::bf16 : DType::f32, c.cols, put(w.view), compute, exact);
     const bool whole_blocks = c.skew % 64 == 0 && c.skew * 3 % 128 == 0;
     check(c, y, x, w, exact ? Compute::float32 : compute,
           c.dtype == DType::f8_e4m3 && whole_blocks);
   }
 
   // Rows alone and in every small batch have the bits they have in one large batch.
-  void check_bits(const Case& c, Compute compute, bool exact, std::initializer_list<int32_t> batches) {
+  void check_bits(const Case& c, Compute compute, bool exact,
+                  std::initializer_list<int32_t> batches) {
     const uint32_t seed = fresh_seed();
     SCOPED_TRACE(testing::Message() << naive::name_of(c.dtype) << ' ' << c.rows << 'x' << c.outs
                                     << 'x' << c.cols << " seed " << seed);
@@ -90,8 +91,8 @@ class LinearOnGpu : public OnGpu {
     for (const int32_t n : batches) {
       const auto begin = static_cast<int32_t>(generator() % static_cast<uint32_t>(c.rows - n + 1));
       const Case part = {c.dtype, n, c.outs, c.cols, c.skew};
-      const auto y = multiply(part, there + int64_t{begin} * c.cols, DType::bf16, c.cols, w, compute,
-                              exact);
+      const auto y =
+          multiply(part, there + int64_t{begin} * c.cols, DType::bf16, c.cols, w, compute, exact);
       int64_t different = 0, first = -1;
       for (size_t i = 0; i < y.size(); ++i) {
         const size_t at = static_cast<size_t>(begin) * static_cast<size_t>(c.outs) + i;
@@ -99,8 +100,8 @@ class LinearOnGpu : public OnGpu {
         ++different;
         if (first < 0) first = static_cast<int64_t>(i);
       }
-      EXPECT_EQ(different, 0) << n << " rows from " << begin << ": first at row "
-                              << first / c.outs << " output " << first % c.outs << ", "
+      EXPECT_EQ(different, 0) << n << " rows from " << begin << ": first at row " << first / c.outs
+                              << " output " << first % c.outs << ", "
                               << y[static_cast<size_t>(std::max<int64_t>(first, 0))];
     }
   }
@@ -118,11 +119,21 @@ TEST_F(LinearOnGpu, smallest_fast_products_are_right) {
 TEST_F(LinearOnGpu, float32_equals_the_double_precision_product) {
   uint32_t seed = fresh_seed();
   for (const DType dtype : kStored)
-    for (const auto& [rows, outs, cols, skew] :
-         {std::tuple{1, 1, 1, 0}, {3, 17, 15, 1}, {70, 33, 100, 0}, {2, 64, 33, 3}, {9, 130, 96, 0},
-          {17, 70, 64, 96}, {129, 150, 256, 37}, {65, 31, 129, 120}, {7, 40, 2500, 0},
-          {127, 70, 1200, 96}, {1, 256, 7168, 0}, {5, 256, 7168, 0}, {64, 256, 7168, 0},
-          {200, 1030, 300, 0}, {300, 260, 130, 5}})
+    for (const auto& [rows, outs, cols, skew] : {std::tuple{1, 1, 1, 0},
+                                                 {3, 17, 15, 1},
+                                                 {70, 33, 100, 0},
+                                                 {2, 64, 33, 3},
+                                                 {9, 130, 96, 0},
+                                                 {17, 70, 64, 96},
+                                                 {129, 150, 256, 37},
+                                                 {65, 31, 129, 120},
+                                                 {7, 40, 2500, 0},
+                                                 {127, 70, 1200, 96},
+                                                 {1, 256, 7168, 0},
+                                                 {5, 256, 7168, 0},
+                                                 {64, 256, 7168, 0},
+                                                 {200, 1030, 300, 0},
+                                                 {300, 260, 130, 5}})
       for (const bool x_bf16 : {false, true})
         try_case({dtype, rows, outs, cols, skew}, Compute::float32, false, x_bf16, seed++);
 }
@@ -130,11 +141,21 @@ TEST_F(LinearOnGpu, float32_equals_the_double_precision_product) {
 TEST_F(LinearOnGpu, bfloat16_equals_the_double_precision_product) {
   uint32_t seed = fresh_seed();
   for (const DType dtype : kStored)
-    for (const auto& [rows, outs, cols, skew] :
-         {std::tuple{1, 1, 1, 0}, {3, 17, 15, 1}, {9, 130, 96, 0}, {17, 70, 64, 96},
-          {33, 65, 136, 0}, {63, 128, 640, 128}, {64, 192, 72, 0}, {65, 300, 1000, 0},
-          {127, 200, 7168, 0}, {129, 2112, 1536, 0}, {257, 70, 4096, 0}, {300, 9000, 300, 0},
-          {2, 9000, 1000, 0}, {513, 640, 384, 0}, {1, 256, 7168, 5}})
+    for (const auto& [rows, outs, cols, skew] : {std::tuple{1, 1, 1, 0},
+                                                 {3, 17, 15, 1},
+                                                 {9, 130, 96, 0},
+                                                 {17, 70, 64, 96},
+                                                 {33, 65, 136, 0},
+                                                 {63, 128, 640, 128},
+                                                 {64, 192, 72, 0},
+                                                 {65, 300, 1000, 0},
+                                                 {127, 200, 7168, 0},
+                                                 {129, 2112, 1536, 0},
+                                                 {257, 70, 4096, 0},
+                                                 {300, 9000, 300, 0},
+                                                 {2, 9000, 1000, 0},
+                                                 {513, 640, 384, 0},
+                                                 {1, 256, 7168, 5}})
       for (const bool x_bf16 : {false, true})
         try_case({dtype, rows, outs, cols, skew}, Compute::bfloat16, false, x_bf16, seed++);
 }
@@ -161,8 +182,8 @@ TEST_F(LinearOnGpu, rows_may_lie_apart_and_askew) {
   for (const auto& [stride, offset] : {std::pair{208, 0}, {208, 8}, {203, 0}, {208, 3}}) {
     auto x = naive::random_floats(static_cast<size_t>(c.rows * stride + offset), fresh_seed() + 1);
     for (float& v : x) v = naive::rounded_bf16(v);
-    const auto y = multiply(c, put(as_bf16(x)) + offset, DType::bf16, stride, put(w.view),
-                            Compute::bfloat16);
+    const auto y =
+        multiply(c, put(as_bf16(x)) + offset, DType::bf16, stride, put(w.view), Compute::bfloat16);
     std::vector<float> dense;
     for (int32_t r = 0; r < c.rows; ++r)
       dense.insert(dense.end(), x.begin() + r * stride + offset,
@@ -183,7 +204,8 @@ TEST_F(LinearOnGpu, every_fp8_code_is_decoded_right) {
   const auto y = multiply(c, put(as_bf16(x)), DType::bf16, 128, put(w.view), Compute::bfloat16);
   for (int32_t r = 0; r < 128; ++r)
     for (int32_t o = 0; o < 64; ++o)
-      ASSERT_EQ(y[static_cast<size_t>(r * 64 + o)], static_cast<float>(w.at(o, r))) << r << ' ' << o;
+      ASSERT_EQ(y[static_cast<size_t>(r * 64 + o)], static_cast<float>(w.at(o, r)))
+          << r << ' ' << o;
 }
 
 TEST_F(LinearOnGpu, fp8_nan_stays_nan) {
@@ -193,8 +215,8 @@ TEST_F(LinearOnGpu, fp8_nan_stays_nan) {
       w.bytes[3 * 1280 + 100] = 0x7F;
       w.bytes[74 * 1280 + 707] = 0xFF;
       const std::vector<float> x(static_cast<size_t>(rows) * 1280, 1.0f);
-      const auto y =
-          multiply({w.view.dtype, rows, 140, 1280, 0}, put(x), DType::f32, 1280, put(w.view), compute);
+      const auto y = multiply({w.view.dtype, rows, 140, 1280, 0}, put(x), DType::f32, 1280,
+                              put(w.view), compute);
       for (size_t i = 0; i < y.size(); ++i)
         ASSERT_EQ(std::isnan(y[i]), i % 140 == 3 || i % 140 == 74) << i;
     }

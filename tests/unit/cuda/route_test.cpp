@@ -1,5 +1,5 @@
-// Does a GPU choose the very experts the CPU chooses, with the same weights, for every way of scoring
-// and grouping? And nobody for rows that only pad the batch?
+// Does a GPU choose the very experts the CPU chooses, with the same weights, for every way of
+// scoring and grouping? And nobody for rows that only pad the batch?
 #include <algorithm>
 
 #include "on_gpu.h"
@@ -66,11 +66,14 @@ Rows random_rows(RouteParams p, uint32_t seed, bool biased) {
 TEST_F(CudaRoute, chooses_as_the_cpu_does) {
   uint32_t seed = 1;
   for (const int32_t rows : {1, 3, 4, 5, 129, 1000}) {
-    expect_like_cpu(
-        random_rows({.rows = rows, .experts = 256, .groups = 8, .groups_kept = 4, .chosen = 8,
-                     .factor = 2.5f},
-                    ++seed, true),
-        "V3");
+    expect_like_cpu(random_rows({.rows = rows,
+                                 .experts = 256,
+                                 .groups = 8,
+                                 .groups_kept = 4,
+                                 .chosen = 8,
+                                 .factor = 2.5f},
+                                ++seed, true),
+                    "V3");
     expect_like_cpu(random_rows({.rows = rows,
                                  .experts = 160,
                                  .groups = 8,
@@ -139,8 +142,8 @@ TEST_F(CudaRoute, ties_negative_scores_and_infinities_fall_as_on_the_cpu) {
 }
 
 TEST_F(CudaRoute, survives_logits_that_are_not_numbers) {
-  Rows in = random_rows({.rows = 2, .experts = 64, .groups = 8, .groups_kept = 2, .chosen = 8}, 3,
-                        false);
+  Rows in =
+      random_rows({.rows = 2, .experts = 64, .groups = 8, .groups_kept = 2, .chosen = 8}, 3, false);
   in.logits.assign(in.logits.size(), NAN);
   Routed r = run(in);
   for (int t = 0; t < 2; ++t) {
@@ -156,9 +159,9 @@ TEST_F(CudaRoute, survives_logits_that_are_not_numbers) {
 }
 
 TEST_F(CudaRoute, rows_that_pad_choose_nobody_and_change_nothing) {
-  const Rows in = random_rows({.rows = 9, .experts = 256, .groups = 8, .groups_kept = 4, .chosen = 8,
-                               .factor = 2.5f},
-                              11, true);
+  const Rows in = random_rows(
+      {.rows = 9, .experts = 256, .groups = 8, .groups_kept = 4, .chosen = 8, .factor = 2.5f}, 11,
+      true);
   const Routed whole = run(in);
   const Routed padded = run(in, {5, 6, -1, 7, 8, 9, -1, -1, -1});
   for (size_t i = 0; i < whole.ids.size(); ++i) {
