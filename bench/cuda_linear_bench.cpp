@@ -1,8 +1,9 @@
+// links: fathom_kernels
 // How near to the hardware is a GPU's `linear`? For the products of DeepSeek V3 and its tensor
 // parallel shards: microseconds a product (graphs of 24 products over rotating copies of the
 // weight, so the L2 cache does not help), terabytes a second, TFLOP/s, and the percentage of the
 // floor that bytes / 4.3 TB/s or operations / 790 TFLOP/s leave. Arguments: words that pick tables
-// (fp8, bf16, router, f32); none is all. links: fathom_kernels
+// (fp8, bf16, router, f32); none is all.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>

@@ -1,11 +1,11 @@
+// links: fathom_kernels
 // How near to the tensor cores does a prompt's attention run on a GPU? Expanded latent attention in
 // DeepSeek V3's shape (192 / 128 columns, rank 512, FP8 kv_b, bf16 cache) and grouped-query
 // attention: microseconds a call, TFLOP/s and the percentage of 790 TFLOP/s of bf16 that were
 // measured on an H200. Expanded attention counts 640 operations per (query, key, head); making keys
 // and values out of latents is in its time and not in its operations. Decode rows of grouped
 // queries count bytes against 4.3 TB/s. Arguments: words that pick tables (mla, gqa); none is all.
-// `one`: a single shape, for a profiler. links: fathom_kernels
-// links: fathom_kernels
+// `one`: a single shape, for a profiler.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
