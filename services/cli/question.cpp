@@ -61,10 +61,7 @@ Result<AnswerEnd> ask_question(const HttpAddress& gateway, const Question& quest
                 .headers = {{"content-type", "application/json"}},
                 .body = "{\"model\":" + quoted_text(question.model) +
                         ",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
-                        "\"temperature\":0,\"ignore_eos\":" +
-                        (question.ignore_end ? "true" : "false") +
-                        ","
-                        "\"max_tokens\":" +
+                        "\"temperature\":0,\"max_tokens\":" +
                         std::to_string(question.tokens_max) +
                         ",\"messages\":[{\"role\":\"user\",\"content\":" +
                         quoted_text(question.text) + "}]}",

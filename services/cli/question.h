@@ -21,7 +21,6 @@ struct Question {
   std::string model;
   std::string text;
   int32_t tokens_max = 48;
-  bool ignore_end = false;  // go on past the model's own end: random weights end anywhere
 };
 
 Result<AnswerEnd> ask_question(const HttpAddress& gateway, const Question& question,

@@ -19,8 +19,8 @@ namespace {
 
 constexpr Duration kLook = Duration::ms(100);  // between two looks at services that are starting
 constexpr int kTailLines = 12;
-constexpr int32_t kAnswerTokens = 48;
-constexpr const char* kQuestion = "What is the sea?";
+constexpr int32_t kAnswerTokens = 200;
+constexpr const char* kQuestion = "What is 17 times 23?";
 constexpr const char* kLoadMetric = "fathom_worker_load_progress_ratio";
 
 // Why a wait ended before its end.
@@ -146,15 +146,11 @@ class Cluster {
       screen_.line("the gateway names no model: " + model.error().text());
       return;
     }
-    screen_.line(std::string("question: ") + kQuestion +
-                 (options_.shipped_model
-                      ? "   (the shipped checkpoint has random weights: expect gibberish)"
-                      : ""));
+    screen_.line(std::string("question: ") + kQuestion);
     const auto end = ask_question(gateway_,
                                   {.model = *model,
                                    .text = kQuestion,
-                                   .tokens_max = kAnswerTokens,
-                                   .ignore_end = options_.shipped_model},
+                                   .tokens_max = kAnswerTokens},
                                   [this](const std::string& piece) { screen_.piece(piece); });
     if (end.ok()) {
       screen_.line("\n(" + std::to_string(end->tokens) + " tokens, " + end->finish_reason + ")");

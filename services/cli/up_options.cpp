@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kShippedModel = "models/v3-tiny-bf16";
+constexpr const char* kShippedModel = "models/minnow";
 
 // Beside the program or above it (build/<preset>/services/cli of the repository, or bin/ of an
 // installation), and otherwise in the repository it was built from.

@@ -71,7 +71,7 @@ TEST(UpOptions, the_shipped_checkpoint_is_found_from_the_program) {
   const auto settled = settle_up_options(options);
   ASSERT_TRUE(settled.ok()) << settled.error().text();
   EXPECT_TRUE(settled->shipped_model);
-  EXPECT_TRUE(settled->model.ends_with("models/v3-tiny-bf16")) << settled->model;
+  EXPECT_TRUE(settled->model.ends_with("models/minnow")) << settled->model;
 }
 
 TEST(UpOptions, arguments_carry_every_choice) {
