@@ -147,11 +147,9 @@ class Cluster {
       return;
     }
     screen_.line(std::string("question: ") + kQuestion);
-    const auto end = ask_question(gateway_,
-                                  {.model = *model,
-                                   .text = kQuestion,
-                                   .tokens_max = kAnswerTokens},
-                                  [this](const std::string& piece) { screen_.piece(piece); });
+    const auto end =
+        ask_question(gateway_, {.model = *model, .text = kQuestion, .tokens_max = kAnswerTokens},
+                     [this](const std::string& piece) { screen_.piece(piece); });
     if (end.ok()) {
       screen_.line("\n(" + std::to_string(end->tokens) + " tokens, " + end->finish_reason + ")");
     } else {
