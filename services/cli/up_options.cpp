@@ -77,7 +77,7 @@ Result<UpOptions> settle_up_options(UpOptions o) {
   if (o.device != "cpu" && o.device != "cuda" && o.device != "auto")
     return invalid("must be cpu, cuda or auto", "--device");
   if (o.device != "cpu" && o.engine == "model") o.gpus = cuda_device_count();
-  if (o.device == "cuda" && o.gpus == 0)
+  if (o.device == "cuda" && cuda_device_count() == 0)
     return Error{Code::failed_precondition, cuda_absence(), "--device"};
   // Two workers on one GPU would hold the weights twice.
   if (o.gpus == 1 && o.prefill == -1 && o.decode == -1 && o.both == 0) o.both = 1;

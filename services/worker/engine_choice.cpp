@@ -48,7 +48,7 @@ Status check_group(const WorkerConfig& c) {
 
 Status check_engine(const WorkerConfig& c) {
   FATHOM_CHECKED(one_of(c.engine, {"model", "fake"}, "engine"));
-  if (c.device == "cuda" && c.engine == "model" && cuda_device_count() == 0)
+  if (c.device == "cuda" && cuda_device_count() == 0)
     return Error{Code::failed_precondition, cuda_absence(), "device"};
   if (c.engine == "fake") {
     FATHOM_CHECKED(at_least(c.fake.context_max, 1, "fake.context_max"));
