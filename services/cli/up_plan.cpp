@@ -51,7 +51,8 @@ void place_on_gpus(const UpOptions& options, int32_t worker, WorkerConfig& confi
   const int32_t workers = options.prefill + options.decode + options.both;
   const int32_t places = std::max(1, options.gpus / options.tensor_parallel);
   config.gpu = worker % places * options.tensor_parallel;
-  config.gpu_memory_share = kUsable / ((workers + places - 1) / places);
+  const int32_t on_one_gpu = (workers + places - 1) / places;
+  config.gpu_memory_share = kUsable / on_one_gpu;
 }
 
 // The workers of one role; adds their addresses to the router's list.

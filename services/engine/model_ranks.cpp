@@ -165,8 +165,7 @@ Status ModelRanks::read_weights(const TpEngineConfig& config, const LoadProgress
     const auto mine = lister.extents();
     extents.insert(extents.end(), mine.begin(), mine.end());
   }
-  FATHOM_TRY(loaded_, prefault(*checkpoint_, std::move(extents), {.huge_pages = config.huge_pages},
-                               progress));
+  FATHOM_TRY(loaded_, prefault(*checkpoint_, extents, {.huge_pages = config.huge_pages}, progress));
   for (int32_t i = 0; i < local; ++i) {
     Rank& rank = ranks_[static_cast<size_t>(i)];
     rank.reader = std::make_unique<WeightReader>(*checkpoint_, shard_of(i));

@@ -68,7 +68,7 @@ Status DeepseekRank::forward(const Batch& batch, const LogitsSink& sink) {
       status = logits_.compute(ops_, *last_norm_, weights_.ends.lm_head, residual_.data(),
                                batch_.logit_rows(), padding->rows);
     });
-    FATHOM_CHECKED(status);
+    if (!status.ok()) return status;
     logits_.deliver(ops_, 0, batch.rows(), sink);
     return {};
   }

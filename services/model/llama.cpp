@@ -84,7 +84,7 @@ Status LlamaRank::forward(const Batch& batch, const LogitsSink& sink) {
       status = logits_.compute(ops_, ends.final_norm, ends.lm_head, residual_.data(),
                                batch_.logit_rows(), padding->rows);
     });
-    FATHOM_CHECKED(status);
+    if (!status.ok()) return status;
     logits_.deliver(ops_, 0, batch.rows(), sink);
     return {};
   }
