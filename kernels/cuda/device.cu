@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/cuda/absence.h"
 #include "kernels/cuda/runtime.h"
 
 namespace fathom {
@@ -203,12 +204,13 @@ int cuda_device_count() {
 }
 
 std::string cuda_absence() {
-  int count = 0;
-  const cudaError_t error = cudaGetDeviceCount(&count);
+  cuda::DriverFindings found;
+  const cudaError_t error = cudaGetDeviceCount(&found.gpus);
+  if (error != cudaSuccess) found.error = cudaGetErrorString(error);
+  cudaDriverGetVersion(&found.driver_version);
+  cudaRuntimeGetVersion(&found.runtime_version);
   cudaGetLastError();
-  if (error != cudaSuccess) return std::string("no GPU can be used: ") + cudaGetErrorString(error);
-  if (count == 0) return "this machine has no GPU";
-  return "no GPU here has compute capability 9.0 (Hopper)";
+  return cuda::absence_text(found);
 }
 
 Result<std::unique_ptr<Device>> make_cuda_device(const CudaDeviceConfig& config) {

@@ -1,6 +1,7 @@
 """What does a person read when a service can not start? One line on standard error that names the file, setting or address at
 fault, and exit code 1; never a crash, never silence.
 """
+import ctypes
 import json
 import pathlib
 import shutil
@@ -11,6 +12,14 @@ import unittest
 
 import cases
 from cluster import PATIENCE, PROGRAM, TINY, Cluster, free_ports, wait_for
+
+
+def has_nvidia_driver():
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 class StartCase(unittest.TestCase):
@@ -75,9 +84,17 @@ class Settings(StartCase):
             self.refused("router", {"listen": address, "operations_listen": "127.0.0.1:0", "workers": ["127.0.0.1:1"]}, address)
             self.refused("worker", {"engine": "fake", "listen": address, "operations_listen": "127.0.0.1:0"}, address)
 
-    def test_a_device_this_build_lacks_is_refused(self):
-        self.refused("worker", self.worker(TINY, device="cuda"), "device")
+    def test_a_device_there_is_not_is_refused(self):
         self.refused("worker", self.worker(TINY, device="abacus"), "device", "abacus")
+
+    @unittest.skipIf(has_nvidia_driver(), "this machine has an NVIDIA driver")
+    def test_a_gpu_asked_for_without_a_driver_says_what_is_missing(self):
+        reason = "(no NVIDIA driver found: |this build has no CUDA kernels)"
+        up = subprocess.run([PROGRAM, "up", "--device", "cuda"], capture_output=True, text=True, timeout=PATIENCE)
+        for name, run in (("up", up), ("worker", self.start("worker", self.worker(TINY, device="cuda")))):
+            self.assertEqual(run.returncode, 1, run.stderr)
+            self.assertRegex(run.stderr, f"fathom {name}: .*{reason}")
+            self.assertIn("device", run.stderr)
 
     def test_a_group_size_that_does_not_divide_is_refused(self):
         self.refused("worker", self.worker(TINY, tensor_parallel=3), "3")
