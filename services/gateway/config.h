@@ -22,6 +22,7 @@ struct GatewayConfig {
   std::vector<int32_t>
       eos_token_ids;  // empty: from the checkpoint's generation_config.json or config.json
   int32_t threads = 1;
+  bool pages = true;
 
   int32_t max_tokens_default = 4096;  // chat; the completions surface defaults to 16
   int32_t max_tokens_max = 131072;
@@ -52,6 +53,7 @@ struct GatewayConfig {
     v("model_aliases", model_aliases, "other names for the same model");
     v("eos_token_ids", eos_token_ids, "tokens that end an answer; empty for the checkpoint's");
     v("threads", threads, "event loops that serve clients");
+    v("pages", pages, "serve the chat page at / and the cluster page at /cluster");
     v("max_tokens_default", max_tokens_default, "answer length of a chat that names none");
     v("max_tokens_max", max_tokens_max, "largest answer length a client may ask");
     v("n_max", n_max, "largest number of choices per prompt");

@@ -83,6 +83,8 @@ ServerResponse Front::answer(const Routed& routed, const ServerRequest& request)
     case Route::metrics:
       served_.metrics().connections.Set(connections_());
       return {.content_type = kMetricsContentType, .body = metrics_.text()};
+    case Route::page:
+      return page(routed.rest, request);
     default:
       break;
   }
@@ -98,6 +100,12 @@ ServerResponse Front::ready() const {
                           .body = "{\"status\":\"not ready\",\"reason\":" + json_quoted(why) + "}"};
   response.headers.emplace_back("retry-after", "1");
   return response;
+}
+
+ServerResponse Front::page(const std::string& path, const ServerRequest& request) const {
+  if (!served_.config().pages)
+    return error_response(not_found("this gateway serves no pages", "unknown_url"));
+  return pages_.answer(path, request.header("if-none-match"));
 }
 
 ServerResponse Front::models(const std::string& only) const {

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/metrics.h"
+#include "gateway/pages.h"
 #include "gateway/routes.h"
 #include "gateway/served.h"
 #include "net/http_server.h"
@@ -16,7 +17,10 @@ class Front final : public HttpHandler {
  public:
   // `connections` is asked when metrics are.
   Front(Served& served, const Metrics& metrics, std::function<int()> connections)
-      : served_(served), metrics_(metrics), connections_(std::move(connections)) {}
+      : served_(served),
+        metrics_(metrics),
+        connections_(std::move(connections)),
+        pages_(embedded_pages()) {}
   void handle(std::shared_ptr<HttpExchange> exchange) override;
   ServerResponse refuse(int status, std::string_view message) override;
 
@@ -28,10 +32,12 @@ class Front final : public HttpHandler {
   ServerResponse tokenize(const ServerRequest& request);
   ServerResponse detokenize(const ServerRequest& request);
   ServerResponse ready() const;
+  ServerResponse page(const std::string& path, const ServerRequest& request) const;
 
   Served& served_;
   const Metrics& metrics_;
   std::function<int()> connections_;
+  const Pages pages_;
 };
 
 }  // namespace fathom

@@ -10,6 +10,7 @@ struct Entry {
   std::string_view method;
   Route route;
   std::string_view name;
+  std::string_view rest = {};
 };
 
 constexpr std::array kTable = {
@@ -32,6 +33,8 @@ constexpr std::array kTable = {
     Entry{"/version", "GET", Route::version, "version"},
     Entry{"/load", "GET", Route::load, "load"},
     Entry{"/metrics", "GET", Route::metrics, "metrics"},
+    Entry{"/", "GET", Route::page, "page", "chat/index.html"},
+    Entry{"/cluster", "GET", Route::page, "page", "cluster/index.html"},
 };
 
 constexpr std::array<std::string_view, 12> kNotServed = {
@@ -75,7 +78,7 @@ Routed find_route(std::string_view method, std::string_view path, std::string_vi
       return refused(404, "the Azure dialect (api-version) is not served; use /v1/chat/completions",
                      "unsupported_endpoint");
     if (!is_method(method, entry.method)) return wrong_method(entry.method);
-    return {.route = entry.route, .name = std::string(entry.name)};
+    return {.route = entry.route, .name = std::string(entry.name), .rest = std::string(entry.rest)};
   }
   for (const std::string_view prefix : {"/v1/models/", "/models/"}) {
     if (!path.starts_with(prefix) || path.size() == prefix.size()) continue;
@@ -83,6 +86,11 @@ Routed find_route(std::string_view method, std::string_view path, std::string_vi
     if (!is_method(method, "GET")) return wrong_method("GET");
     return {
         .route = Route::model, .name = "models", .rest = std::string(path.substr(prefix.size()))};
+  }
+  constexpr std::string_view kAssets = "/assets/";
+  if (path.starts_with(kAssets)) {
+    if (!is_method(method, "GET")) return wrong_method("GET");
+    return {.route = Route::page, .name = "page", .rest = std::string(path.substr(kAssets.size()))};
   }
   for (const std::string_view prefix : kNotServed)
     if (path.starts_with(prefix)) return refused(404, std::string(kServed), "unsupported_endpoint");

@@ -20,6 +20,7 @@ enum class Route : uint8_t {
   version,
   load,
   metrics,
+  page,  // of the browser; `rest` is its path below pages/
   refused,
 };
 

@@ -28,7 +28,9 @@ std::string http_head(const ServerResponse& response, std::string_view request_i
   if (!response.content_type.empty()) add("content-type", response.content_type);
   for (const auto& [name, value] : response.headers) add(name, value);
   if (chunked && !http10) add("transfer-encoding", "chunked");
-  if (!chunked) add("content-length", std::to_string(response.body.size()));
+  // 304 has no body, whatever the length of the one it stands for.
+  if (!chunked && response.status != 304)
+    add("content-length", std::to_string(response.body.size()));
   if (!keep_alive) add("connection", "close");
   head += "\r\n\r\n";
   return head;

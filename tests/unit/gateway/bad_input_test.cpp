@@ -237,10 +237,9 @@ TEST_F(GatewayTest, a_slow_body_is_told_in_the_envelope) {
 
 TEST_F(GatewayTest, routes_of_others_are_refused_in_words) {
   start();
-  for (const char* path :
-       {"/v1/embeddings", "/v1/responses", "/v1/messages", "/anthropic/v1/messages",
-        "/v1/images/generations", "/openai/deployments/x/chat/completions", "/nothing", "/",
-        "/user/balance"})
+  for (const char* path : {"/v1/embeddings", "/v1/responses", "/v1/messages",
+                           "/anthropic/v1/messages", "/v1/images/generations",
+                           "/openai/deployments/x/chat/completions", "/nothing", "/user/balance"})
     expect_refusal(post(path, "{}"), 404, "", path);
   EXPECT_EQ(at(parsed(post("/v1/embeddings", "{}").body), "/error/code"), "unsupported_endpoint");
   expect_refusal(post("/chat/completions?api-version=2024-05-01-preview", chat_body()), 404, "",

@@ -102,6 +102,10 @@ RawResponse RawClient::read_response() {
     out.headers[lower(head.substr(at, colon - at))] = head.substr(colon + 2, end - colon - 2);
     at = end + 2;
   }
+  if (out.status == 304) {
+    out.complete = true;
+    return out;
+  }
   if (out.headers.contains("content-length")) {
     const size_t length = std::stoul(out.headers["content-length"]);
     while (buffer_.size() < length && receive()) {
