@@ -19,7 +19,8 @@ GUESSING = {"speculative": "auto", "speculative_tokens": 1}
 
 
 def start(roles=("both",), model=MINNOW, **worker):
-    return Cluster(roles, engine="model", model=model, worker=FLOAT32 | worker)
+    threads = 0 if len(roles) == 1 else 1  # several workers share two cores badly
+    return Cluster(roles, engine="model", model=model, worker=FLOAT32 | {"threads": threads} | worker)
 
 
 def evaluate(cluster, *words, program=PROGRAM):
