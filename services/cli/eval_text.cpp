@@ -14,12 +14,11 @@ bool is_start(char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }
 // Control characters of ASCII, and those of Latin-1 that terminals obey as well (C2 80 to C2 9F).
 void append_shown(std::string& out, std::string_view character) {
   const auto first = static_cast<unsigned char>(character.front());
+  const bool latin =
+      first == 0xC2 && character.size() == 2 && static_cast<unsigned char>(character[1]) < 0xA0;
   if (character == "\n") {
     out += "\\n";
-  } else if (first < 0x20 || first == 0x7F) {
-    out += "?";
-  } else if (first == 0xC2 && character.size() == 2 &&
-             static_cast<unsigned char>(character[1]) < 0xA0) {
+  } else if (first < 0x20 || first == 0x7F || latin) {
     out += "?";
   } else {
     out += character;
