@@ -79,24 +79,27 @@ void experts(const Inner& inner, const OpContext& ctx, const ExpertsParams& p) {
   const Pass pass{
       inner, ctx, p, groups, lanes, hidden, width, panel, workspace.take<float>(panel * lanes)};
 
-  float* x = workspace.take<float>(int64_t{groups.count} * hidden);
-  share_rows(ctx, groups.count, int64_t{groups.count} * hidden, [&](int32_t i) {
-    std::copy_n(floats(p.x, p.x_dtype) + groups.pair[i] / p.chosen * p.x_stride, hidden,
-                x + int64_t{i} * hidden);
-  });
-  float* buffer = workspace.take<float>(groups.count * padded_width(std::max(hidden, width)));
-  const Rows x_rows =
-      prepare_rows(inner, ctx, ctx.compute, x, hidden, groups.count, hidden, buffer);
-
   const int32_t step = 4 * kPanelRows;
   auto* pieces =
       workspace.take<Piece>(int64_t{experts} * ((std::max(hidden, width) + step - 1) / step));
   float* middle = workspace.take<float>(int64_t{groups.count} * width);
-  float* other = workspace.take<float>(int64_t{groups.count} * width);
-  gate_and_up(pass, x_rows, pieces, cut(groups, experts, width, step, pieces), middle, other);
+  {
+    Workspace first(ctx);  // given back before `y`, which is as large, is taken
+    float* x = first.take<float>(int64_t{groups.count} * hidden);
+    share_rows(ctx, groups.count, int64_t{groups.count} * hidden, [&](int32_t i) {
+      std::copy_n(floats(p.x, p.x_dtype) + groups.pair[i] / p.chosen * p.x_stride, hidden,
+                  x + int64_t{i} * hidden);
+    });
+    float* rounded = first.take<float>(groups.count * padded_width(hidden));
+    const Rows x_rows =
+        prepare_rows(inner, ctx, ctx.compute, x, hidden, groups.count, hidden, rounded);
+    float* other = first.take<float>(int64_t{groups.count} * width);
+    gate_and_up(pass, x_rows, pieces, cut(groups, experts, width, step, pieces), middle, other);
+  }
 
+  float* rounded = workspace.take<float>(groups.count * padded_width(width));
   const Rows middle_rows =
-      prepare_rows(inner, ctx, ctx.compute, middle, width, groups.count, width, buffer);
+      prepare_rows(inner, ctx, ctx.compute, middle, width, groups.count, width, rounded);
   float* y = workspace.take<float>(int64_t{groups.count} * hidden);
   down(pass, middle_rows, pieces, cut(groups, experts, hidden, step, pieces), y);
   add_in_slot_order(inner, ctx, p, groups, y);

@@ -116,17 +116,20 @@ void experts_tiles(const Inner& inner, const OpContext& ctx, const ExpertsParams
   const TilePass pass{inner, *tiles_amx(), ctx,   p,    groups,
                       lanes, hidden,       width, room, workspace.take<char>(room * lanes)};
 
-  const TileTokens* x = pack_all(pass, workspace, &ExpertWeights::gate, hidden, [&](int32_t i) {
-    return floats(p.x, p.x_dtype) + groups.pair[i] / p.chosen * p.x_stride;
-  });
   // Reading a piece begins with an empty pipeline: few tokens, which leave memory the limit, make
   // longer ones.
   const int32_t step = (p.rows <= 32 ? 4 : 2) * kTilePanel;
   auto* pieces = workspace.take<Piece>(int64_t{pass.experts()} *
                                        ((std::max(hidden, width) + step - 1) / step));
   float* middle = workspace.take<float>(int64_t{groups.count} * width);
-  float* other = workspace.take<float>(int64_t{groups.count} * width);
-  gate_and_up(pass, x, pieces, cut(groups, pass.experts(), width, step, pieces), middle, other);
+  {
+    Workspace first(ctx);  // given back before `y`, which is as large, is taken
+    const TileTokens* x = pack_all(pass, first, &ExpertWeights::gate, hidden, [&](int32_t i) {
+      return floats(p.x, p.x_dtype) + groups.pair[i] / p.chosen * p.x_stride;
+    });
+    float* other = first.take<float>(int64_t{groups.count} * width);
+    gate_and_up(pass, x, pieces, cut(groups, pass.experts(), width, step, pieces), middle, other);
+  }
 
   const TileTokens* mid = pack_all(pass, workspace, &ExpertWeights::down, width,
                                    [&](int32_t i) { return middle + int64_t{i} * width; });
