@@ -58,7 +58,7 @@ struct WorkerConfig {
   std::string kv_dtype = "auto";
   std::string engine = "model";
   std::string speculative = "off";
-  int32_t speculative_tokens = 1;
+  int32_t speculative_tokens = 3;  // a bound: how many pay is measured, see worker/speculation.h
   int32_t tensor_parallel = 1;
   int32_t threads = 0;
   int32_t context_max = 0;
