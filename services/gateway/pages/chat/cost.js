@@ -36,8 +36,9 @@ export function written({ currency, amount }) {
   const whole = digits.slice(0, -DIGITS);
   const part = digits.slice(-DIGITS);
   const first = part.search(/[1-9]/);
-  const places = whole !== '0' || first < 0 ? 2 : Math.max(2, first + 2);
-  const rounded = (BigInt(amount) + 5n * 10n ** BigInt(DIGITS - places - 1)) / 10n ** BigInt(DIGITS - places);
+  const places = whole !== '0' || first < 0 ? 2 : Math.min(DIGITS, Math.max(2, first + 2));
+  const unit = 10n ** BigInt(DIGITS - places);
+  const rounded = (BigInt(amount) + unit / 2n) / unit;
   const text = rounded.toString().padStart(places + 1, '0');
   return `${SIGNS[currency] ?? `${currency} `}${text.slice(0, -places)}.${text.slice(-places)}`;
 }

@@ -2,7 +2,7 @@
 // plain objects: { type, text } or { type, children }. Every newline is a break, as people who chat expect. HTML is text like any other. Work is
 // linear in the length, up to a fixed look-ahead; nesting is bounded, so no text makes it slow or deep.
 const DEPTH_MAX = 12;
-const LABEL_MAX = 1000;
+const LABEL_MAX = 500; // characters of a link's name, and a quarter of a formula's or an address'
 const PUNCTUATION = /[\p{P}\p{S}]/u;
 const ESCAPED = /[!-/:-@[-`{-~]/;
 const BARE = /^https?:\/\/[^\s<>"'`|]*[^\s<>"'`|.,:;!?)\]}*_~]/i;
@@ -62,9 +62,10 @@ function escape(text, at) {
 
 // Formulas are shown as they were written: there is no typesetter here.
 function formula(text, at, open, close) {
-  const end = text.indexOf(close, at + open.length);
-  if (end < 0 || end === at + open.length || end - at > 4 * LABEL_MAX) return null;
-  return { end: end + close.length, part: { type: 'formula', text: text.slice(at, end + close.length) } };
+  const ahead = text.slice(at, at + 4 * LABEL_MAX);
+  const end = ahead.indexOf(close, open.length);
+  if (end <= open.length) return null;
+  return { end: at + end + close.length, part: { type: 'formula', text: ahead.slice(0, end + close.length) } };
 }
 
 function code(text, at, no_code) {
@@ -112,7 +113,7 @@ function link(text, at, depth) {
 }
 
 function angle(text, at) {
-  const found = /^<((?:https?:\/\/|mailto:)[^\s<>]+)>/i.exec(text.slice(at, at + 2 * LABEL_MAX));
+  const found = /^<((?:https?:\/\/|mailto:)[^\s<>]+)>/i.exec(text.slice(at, at + 4 * LABEL_MAX));
   const address = found && safe_address(found[1]);
   return address ? { end: at + found[0].length, part: { type: 'link', address, children: [{ type: 'text', text: found[1] }] } } : null;
 }
@@ -120,7 +121,7 @@ function angle(text, at) {
 function bare(text, at) {
   if (at > 0 && /[\p{L}\p{N}]/u.test(text[at - 1])) return null;
   if (!/^https?:/i.test(text.slice(at, at + 6))) return null;
-  const found = BARE.exec(text.slice(at, at + 2 * LABEL_MAX));
+  const found = BARE.exec(text.slice(at, at + 4 * LABEL_MAX));
   return found && found[0].length > 8
     ? { end: at + found[0].length, part: { type: 'link', address: found[0], children: [{ type: 'text', text: found[0] }] } }
     : null;

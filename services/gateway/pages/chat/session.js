@@ -86,6 +86,7 @@ export class Session {
     if (!conversation.nodes.size && !conversation.record.named) conversation.record.title = '';
     this.store.set_draft(conversation.id, question.content);
     this.store.save(conversation.record);
+    this.on.listed();
     if (conversation === this.conversation) this.on.restored(question.content);
     this.on.refused(refusal, conversation);
   }
