@@ -11,7 +11,7 @@ const SAVE_MS = 1000;
 export class Asking {
   #runs = new Map();
 
-  // with: { store, fetch, now, key(), pricing(model), tab, on: { changed(conversation, node), ended(conversation, node) } }
+  // with: { store, fetch, now, key(), pricing(model), tab, on: { started, changed, ended: (conversation, node) } }
   constructor(given) {
     Object.assign(this, given);
   }
@@ -31,7 +31,7 @@ export class Asking {
     this.#runs.set(conversation.id, run);
     Object.assign(node, { state: 'writing', tab: this.tab, saved: Date.now(), failure: undefined, finish: '' });
     this.store.save_node(node);
-    this.on.changed(conversation, node);
+    this.on.started(conversation, node);
     let refusal = null;
     try {
       const path = prefix ? [...conversation.before(node), node] : conversation.before(node);
@@ -105,7 +105,7 @@ export class Asking {
     }
     const refusal = error instanceof Refusal ? error : new Refusal('refused', 'Something went wrong in this page.', `${error.message}. What came is kept. Try again.`);
     node.state = any ? 'cut' : 'failed';
-    node.failure = refusal.record();
+    node.failure = run.left ? interrupted() : refusal.record();
     return refusal;
   }
 
@@ -133,7 +133,10 @@ export class Asking {
 
   // The page is going away: what came is written down as cut off.
   leave() {
-    for (const { node } of this.#runs.values()) this.store.save_node({ ...node, state: 'cut', failure: interrupted() });
+    for (const run of this.#runs.values()) {
+      run.left = true;
+      this.store.save_node({ ...run.node, state: 'cut', failure: interrupted() });
+    }
   }
 }
 

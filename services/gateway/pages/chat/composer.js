@@ -5,6 +5,7 @@ import { icon } from '../shared/icons.js';
 import { count } from '../shared/numbers.js';
 
 const TELL_LENGTH = 2000; // characters from which on the length is shown
+const MEASURED_MAX = 20_000; // a longer text fills the field anyway, and to measure it at each key would be slow
 const GROWS_TO = 0.4; // of the window's height
 
 export class Composer {
@@ -42,8 +43,13 @@ export class Composer {
     this.send.disabled = this.running || !value.trim();
     this.typed.hidden = value.length < TELL_LENGTH;
     this.typed.textContent = `${count(value.length)} characters`;
+    const most = innerHeight * GROWS_TO;
+    if (value.length > MEASURED_MAX) {
+      this.text.style.height = `${most}px`;
+      return;
+    }
     this.text.style.height = 'auto';
-    this.text.style.height = `${Math.min(this.text.scrollHeight, innerHeight * GROWS_TO)}px`;
+    this.text.style.height = `${Math.min(this.text.scrollHeight, most)}px`;
   }
 
   #key(event) {

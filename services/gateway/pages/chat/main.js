@@ -62,6 +62,10 @@ await store.empty_bin(now() - UNDO_MS);
 const asking = new Asking({
   store, tab, fetch: fetch.bind(window), now: () => performance.now(), key: () => key.value, pricing: (model) => models.pricing(model),
   on: {
+    started: (conversation) => {
+      if (conversation === session.conversation) show();
+      sidebar.draw();
+    },
     changed: (conversation, node) => conversation === session.conversation && thread.grew(node),
     ended: (conversation, node) => {
       if (conversation === session.conversation) {

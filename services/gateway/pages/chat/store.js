@@ -13,6 +13,7 @@ export class Store {
   #opened = new Map(); // conversations with their messages
   #drafts = new Map();
   #writing = new Map(); // drafts on their way: id -> written again when that is done?
+  #troubled = false;
   #unwritten = new Map(); // 'table/id' -> [table, value]
 
   // on: { trouble(reason or null), changed(conversation id) from another tab }
@@ -163,6 +164,7 @@ export class Store {
     try {
       await write(this.#database);
       this.#unwritten.delete(`${table}/${value.id}`);
+      if (this.#troubled) await this.write_again(); // there is room again
     } catch (error) {
       this.#unwritten.set(`${table}/${value.id}`, [table, value]);
       this.#failed(error);
@@ -170,6 +172,7 @@ export class Store {
   }
 
   #failed(error) {
+    this.#troubled = true;
     const full = error?.name === 'QuotaExceededError';
     this.on.trouble(`${full ? 'The storage of this browser is full' : `This browser could not store this (${error?.message ?? error})`}: what is new is only in this tab. Delete conversations or export them before you close it.`);
   }
@@ -184,7 +187,9 @@ export class Store {
         return;
       }
     }
-    if (this.#database) this.on.trouble(null);
+    if (!this.#database) return;
+    this.#troubled = false;
+    this.on.trouble(null);
   }
 
   // --- several tabs
