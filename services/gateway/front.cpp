@@ -12,6 +12,8 @@ void Front::handle(std::shared_ptr<HttpExchange> exchange) {
   const Routed routed = find_route(request.method, request.path, request.query);
   if (routed.route == Route::chat || routed.route == Route::completions)
     return generate(exchange, routed, received);
+  if (routed.route == Route::cluster_state || routed.route == Route::cluster_events)
+    return watch(exchange, routed);
   ServerResponse response = answer(routed, request);
   add_openai_headers(response, served_.clock(), received);
   served_.metrics().request(routed.name, response.status);
@@ -60,6 +62,26 @@ void Front::generate(const std::shared_ptr<HttpExchange>& exchange, const Routed
   exchange->on_closed([weak = std::weak_ptr(generation)](HttpClosed) {
     if (const auto running = weak.lock()) running->client_left();
   });
+}
+
+void Front::watch(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed) {
+  const auto count = [this, name = routed.name](int status) {
+    served_.metrics().request(name, status);
+  };
+  const auto refuse_with = [&](const ApiError& error) {
+    count(error.status);
+    exchange->respond(error_response(error));
+  };
+  if (cluster_.draining()) return refuse_with(from_status(503, "the gateway is draining"));
+  if (routed.route == Route::cluster_state) return cluster_.answer_state(exchange, count);
+  const std::string_view id = exchange->request().header("last-event-id");
+  const std::optional<WatchFrom> from = parse_watch_id(id);
+  if (!id.empty() && !from)
+    return refuse_with(bad_request("this is not an id of ours", "Last-Event-ID"));
+  count(200);
+  if (exchange->request().method == "HEAD")
+    return exchange->respond({.content_type = "text/event-stream; charset=utf-8"});
+  cluster_.stream_events(exchange, from);
 }
 
 ServerResponse Front::answer(const Routed& routed, const ServerRequest& request) {

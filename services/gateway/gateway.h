@@ -12,15 +12,18 @@
 #include "base/result.h"
 #include "gateway/config.h"
 #include "net/router_link.h"
+#include "net/watch_link.h"
 
 namespace fathom {
 
 using RouterLinkFactory = std::function<std::unique_ptr<RouterLink>(RouterEvents&)>;
+using WatchLinkFactory = std::function<std::unique_ptr<WatchLink>(WatchEvents&)>;
 
 struct GatewayParts {
   Clock& clock;
   Metrics& metrics;
   RouterLinkFactory connect;
+  WatchLinkFactory watch;  // for /cluster
   uint64_t seed = 0;  // of request ids and of answers whose clients gave no seed
 };
 
