@@ -327,7 +327,7 @@ Status ModelRanks::start(int32_t blocks) {
         parts.caches.push_back(pool.layer(layer, model_.kv_rank, model_.rope));
       }
     }
-    rank.forward = make_model_rank(std::move(parts), rank.weights);
+    rank.forward = make_model_rank(parts, rank.weights);
   }
   return {};
 }

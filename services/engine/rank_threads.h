@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "model/deepseek.h"
+#include "model/forward.h"
 
 namespace fathom {
 

@@ -59,21 +59,21 @@ void ClusterWatch::tick(int thread) {
   Loop& here = loop(thread);
   here.ticking = false;
   const Instant now = clock_.now();
-  if (std::ranges::any_of(here.askers, [&](const Asker& asker) {
-        return now - asker.since >= config_.state_patience;
+  if (std::ranges::any_of(here.waiting, [&](const Waiting& waiting) {
+        return now - waiting.since >= config_.state_patience;
       }))
-    answer_askers(thread);
+    answer_waiting(thread);
   for (const auto& reader : std::vector(here.readers))
     if (now - reader->written >= config_.keep_alive) tell(*reader, ": keep-alive\n\n");
   rest_when_alone();
-  const bool lingering = wanted_ && here.readers.empty() && here.askers.empty();
-  if (!here.readers.empty() || !here.askers.empty() || lingering) tick_soon(thread);
+  const bool lingering = wanted_ && here.readers.empty() && here.waiting.empty();
+  if (!here.readers.empty() || !here.waiting.empty() || lingering) tick_soon(thread);
 }
 
 void ClusterWatch::answer_state(std::shared_ptr<HttpExchange> exchange,
                                 std::function<void(int)> ended) {
   const int thread = exchange->thread();
-  Asker asker{.exchange = std::move(exchange), .ended = std::move(ended), .since = clock_.now()};
+  Waiting waiting{.exchange = std::move(exchange), .ended = std::move(ended), .since = clock_.now()};
   bool ready = false;
   {
     const std::lock_guard lock(board_mutex_);
@@ -81,18 +81,18 @@ void ClusterWatch::answer_state(std::shared_ptr<HttpExchange> exchange,
   }
   join(thread);
   if (ready) {
-    answer(asker);
+    answer(waiting);
     return leave(thread);
   }
-  asker.exchange->on_closed([this, thread, key = asker.exchange.get()](HttpClosed) {
-    if (std::erase_if(loop(thread).askers,
-                      [&](const Asker& other) { return other.exchange.get() == key; }) > 0)
+  waiting.exchange->on_closed([this, thread, key = waiting.exchange.get()](HttpClosed) {
+    if (std::erase_if(loop(thread).waiting,
+                      [&](const Waiting& other) { return other.exchange.get() == key; }) > 0)
       leave(thread);
   });
-  loop(thread).askers.push_back(std::move(asker));
+  loop(thread).waiting.push_back(std::move(waiting));
 }
 
-void ClusterWatch::answer(const Asker& asker) {
+void ClusterWatch::answer(const Waiting& waiting) {
   ServerResponse response;
   {
     const std::lock_guard lock(board_mutex_);
@@ -103,13 +103,13 @@ void ClusterWatch::answer(const Asker& asker) {
       response = error_response(from_status(503, "the router is not connected"));
     }
   }
-  if (asker.ended) asker.ended(response.status);
-  asker.exchange->respond(std::move(response));
+  if (waiting.ended) waiting.ended(response.status);
+  waiting.exchange->respond(std::move(response));
 }
 
-void ClusterWatch::answer_askers(int thread) {
-  for (const Asker& asker : std::exchange(loop(thread).askers, {})) {
-    answer(asker);
+void ClusterWatch::answer_waiting(int thread) {
+  for (const Waiting& waiting : std::exchange(loop(thread).waiting, {})) {
+    answer(waiting);
     leave(thread);
   }
 }
@@ -192,7 +192,7 @@ void ClusterWatch::deliver(int thread, const std::shared_ptr<const News>& news) 
     }
     tell(*reader, text);
   }
-  answer_askers(thread);
+  answer_waiting(thread);
 }
 
 void ClusterWatch::on_watch_lost(const Error& why) {
@@ -209,7 +209,7 @@ void ClusterWatch::on_watch_lost(const Error& why) {
 
 void ClusterWatch::tell_lost(int thread, const std::string& text) {
   for (const auto& reader : std::vector(loop(thread).readers)) tell(*reader, text);
-  answer_askers(thread);
+  answer_waiting(thread);
 }
 
 void ClusterWatch::end_readers(int thread) {
@@ -224,7 +224,7 @@ void ClusterWatch::drain() {
   for (int thread = 0; thread < threads_.count(); ++thread)
     threads_.post(thread, [this, thread] {
       end_readers(thread);
-      answer_askers(thread);
+      answer_waiting(thread);
     });
 }
 

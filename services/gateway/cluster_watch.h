@@ -50,14 +50,14 @@ class ClusterWatch final : public WatchEvents {
     std::optional<WatchFrom> told;  // nothing yet, and nothing older is wanted
     Instant written;
   };
-  struct Asker {
+  struct Waiting {
     std::shared_ptr<HttpExchange> exchange;
     std::function<void(int)> ended;
     Instant since;
   };
   struct Loop {
     std::vector<std::shared_ptr<Reader>> readers;
-    std::vector<Asker> askers;
+    std::vector<Waiting> waiting;
     std::unique_ptr<HttpTimer> timer;
     bool ticking = false;
   };
@@ -76,8 +76,8 @@ class ClusterWatch final : public WatchEvents {
   void deliver(int thread, const std::shared_ptr<const News>& news);
   void tell_lost(int thread, const std::string& text);
   void tell(Reader& reader, const std::string& text);
-  void answer_askers(int thread);
-  void answer(const Asker& asker);
+  void answer_waiting(int thread);
+  void answer(const Waiting& waiting);
   void end_readers(int thread);
 
   const ClusterWatchConfig config_;

@@ -29,8 +29,11 @@ class Front final : public HttpHandler {
 
  private:
   void generate(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed,
-                Instant received);
-  void watch(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed);
+                const Asker& asker, Instant received);
+  void watch(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed,
+             Instant received);
+  void refuse(HttpExchange& exchange, const Routed& routed, const ApiError& error,
+              Instant received);
   ServerResponse answer(const Routed& routed, const ServerRequest& request);
   ServerResponse models(const std::string& only) const;
   ServerResponse tokenize(const ServerRequest& request);

@@ -49,8 +49,9 @@ struct Generate {
   bool return_token_ids = false;
   bool show_reasoning = true;
   bool wants_no_reasoning = false;  // reasoning_effort none, thinking disabled
-  std::string tenant;
-  std::string service_tier;  // echoed; empty: not asked
+  std::string tenant;               // whose share of the queue it takes
+  std::string user;                 // who among the tenant's
+  std::string service_tier;         // echoed; empty: not asked
 
   // Filled by encode().
   std::vector<Prompt> prompts;

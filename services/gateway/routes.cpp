@@ -72,6 +72,20 @@ bool has_field(std::string_view query, std::string_view name) {
 
 }  // namespace
 
+bool needs_key(Route route) {
+  switch (route) {
+    case Route::live:
+    case Route::ready:
+    case Route::version:
+    case Route::metrics:
+    case Route::page:
+    case Route::refused:
+      return false;
+    default:
+      return true;
+  }
+}
+
 Routed find_route(std::string_view method, std::string_view path, std::string_view query) {
   while (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
   for (const Entry& entry : kTable) {

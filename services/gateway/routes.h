@@ -34,6 +34,10 @@ struct Routed {
   std::string allow;  // for 405
 };
 
+// Whether a key must be shown where the gateway asks for keys: everywhere but for probes, metrics
+// and the files of the pages.
+bool needs_key(Route route);
+
 Routed find_route(std::string_view method, std::string_view path, std::string_view query);
 
 }  // namespace fathom

@@ -1,5 +1,5 @@
-// Which tensors does a DeepSeek V2 or V3 checkpoint hold, and of what shape? Names and sizes, layer
-// by layer.
+// Which tensors does a layer of a DeepSeek V2 or V3 checkpoint hold, and of what shape? Those of
+// latent attention, then a dense MLP or a router with its experts.
 #include "model/weights.h"
 
 namespace fathom {
@@ -59,41 +59,15 @@ Status read_experts(const ModelConfig& c, Shard shard, WeightReader& reader,
   return {};
 }
 
-Status read_layer(const ModelConfig& c, Shard shard, WeightReader& reader, int32_t index,
-                  DeepseekLayer& out) {
-  const std::string prefix = "model.layers." + std::to_string(index) + ".";
-  FATHOM_TRY(out.input_norm, reader.vector(prefix + "input_layernorm.weight", c.hidden));
-  FATHOM_TRY(out.post_norm, reader.vector(prefix + "post_attention_layernorm.weight", c.hidden));
-  FATHOM_CHECKED(read_attention(c, reader, prefix + "self_attn.", out.attention));
+}  // namespace
+
+Status read_deepseek_layer(const ModelConfig& c, Shard shard, WeightReader& reader, int32_t index,
+                           const std::string& prefix, LayerWeights& out) {
+  auto& attention = out.attention.emplace<MlaWeights>();
+  FATHOM_CHECKED(read_attention(c, reader, prefix + "self_attn.", attention));
   if (c.moe(index)) return read_experts(c, shard, reader, prefix + "mlp.", out.feed_forward);
   FATHOM_TRY(out.feed_forward.dense, read_mlp(reader, prefix + "mlp.", c.hidden, c.intermediate));
   return {};
-}
-
-// Stored as one more layer behind the model's own.
-Result<MtpWeights> read_mtp(const ModelConfig& c, Shard shard, WeightReader& reader) {
-  const std::string prefix = "model.layers." + std::to_string(c.layers) + ".";
-  MtpWeights out;
-  FATHOM_TRY(out.token_norm, reader.vector(prefix + "enorm.weight", c.hidden));
-  FATHOM_TRY(out.hidden_norm, reader.vector(prefix + "hnorm.weight", c.hidden));
-  FATHOM_TRY(out.join, reader.matrix(prefix + "eh_proj.weight", c.hidden, 2 * c.hidden));
-  FATHOM_CHECKED(read_layer(c, shard, reader, c.layers, out.layer));
-  FATHOM_TRY(out.head_norm, reader.vector(prefix + "shared_head.norm.weight", c.hidden));
-  return out;
-}
-
-}  // namespace
-
-Result<DeepseekWeights> read_deepseek_weights(const ModelConfig& c, Shard shard,
-                                              WeightReader& reader) {
-  DeepseekWeights out;
-  FATHOM_TRY(out.ends, read_ends(c, shard, reader));
-  for (int32_t i = 0; i < c.layers; ++i)
-    FATHOM_CHECKED(read_layer(c, shard, reader, i, out.layers.emplace_back()));
-  if (c.draft_layers > 0) {
-    FATHOM_TRY(out.mtp, read_mtp(c, shard, reader));
-  }
-  return out;
 }
 
 }  // namespace fathom

@@ -1,18 +1,19 @@
 #include "model/forward.h"
 
-#include "model/deepseek.h"
-#include "model/llama.h"
+#include "model/decoder.h"
+#include "model/grouped_attention.h"
+#include "model/latent_attention.h"
 
 namespace fathom {
 
-Status ModelRank::draft(const Batch&, std::span<const int32_t>, const LogitsSink&) {
-  return Error{Code::unimplemented, "this architecture has no module that drafts", "draft_layers"};
+std::unique_ptr<Attention> make_attention(const RankOps& ops, RankParts parts) {
+  if (ops.config().attention == AttentionKind::gqa)
+    return std::make_unique<GroupedAttention>(ops, std::move(parts.kv_caches));
+  return std::make_unique<LatentAttention>(ops, std::move(parts.caches));
 }
 
-std::unique_ptr<ModelRank> make_model_rank(RankParts parts, const ModelWeights& weights) {
-  if (const auto* llama = std::get_if<LlamaWeights>(&weights))
-    return std::make_unique<LlamaRank>(std::move(parts), *llama);
-  return std::make_unique<DeepseekRank>(std::move(parts), std::get<DeepseekWeights>(weights));
+std::unique_ptr<ModelRank> make_model_rank(const RankParts& parts, const ModelWeights& weights) {
+  return std::make_unique<Decoder>(parts, weights);
 }
 
 }  // namespace fathom

@@ -1,6 +1,6 @@
 // What is one rank of a model to the engine? Something that runs a batch: every rank of a
-// tensor-parallel group is given the same batch and the same order of steps. One class per
-// architecture stands behind it (deepseek.h, llama.h), chosen by the weights it was given.
+// tensor-parallel group is given the same batch and the same order of steps. One walk over the
+// layers stands behind it (decoder.h); what differs between architectures is their attention.
 #pragma once
 
 #include <functional>
@@ -63,10 +63,11 @@ class ModelRank {
   // position *before* it; it goes on from row `from[r]` of what ran last, forward or draft. Its
   // logits are about the token after the one it holds. Only where the config has draft_layers;
   // the module's KV is the cache behind those of the layers, at the position's slot.
-  virtual Status draft(const Batch& batch, std::span<const int32_t> from, const LogitsSink& sink);
+  virtual Status draft(const Batch& batch, std::span<const int32_t> from,
+                       const LogitsSink& sink) = 0;
 };
 
 // `weights` must outlive the rank.
-std::unique_ptr<ModelRank> make_model_rank(RankParts parts, const ModelWeights& weights);
+std::unique_ptr<ModelRank> make_model_rank(const RankParts& parts, const ModelWeights& weights);
 
 }  // namespace fathom

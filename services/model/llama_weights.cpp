@@ -1,5 +1,5 @@
-// Which tensors does a Llama or Qwen2 checkpoint hold, and of what shape? Names and sizes, layer by
-// layer. Query heads are divided over the group, key-value heads over the ranks of a process.
+// Which tensors does a layer of a Llama or Qwen2 checkpoint hold, and of what shape? Query heads
+// are divided over the group, key-value heads over the ranks of a process.
 #include "model/weights.h"
 
 namespace fathom {
@@ -46,21 +46,12 @@ Status read_mlp_bias(const ModelConfig& c, WeightReader& reader, const std::stri
 
 }  // namespace
 
-Result<LlamaWeights> read_llama_weights(const ModelConfig& c, Shard shard, WeightReader& reader) {
-  LlamaWeights out;
-  FATHOM_TRY(out.ends, read_ends(c, shard, reader));
-  for (int32_t i = 0; i < c.layers; ++i) {
-    const std::string prefix = "model.layers." + std::to_string(i) + ".";
-    LlamaLayer& layer = out.layers.emplace_back();
-    FATHOM_TRY(layer.input_norm, reader.vector(prefix + "input_layernorm.weight", c.hidden));
-    FATHOM_TRY(layer.post_norm,
-               reader.vector(prefix + "post_attention_layernorm.weight", c.hidden));
-    FATHOM_CHECKED(read_attention(c, shard, reader, prefix + "self_attn.", layer.attention));
-    FATHOM_TRY(layer.feed_forward.dense,
-               read_mlp(reader, prefix + "mlp.", c.hidden, c.intermediate));
-    FATHOM_CHECKED(read_mlp_bias(c, reader, prefix + "mlp.", layer.feed_forward));
-  }
-  return out;
+Status read_llama_layer(const ModelConfig& c, Shard shard, WeightReader& reader,
+                        const std::string& prefix, LayerWeights& out) {
+  auto& attention = out.attention.emplace<GqaWeights>();
+  FATHOM_CHECKED(read_attention(c, shard, reader, prefix + "self_attn.", attention));
+  FATHOM_TRY(out.feed_forward.dense, read_mlp(reader, prefix + "mlp.", c.hidden, c.intermediate));
+  return read_mlp_bias(c, reader, prefix + "mlp.", out.feed_forward);
 }
 
 }  // namespace fathom

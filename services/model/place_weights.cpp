@@ -27,17 +27,18 @@ class Placing {
     return all({});
   }
 
-  Status layer(DeepseekLayer& w) {
-    MlaWeights& a = w.attention;
-    FATHOM_CHECKED(all({&w.input_norm, &w.post_norm, &a.q_a, &a.q_a_norm, &a.q_b, &a.kv_a,
-                        &a.kv_a_norm, &a.kv_b, &a.o, &a.q_a_bias, &a.kv_a_bias, &a.o_bias}));
-    return feed_forward(w.feed_forward);
+  Status attention(MlaWeights& a) {
+    return all({&a.q_a, &a.q_a_norm, &a.q_b, &a.kv_a, &a.kv_a_norm, &a.kv_b, &a.o, &a.q_a_bias,
+                &a.kv_a_bias, &a.o_bias});
   }
 
-  Status layer(LlamaLayer& w) {
-    GqaWeights& a = w.attention;
-    FATHOM_CHECKED(all({&w.input_norm, &w.post_norm, &a.q, &a.o, &a.k, &a.v, &a.q_bias, &a.k_bias,
-                        &a.v_bias, &a.o_bias}));
+  Status attention(GqaWeights& a) {
+    return all({&a.q, &a.o, &a.k, &a.v, &a.q_bias, &a.k_bias, &a.v_bias, &a.o_bias});
+  }
+
+  Status layer(LayerWeights& w) {
+    FATHOM_CHECKED(all({&w.input_norm, &w.post_norm}));
+    FATHOM_CHECKED(std::visit([this](auto& a) { return attention(a); }, w.attention));
     return feed_forward(w.feed_forward);
   }
 
@@ -51,25 +52,16 @@ class Placing {
   const std::function<void(uint64_t)>& progress_;
 };
 
-Result<ModelWeights> placed_model(DeepseekWeights w, Placing& placing) {
-  FATHOM_CHECKED(placing.ends(w.ends));
-  for (DeepseekLayer& layer : w.layers) FATHOM_CHECKED(placing.layer(layer));
-  if (w.mtp) FATHOM_CHECKED(placing.mtp(*w.mtp));
-  return ModelWeights(std::move(w));
-}
-
-Result<ModelWeights> placed_model(LlamaWeights w, Placing& placing) {
-  FATHOM_CHECKED(placing.ends(w.ends));
-  for (LlamaLayer& layer : w.layers) FATHOM_CHECKED(placing.layer(layer));
-  return ModelWeights(std::move(w));
-}
-
 }  // namespace
 
 Result<ModelWeights> place_weights(const ModelWeights& weights, PlacedWeights& placed,
                                    const std::function<void(uint64_t bytes)>& progress) {
   Placing placing(placed, progress);
-  return std::visit([&](const auto& w) { return placed_model(w, placing); }, weights);
+  ModelWeights out = weights;
+  FATHOM_CHECKED(placing.ends(out.ends));
+  for (LayerWeights& layer : out.layers) FATHOM_CHECKED(placing.layer(layer));
+  if (out.mtp) FATHOM_CHECKED(placing.mtp(*out.mtp));
+  return out;
 }
 
 }  // namespace fathom

@@ -38,12 +38,6 @@ struct MlaWeights {
   Weight q_a_bias, kv_a_bias, o_bias;  // float32; null data where a model has none
 };
 
-struct DeepseekLayer {
-  Weight input_norm, post_norm;
-  MlaWeights attention;
-  FeedForwardWeights feed_forward;
-};
-
 struct GqaWeights {
   Weight q, o;
   Weight k, v;                // of this rank's run of key-value heads; no rows when it has none
@@ -51,9 +45,10 @@ struct GqaWeights {
   Weight q_bias, k_bias, v_bias, o_bias;  // float32; null data where a model has none
 };
 
-struct LlamaLayer {
+// One layer of any family.
+struct LayerWeights {
   Weight input_norm, post_norm;
-  GqaWeights attention;
+  std::variant<MlaWeights, GqaWeights> attention;  // all layers of a model have the same kind
   FeedForwardWeights feed_forward;
 };
 
@@ -69,23 +64,15 @@ struct EndWeights {
 struct MtpWeights {
   Weight token_norm, hidden_norm;  // enorm, hnorm
   Weight join;                     // eh_proj: [token | hidden] to one width
-  DeepseekLayer layer;
+  LayerWeights layer;
   Weight head_norm;  // shared_head.norm
 };
 
-struct DeepseekWeights {
+struct ModelWeights {
   EndWeights ends;
-  std::vector<DeepseekLayer> layers;
+  std::vector<LayerWeights> layers;
   std::optional<MtpWeights> mtp;  // where the config has draft_layers; the first of them
 };
-
-struct LlamaWeights {
-  EndWeights ends;
-  std::vector<LlamaLayer> layers;
-};
-
-// One alternative an architecture.
-using ModelWeights = std::variant<DeepseekWeights, LlamaWeights>;
 
 // Owns what had to be copied; keep it and the checkpoint as long as the weights are used.
 class WeightReader {
@@ -131,19 +118,17 @@ class WeightReader {
   std::vector<std::span<const std::byte>> scale_tables_;  // as stored
 };
 
-// All weights of one rank, by the family of the config. Tensors the forward does not use are
-// ignored.
+// All weights of one rank. Tensors the forward does not use are ignored.
 Result<ModelWeights> read_model_weights(const ModelConfig& config, Shard shard,
                                         WeightReader& reader);
 
-// The same for one architecture each.
-Result<DeepseekWeights> read_deepseek_weights(const ModelConfig& config, Shard shard,
-                                              WeightReader& reader);
-Result<LlamaWeights> read_llama_weights(const ModelConfig& config, Shard shard,
-                                        WeightReader& reader);
+// What families name differently: a layer's attention, and what comes after it. `prefix` is the
+// layer's, with its dot.
+Status read_deepseek_layer(const ModelConfig& config, Shard shard, WeightReader& reader,
+                           int32_t index, const std::string& prefix, LayerWeights& out);
+Status read_llama_layer(const ModelConfig& config, Shard shard, WeightReader& reader,
+                        const std::string& prefix, LayerWeights& out);
 
-// Parts that families share.
-Result<EndWeights> read_ends(const ModelConfig& config, Shard shard, WeightReader& reader);
 // prefix + "gate_proj.weight", up, down.
 Result<DenseWeights> read_mlp(WeightReader& reader, const std::string& prefix, int32_t hidden,
                               int32_t width);

@@ -66,7 +66,7 @@ TEST_P(Forward, a_step_no_larger_than_an_earlier_one_allocates_nothing) {
                               .rope = config.rope});
     }
   }
-  const auto rank = make_model_rank(std::move(parts), weights);
+  const auto rank = make_model_rank(parts, weights);
 
   std::vector<TokenId> prompt(100);
   std::iota(prompt.begin(), prompt.end(), 5);

@@ -56,11 +56,12 @@ TEST(Weights, every_process_holds_all_keys_and_values) {
     for (const int32_t local : {0, 1}) {
       const Shard shard{process * 2 + local, 4, local, 2};
       WeightReader reader(checkpoint, shard);
-      const LlamaWeights part = read_llama_weights(c, shard, reader).value();
-      EXPECT_EQ(part.layers[0].attention.q.rows, c.head_dim);
-      EXPECT_EQ(part.layers[0].attention.k.rows, part.layers[0].attention.v.rows);
+      const ModelWeights part = read_model_weights(c, shard, reader).value();
+      const auto& attention = std::get<GqaWeights>(part.layers[0].attention);
+      EXPECT_EQ(attention.q.rows, c.head_dim);
+      EXPECT_EQ(attention.k.rows, attention.v.rows);
       EXPECT_EQ(part.ends.lm_head.rows, c.vocab / 4);
-      kv_rows += part.layers[0].attention.k.rows;
+      kv_rows += attention.k.rows;
     }
     EXPECT_EQ(kv_rows, c.head_dim);
   }
@@ -76,21 +77,22 @@ TEST(Weights, ranks_together_hold_every_divided_byte_once) {
   const ModelConfig c = read_model_config(dir).value();
   const Checkpoint checkpoint = Checkpoint::open(dir).value();
   WeightReader whole(checkpoint, {0, 1});
-  const DeepseekWeights all = read_deepseek_weights(c, {0, 1}, whole).value();
+  const ModelWeights all = read_model_weights(c, {0, 1}, whole).value();
   for (int32_t rank = 0; rank < 4; ++rank) {
     WeightReader reader(checkpoint, {rank, 4});
-    const DeepseekWeights part = read_deepseek_weights(c, {rank, 4}, reader).value();
+    const ModelWeights part = read_model_weights(c, {rank, 4}, reader).value();
     EXPECT_EQ(part.ends.lm_head.rows, c.vocab / 4);
     EXPECT_EQ(part.layers[1].feed_forward.experts.size(), 4u);
     EXPECT_EQ(part.layers[1].feed_forward.experts[0].up.data,
               all.layers[1].feed_forward.experts[static_cast<size_t>(rank) * 4].up.data);
-    EXPECT_EQ(part.layers[0].attention.kv_b.rows, all.layers[0].attention.kv_b.rows / 4);
+    const Weight& kv_b = std::get<MlaWeights>(part.layers[0].attention).kv_b;
+    EXPECT_EQ(kv_b.rows, std::get<MlaWeights>(all.layers[0].attention).kv_b.rows / 4);
     // A slice of FP8 rows that starts inside a scale block keeps its place in it.
-    const int32_t first = rank * part.layers[0].attention.kv_b.rows;
-    EXPECT_EQ(part.layers[0].attention.kv_b.scale_row, first % kScaleBlock);
+    const int32_t first = rank * kv_b.rows;
+    EXPECT_EQ(kv_b.scale_row, first % kScaleBlock);
     EXPECT_LT(reader.bytes(), whole.bytes());
     WeightReader lister = WeightReader::lister(checkpoint, {rank, 4});
-    ASSERT_TRUE(read_deepseek_weights(c, {rank, 4}, lister).ok());
+    ASSERT_TRUE(read_model_weights(c, {rank, 4}, lister).ok());
     EXPECT_EQ(lister.bytes(), reader.bytes());
     EXPECT_EQ(lister.extents().size(), reader.extents().size());
   }
@@ -147,7 +149,7 @@ struct Small {
     folder.write("model.safetensors", safetensors_bytes(tensors, aligned));
     const Checkpoint checkpoint = Checkpoint::open(folder.path()).value();
     WeightReader reader(checkpoint, {});
-    const auto got = read_deepseek_weights(config, {}, reader);
+    const auto got = read_model_weights(config, {}, reader);
     if (!got.ok()) return got.error().text();
     const Weight& up = got->layers[0].feed_forward.dense.up;
     EXPECT_EQ(up.scale[0], 2.0f);  // 2^(128 - 127)

@@ -1,0 +1,119 @@
+#include "model/decoder.h"
+
+namespace fathom {
+
+Decoder::Decoder(const RankParts& parts, const ModelWeights& weights)
+    : ops_(parts),
+      weights_(weights),
+      attention_(make_attention(ops_, parts)),
+      batch_(ops_.device()),
+      residual_(ops_.device()),
+      partial_(ops_.device()),
+      normed_(ops_.device(), ops_.product_input()),
+      hidden_(ops_.device()),
+      pair_(ops_.device()),
+      feed_forward_(ops_),
+      logits_(ops_.device()) {
+  if (weights_.mtp && ops_.device().is_host() && ops_.context().compute == Compute::bfloat16)
+    draft_head_.emplace(weights_.ends.lm_head);
+}
+
+void Decoder::reserve(const Batch& batch, int32_t rows) {
+  const ModelConfig& c = ops_.config();
+  const int64_t n = rows;
+  ops_.set_rows(rows);
+  residual_.at_least(n * c.hidden);
+  normed_.at_least(n * c.hidden);
+  partial_.at_least(n * c.hidden);
+  attention_->reserve(batch, rows);
+  feed_forward_.reserve(c, ops_.shard(), rows);
+}
+
+Status Decoder::forward(const Batch& batch, const LogitsSink& sink) {
+  last_norm_ = &weights_.ends.final_norm;
+  if (const auto padding = padding_for(batch, ops_, logits_.tile_rows())) {
+    reserve(batch, padding->rows);
+    logits_.reserve(ops_.config(), ops_.shard(), padding->rows);
+    batch_.lay_out_padded(batch, *padding);
+    Status status;
+    ops_.device().replay({.rows = padding->rows, .context = padding->context}, [&] {
+      ops_.set_rows(padding->rows);
+      status = run_layers();
+      if (!status.ok()) return;
+      status = logits_.compute(ops_, *last_norm_, weights_.ends.lm_head, residual_.data(),
+                               batch_.logit_rows(), padding->rows);
+    });
+    if (!status.ok()) return status;
+    logits_.deliver(ops_, 0, batch.rows(), sink);
+    return {};
+  }
+  reserve(batch, batch.rows());
+  batch_.lay_out(batch);
+  FATHOM_CHECKED(run_layers());
+  return logits_.run(ops_, *last_norm_, weights_.ends.lm_head, residual_.data(),
+                     batch_.logit_rows(), static_cast<int32_t>(batch.logit_rows().size()), sink);
+}
+
+Status Decoder::run_layers() {
+  const ModelConfig& c = ops_.config();
+  ops_.embed(weights_.ends.embed, batch_, residual_.data());
+  ops_.tap(-1, "embed", residual_.data());
+  ops_.norm(residual_.data(), c.hidden, weights_.layers.front().input_norm, c.norm_eps, normed());
+  for (size_t i = 0; i < weights_.layers.size(); ++i)
+    FATHOM_CHECKED(
+        run_layer(weights_.layers[i], i,
+                  i + 1 < weights_.layers.size() ? &weights_.layers[i + 1].input_norm : nullptr));
+  return {};
+}
+
+// z = join [norm(embedding of the token) | norm(hidden state)], then one layer. The hidden state is
+// taken after the last norm of what made it: the model's, or the module's own when it goes on from
+// its own guess.
+Status Decoder::draft(const Batch& batch, std::span<const int32_t> from, const LogitsSink& sink) {
+  if (!weights_.mtp)
+    return Error{Code::unimplemented, "this model has no module that drafts", "draft_layers"};
+  CHECK(last_norm_ != nullptr);
+  CHECK(static_cast<int32_t>(from.size()) == batch.rows());
+  const ModelConfig& c = ops_.config();
+  const MtpWeights& w = *weights_.mtp;
+  hidden_.at_least(int64_t{batch.rows()} * c.hidden);
+  pair_.at_least(int64_t{batch.rows()} * 2 * c.hidden);
+  batch_.lay_out(batch, from);
+  ops_.set_rows(batch.rows());
+  ops_.gather(residual_.data(), batch_.from(), c.hidden, hidden_.data());
+  reserve(batch, batch.rows());
+  const int64_t pair = int64_t{2} * c.hidden;
+  ops_.norm(hidden_.data(), c.hidden, *last_norm_, c.norm_eps,
+            {hidden_.data(), DType::f32, c.hidden});
+  ops_.norm(hidden_.data(), c.hidden, w.hidden_norm, c.norm_eps,
+            {pair_.data() + c.hidden, DType::f32, pair});
+  ops_.embed(weights_.ends.embed, batch_, partial_.data());
+  ops_.norm(partial_.data(), c.hidden, w.token_norm, c.norm_eps, {pair_.data(), DType::f32, pair});
+  ops_.linear({pair_.data(), DType::f32, pair}, w.join, residual_.data());
+  ops_.norm(residual_.data(), c.hidden, w.layer.input_norm, c.norm_eps, normed());
+  FATHOM_CHECKED(run_layer(w.layer, weights_.layers.size(), nullptr));
+  last_norm_ = &w.head_norm;
+  const Weight& head = draft_head_ ? draft_head_->weight() : weights_.ends.lm_head;
+  return logits_.run(ops_, *last_norm_, head, residual_.data(), batch_.logit_rows(),
+                     static_cast<int32_t>(batch.logit_rows().size()), sink);
+}
+
+Status Decoder::run_layer(const LayerWeights& layer, size_t index, const Weight* next_norm) {
+  const auto number = static_cast<int32_t>(index);
+  FATHOM_CHECKED(attention_->run(layer, index, batch_, normed(), partial_.data()));
+  FATHOM_CHECKED(ops_.sum(partial_.data()));
+  ops_.tap(number, "attention", partial_.data());
+  ops_.add_norm(residual_.data(), partial_.data(), layer.post_norm, normed());
+  feed_forward_.run(ops_, layer.feed_forward, batch_, normed(), partial_.data());
+  if (next_norm != nullptr) {
+    FATHOM_CHECKED(ops_.sum(partial_.data()));
+    ops_.add_norm(residual_.data(), partial_.data(), *next_norm, normed());
+  } else {
+    FATHOM_CHECKED(ops_.add_sum(partial_.data(), residual_.data()));
+  }
+  ops_.tap(number, "feed_forward", partial_.data());
+  ops_.tap(number, "out", residual_.data());
+  return {};
+}
+
+}  // namespace fathom
