@@ -19,6 +19,8 @@ export class Feed {
   #parts;
   #abort = null;
   #running = false;
+  #life = 0; // counts starts: a loop that was stopped never goes on in the next one
+  #afresh = false;
   #failures = 0;
   #wake = null;
 
@@ -32,7 +34,8 @@ export class Feed {
     if (this.#running) return;
     this.#running = true;
     this.#failures = 0;
-    this.#run();
+    this.#life += 1;
+    this.#run(this.#life);
   }
 
   stop() {
@@ -48,20 +51,26 @@ export class Feed {
     this.#wake?.();
   }
 
-  async #run() {
-    while (this.#running) {
-      this.#abort = new AbortController();
+  async #run(life) {
+    const alive = () => this.#running && life === this.#life;
+    while (alive()) {
+      const abort = (this.#abort = new AbortController());
       try {
         await this.#once();
+        if (!alive()) break;
         this.#say('connecting'); // the stream ended in order: a gateway that drains; another may be behind the same address
       } catch (error) {
-        if (!this.#running) break;
+        if (!alive()) break;
+        if (this.#afresh) {
+          this.#afresh = false;
+          continue;
+        }
         const asks = error.status === 401 || error.status === 403;
         this.#say(asks ? 'key' : 'gateway', error.message);
         if (asks) this.#failures = Infinity;
       }
-      this.#abort.abort();
-      if (this.#running) await this.#pause();
+      abort.abort();
+      if (alive()) await this.#pause();
     }
   }
 
@@ -74,11 +83,12 @@ export class Feed {
       else this.#say('live');
     }
     const headers = state ? { 'last-event-id': state.id } : {};
+    const abort = this.#abort;
     const response = await this.#get('/cluster/events', headers);
     let timer = 0;
     const alive = () => {
       this.#parts.clear_timer(timer);
-      timer = this.#parts.set_timer(() => this.#abort.abort(), SILENCE_MS);
+      timer = this.#parts.set_timer(() => abort.abort(), SILENCE_MS);
     };
     alive();
     try {
@@ -97,7 +107,11 @@ export class Feed {
     const data = JSON.parse(event.data);
     if (event.name === 'view') {
       // Without a state there was no router; now that there is one, it has a past to be read.
-      if (!has_past) return this.#abort.abort();
+      if (!has_past) {
+        this.#afresh = true;
+        this.#abort.abort();
+        return;
+      }
       this.#parts.on_view(data);
       this.#say('live');
     } else if (event.name === 'happened') {

@@ -28,7 +28,7 @@ function make_row(event) {
   const kind = KINDS[event.kind] ?? { mark: '·', word: event.kind, tone: 'calm' };
   return make('li', { class: `happening ${kind.tone}`, 'data-number': event.number },
     make('time', { datetime: new Date(event.time * 1000).toISOString(), title: new Date(event.time * 1000).toLocaleString() }, clock(event.time)),
-    make('span', { class: 'kind' }, make('span', { class: 'mark', 'aria-hidden': 'true' }, kind.mark), kind.word),
+    make('span', { class: 'kind' }, make('span', { class: 'sign', 'aria-hidden': 'true' }, kind.mark), kind.word),
     make('span', { class: 'about' }, about(event)),
     make('span', { class: 'text' }, event.text));
 }

@@ -6,6 +6,7 @@ import { next_theme, theme } from '../shared/theme.js';
 import { Feed } from './feed.js';
 import { make_flow, show_flow } from './flow.js';
 import { HappeningList } from './happenings.js';
+import { keep_key, read_key, wrong_key } from './operator_key.js';
 import { EventList, Past } from './past.js';
 import { Cursor, Plot } from './plot.js';
 import { PLOTS } from './plots.js';
@@ -16,7 +17,6 @@ import { Workers } from './workers.js';
 const STALE_SECONDS = 4; // a view comes each second
 const HIDDEN_MS = 30_000; // a page nobody sees lets go of the stream after so long
 const RANGES = { 60: '1 min', 300: '5 min', 600: '10 min' };
-const KEY_PLACE = 'fathom.key';
 
 const past = new Past();
 const events = new EventList();
@@ -35,15 +35,7 @@ let heard = 0; // performance.now() of the last view
 let condition = { name: 'connecting', why: '', since: null };
 let condition_at = Date.now() / 1000;
 let over = 300;
-let key = stored_key();
-
-function stored_key() {
-  try {
-    return localStorage.getItem(KEY_PLACE) ?? '';
-  } catch {
-    return ''; // storage is denied: the key then lasts as long as the page
-  }
-}
+let key = read_key();
 
 // --- what is heard
 
@@ -126,20 +118,29 @@ function show_condition() {
   const name = silent ? 'silent' : condition.name;
   const text = silent ? `nothing heard for ${span(age())}` : CONDITIONS[condition.name]();
   const node = find('#condition');
-  if (node.dataset.condition !== name) node.dataset.condition = name;
+  if (node.dataset.condition !== name) {
+    node.dataset.condition = name;
+    find('#condition-said').textContent = text; // once, not each second
+  }
   if (find('.text', node).textContent !== text) find('.text', node).textContent = text;
   node.title = condition.why;
   document.body.dataset.stale = String(view !== null && name !== 'live');
   find('#away').hidden = view !== null || name === 'key' || name === 'live';
   find('#away-why').textContent = away_text();
   find('#ask-key').hidden = name !== 'key';
-  find('#key-why').textContent = condition.why;
+  find('#key-why').textContent = key_text();
 }
 
 function away_text() {
   if (condition.name === 'router') return `The gateway does not reach its router: ${condition.why}. It keeps trying.`;
   if (condition.name === 'gateway') return 'The gateway does not answer. This page keeps trying.';
   return 'Connecting…';
+}
+
+// What to do, and what the gateway said.
+function key_text() {
+  if (!key) return 'What concerns all clients is shown to operators.';
+  return `The key that was sent is not enough: ${condition.why}`;
 }
 
 // --- what can be pressed
@@ -169,13 +170,12 @@ find('#theme').addEventListener('click', () => {
 });
 find('#ask-key').addEventListener('submit', (event) => {
   event.preventDefault();
-  key = find('#key').value.trim();
-  try {
-    localStorage.setItem(KEY_PLACE, key);
-  } catch {
-    // as in stored_key()
-  }
-  find('#ask-key').hidden = true;
+  const given = find('#key').value.trim();
+  find('#key-wrong').textContent = wrong_key(given);
+  if (wrong_key(given)) return;
+  key = given;
+  keep_key(key, find('#key-keep').checked);
+  find('#key').value = '';
   feed.again();
 });
 document.addEventListener('keydown', (event) => {

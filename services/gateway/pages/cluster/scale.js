@@ -1,6 +1,6 @@
 // Where do the lines of a grid go, and how is a value on an axis written? Steps of 1, 2 or 5 times a power of ten; times in the unit that
 // suits the largest.
-import { count, rate, short_count } from '../shared/numbers.js';
+import { rate, short_count } from '../shared/numbers.js';
 
 // From 0 to at least `max`: { top, ticks }. The top is a tick, so that the plot has a lid.
 export function ticks_to(max, wanted = 4) {
@@ -50,10 +50,14 @@ export function clock(unix, with_seconds = true) {
   return with_seconds ? `${minutes}:${two(date.getSeconds())}` : minutes;
 }
 
+function round(value) {
+  return value < 10 ? trim(value.toFixed(1)) : short_count(value).replace('.0k', 'k');
+}
+
 // A value for people and a value on an axis, by unit.
 export const UNITS = {
-  rate: { text: (value) => (value === null ? '–' : `${value < 10_000 ? rate(value) : short_count(value)}/s`), tick: (value) => (value < 10 ? trim(value.toFixed(1)) : short_count(value)) },
-  count: { text: (value) => (value === null ? '–' : value < 10_000 ? count(value) : short_count(value)), tick: (value) => (value < 10 ? trim(value.toFixed(1)) : short_count(value)) },
+  rate: { text: (value) => (value === null ? '–' : `${value === 0 ? '0' : value < 10_000 ? rate(value) : short_count(value)}/s`), tick: round },
+  count: { text: (value) => (value === null ? '–' : short_count(value)), tick: round },
   seconds: { text: seconds, tick: seconds },
   share: { text: percent, tick: (value) => `${Math.round(100 * value)} %` },
 };

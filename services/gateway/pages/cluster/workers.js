@@ -42,7 +42,7 @@ export class StepPast {
   }
 }
 
-const fact = (name, title, hint) => make('div', { class: `fact ${name}`, title: hint }, make('dt', {}, title), make('dd', {}, make('span', { class: 'big' }, '–'), ' ', make('span', { class: 'small' })));
+const fact = (name, title, hint) => make('div', { class: `fact ${name}`, title: hint }, make('dt', {}, title, make('span', { class: 'kind' })), make('dd', {}, make('span', { class: 'big' }, '–'), ' ', make('span', { class: 'small' })));
 
 function make_card(worker, choose) {
   return make('li', { class: 'worker' },
@@ -59,7 +59,7 @@ function make_card(worker, choose) {
       fact('tokens', 'Tokens', 'Tokens drawn, and prompt positions computed'),
       fact('cache', 'Cache', 'Prompt positions taken from its prefix cache; and guessed tokens that were right'),
       make('div', { class: 'fact kv', title: 'KV blocks: dark is in use, light is promised to sequences' }, make('dt', {}, 'KV'),
-        make('dd', {}, make('span', { class: 'bar', 'aria-hidden': 'true' }, make('span', { class: 'reserved' }), make('span', { class: 'held' })), make('span', { class: 'big' }, '–')))));
+        make('dd', {}, make('span', { class: 'bar', 'aria-hidden': 'true' }, make('span', { class: 'reserved' }), make('span', { class: 'held' })), make('span', {}, make('span', { class: 'big' }, '–'), ' ', make('span', { class: 'small' }))))));
 }
 
 const write = (node, text) => {
@@ -89,7 +89,8 @@ function show_card(card, worker, steps) {
   write(find('.group', card), worker.tensor_parallel > 1 ? `TP ${worker.tensor_parallel}` : '');
   write(find('.why', card), here ? '' : worker.why);
   const main = main_steps(worker);
-  put(card, 'step', main ? seconds(main.p50_seconds) : '–', main ? `99 % ${seconds(main.p99_seconds)}, ${main.kind}` : here ? 'idle' : '');
+  put(card, 'step', main ? seconds(main.p50_seconds) : '–', main ? `99 % ${seconds(main.p99_seconds)}` : here ? 'idle' : '');
+  write(find('.step .kind', card), main ? `, ${main.kind}` : '');
   sparkline(find('.line svg', card)).show(steps, SLOTS);
   put(card, 'batch', here ? UNITS.count.tick(worker.rows) : '–', here ? `of ${UNITS.count.text(worker.rows_max)}` : '');
   put(card, 'queue', here ? UNITS.count.text(worker.uncomputed_tokens) : '–', here ? 'tokens' : '');
@@ -104,7 +105,8 @@ function show_kv(node, worker, here) {
   const share = (blocks) => (worker.blocks > 0 && here ? blocks / worker.blocks : 0);
   find('.reserved', node).style.width = `${100 * Math.min(1, share(worker.blocks_reserved))}%`;
   find('.held', node).style.width = `${100 * Math.min(1, share(worker.blocks_held))}%`;
-  write(find('.big', node), here && worker.blocks ? `${percent(share(worker.blocks_reserved))} of ${UNITS.count.text(worker.blocks)}` : '–');
+  write(find('.big', node), here && worker.blocks ? percent(share(worker.blocks_reserved)) : '–');
+  write(find('.small', node), here && worker.blocks ? `of ${UNITS.count.text(worker.blocks)} blocks` : '');
 }
 
 function make_column(role) {
@@ -164,6 +166,7 @@ export class Workers {
     const up = workers.filter(is_here).length;
     column.hidden = workers.length === 0;
     column.classList.toggle('many', workers.length > MANY);
+    column.style.flexGrow = Math.min(4, workers.length); // a role of many gets more of the width
     find('.how-many', column).textContent = up === workers.length ? `${up} up` : `${up} of ${workers.length} up`;
     find('.how-many', column).classList.toggle('bad', up < workers.length);
   }
