@@ -48,8 +48,8 @@ struct Decisions {
 // Numbers for metrics, as of the last call.
 struct BatcherStats {
   int32_t waiting = 0;
-  int32_t running = 0;  // admitted and not ended
-  int32_t moving = 0;   // among them: waiting for their KV at the decode home
+  int32_t running = 0;     // admitted and not ended
+  int32_t moving = 0;      // among them: waiting for their KV at the decode home
   int32_t prefilling = 0;  // among the running: their placement has emitted nothing yet
   int32_t decoding = 0;    // it has, and the home holds the KV
   int64_t leases = 0;

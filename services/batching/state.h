@@ -99,7 +99,7 @@ struct Batcher::State {
   std::vector<RequestTrace> traces;
   std::vector<Incident> incidents;
   BatcherLatencies latencies;
-  BatcherStats counters;  // all of it but what stats() counts itself
+  BatcherStats counters;                     // all of it but what stats() counts itself
   std::vector<Request*> candidates, passed;  // scratch
 };
 

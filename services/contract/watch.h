@@ -52,8 +52,8 @@ struct WatchedLatencies {
 struct WatchedSecond {
   int64_t number = 0;  // unix time of its beginning
   int32_t waiting = 0;
-  int32_t running = 0;  // admitted and not ended
-  int32_t moving = 0;   // among them, those whose KV is on its way
+  int32_t running = 0;     // admitted and not ended
+  int32_t moving = 0;      // among them, those whose KV is on its way
   int32_t prefilling = 0;  // among the running, those without a token of their placement
   int32_t decoding = 0;    // those with one, and with their KV at home
   int64_t blocks = 0;      // of all workers
@@ -137,8 +137,8 @@ enum class HappeningKind : uint8_t {
   refused,
 };
 inline constexpr std::array<std::string_view, 13> kHappeningNames = {
-    "router_started", "router_draining", "worker_up",       "worker_draining", "worker_down",
-    "worker_refused", "gateway_up",      "gateway_down",    "moved",           "transfer_failed",
+    "router_started", "router_draining", "worker_up",    "worker_draining", "worker_down",
+    "worker_refused", "gateway_up",      "gateway_down", "moved",           "transfer_failed",
     "recovered",      "preempted",       "refused"};
 
 struct Happening {

@@ -205,9 +205,9 @@ void latency_columns(Object& history, std::span<const WatchedSecond* const> seco
     const char* name;
     double Percentiles::*value;
   };
-  static constexpr std::array<Rank, 3> kRanks = {
-      {{"_p50_seconds", &Percentiles::p50}, {"_p90_seconds", &Percentiles::p90},
-       {"_p99_seconds", &Percentiles::p99}}};
+  static constexpr std::array<Rank, 3> kRanks = {{{"_p50_seconds", &Percentiles::p50},
+                                                  {"_p90_seconds", &Percentiles::p90},
+                                                  {"_p99_seconds", &Percentiles::p99}}};
   for (size_t i = 0; i < kLatencyNames.size(); ++i)
     for (const Rank& rank : kRanks)
       column(history, std::string(kLatencyNames[i]) + rank.name, seconds,

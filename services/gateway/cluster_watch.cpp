@@ -73,11 +73,12 @@ void ClusterWatch::tick(int thread) {
 void ClusterWatch::answer_state(std::shared_ptr<HttpExchange> exchange,
                                 std::function<void(int)> ended) {
   const int thread = exchange->thread();
-  Waiting waiting{.exchange = std::move(exchange), .ended = std::move(ended), .since = clock_.now()};
+  Waiting waiting{
+      .exchange = std::move(exchange), .ended = std::move(ended), .since = clock_.now()};
   bool ready = false;
   {
     const std::lock_guard lock(board_mutex_);
-    ready = live_;
+    ready = live_ || board_.lost();  // lost: it is watched, in vain so far
   }
   join(thread);
   if (ready) {
@@ -139,8 +140,8 @@ void ClusterWatch::stream_events(std::shared_ptr<HttpExchange> exchange,
   }
   reader->exchange->start_stream(std::move(head));
   reader->exchange->on_closed([this, thread, key = reader.get()](HttpClosed) {
-    if (std::erase_if(loop(thread).readers,
-                      [&](const auto& other) { return other.get() == key; }) > 0)
+    if (std::erase_if(loop(thread).readers, [&](const auto& other) { return other.get() == key; }) >
+        0)
       leave(thread);
   });
   loop(thread).readers.push_back(std::move(reader));

@@ -20,9 +20,9 @@
 namespace fathom {
 
 struct ClusterWatchConfig {
-  Duration keep_alive = Duration::seconds(10);      // between signs of life
-  Duration state_patience = Duration::seconds(3);   // for the first update, when nothing is known
-  Duration linger = Duration::seconds(5);           // watching on after the last one left
+  Duration keep_alive = Duration::seconds(10);     // between signs of life
+  Duration state_patience = Duration::seconds(3);  // for the first update, when nothing is known
+  Duration linger = Duration::seconds(5);          // watching on after the last one left
 };
 
 class ClusterWatch final : public WatchEvents {

@@ -30,8 +30,7 @@ class Front final : public HttpHandler {
  private:
   void generate(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed,
                 const Asker& asker, Instant received);
-  void watch(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed,
-             Instant received);
+  void watch(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed, Instant received);
   void refuse(HttpExchange& exchange, const Routed& routed, const ApiError& error,
               Instant received);
   ServerResponse answer(const Routed& routed, const ServerRequest& request);

@@ -24,7 +24,7 @@ struct GatewayParts {
   Metrics& metrics;
   RouterLinkFactory connect;
   WatchLinkFactory watch;  // for /cluster
-  uint64_t seed = 0;  // of request ids and of answers whose clients gave no seed
+  uint64_t seed = 0;       // of request ids and of answers whose clients gave no seed
 };
 
 class Gateway {

@@ -117,7 +117,8 @@ void WatchClient::on_stream_end(const Error& why) {
   {
     std::lock_guard lock(mutex_);
     // One that we ended ourselves is no loss, even if it is wanted again by now.
-    tell = !std::exchange(let_go_, false) && wanted_ && !stopped_ && !std::exchange(told_lost_, true);
+    tell =
+        !std::exchange(let_go_, false) && wanted_ && !stopped_ && !std::exchange(told_lost_, true);
   }
   if (tell) events_.on_watch_lost(why);
   std::lock_guard lock(mutex_);

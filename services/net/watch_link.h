@@ -1,5 +1,6 @@
-// How does a gateway watch its router? Only while it is told to: then one Watch stream, opened again
-// when it breaks. Implementations: connect_watch (gRPC) and, in tests, a router in the same process.
+// How does a gateway watch its router? Only while it is told to: then one Watch stream, opened
+// again when it breaks. Implementations: connect_watch (gRPC) and, in tests, a router in the same
+// process.
 #pragma once
 
 #include <memory>

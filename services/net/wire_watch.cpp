@@ -117,17 +117,18 @@ WatchedLatencies read(const v1::WatchedLatencies& from, Fields& fields) {
 }
 
 WatchedSecond read(const v1::WatchedSecond& from, Fields& fields) {
-  WatchedSecond to{.number = fields.not_negative(from.number(), "number"),
-                   .waiting = fields.not_negative(from.waiting(), "waiting"),
-                   .running = fields.not_negative(from.running(), "running"),
-                   .moving = fields.not_negative(from.moving(), "moving"),
-                   .prefilling = fields.not_negative(from.prefilling(), "prefilling"),
-                   .decoding = fields.not_negative(from.decoding(), "decoding"),
-                   .blocks = fields.not_negative(from.blocks(), "blocks"),
-                   .blocks_reserved = fields.not_negative(from.blocks_reserved(), "blocks_reserved"),
-                   .workers_up = fields.not_negative(from.workers_up(), "workers_up"),
-                   .arrived = fields.not_negative(from.arrived(), "arrived"),
-                   .admitted = fields.not_negative(from.admitted(), "admitted")};
+  WatchedSecond to{
+      .number = fields.not_negative(from.number(), "number"),
+      .waiting = fields.not_negative(from.waiting(), "waiting"),
+      .running = fields.not_negative(from.running(), "running"),
+      .moving = fields.not_negative(from.moving(), "moving"),
+      .prefilling = fields.not_negative(from.prefilling(), "prefilling"),
+      .decoding = fields.not_negative(from.decoding(), "decoding"),
+      .blocks = fields.not_negative(from.blocks(), "blocks"),
+      .blocks_reserved = fields.not_negative(from.blocks_reserved(), "blocks_reserved"),
+      .workers_up = fields.not_negative(from.workers_up(), "workers_up"),
+      .arrived = fields.not_negative(from.arrived(), "arrived"),
+      .admitted = fields.not_negative(from.admitted(), "admitted")};
   const bool complete = from.ended_size() == static_cast<int>(to.ended.size());
   fields.require(complete, "ended", "must have a count for each outcome");
   for (int i = 0; complete && i < from.ended_size(); ++i)
@@ -163,7 +164,8 @@ WatchedWorker read(const v1::WatchedWorker& from, Fields& fields) {
         .p99_seconds = amount(from.steps(i).p99_seconds(), "steps.p99_seconds", fields)};
   to.rows = amount(from.rows(), "rows", fields);
   to.rows_max = fields.not_negative(from.rows_max(), "rows_max");
-  to.prompt_tokens_per_step = amount(from.prompt_tokens_per_step(), "prompt_tokens_per_step", fields);
+  to.prompt_tokens_per_step =
+      amount(from.prompt_tokens_per_step(), "prompt_tokens_per_step", fields);
   to.prompt_tokens_per_second =
       amount(from.prompt_tokens_per_second(), "prompt_tokens_per_second", fields);
   to.cached_tokens_per_second =

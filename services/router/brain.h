@@ -86,7 +86,7 @@ class Brain {
   Observer observer_;
   std::map<WatcherId, WatchFrom> watchers_;  // with what each has
   Instant watch_at_ = kNever;                // the next view
-  ClusterState told_;                              // to the gateways
+  ClusterState told_;                        // to the gateways
   Instant told_at_{0};
 
   mutable std::mutex state_mutex_;

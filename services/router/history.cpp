@@ -38,9 +38,9 @@ void History::close(WatchedSecond second, const BatcherLatencies& now) {
 }
 
 std::vector<WatchedSecond> History::since(int64_t number) const {
-  const auto first = std::partition_point(
-      seconds_.begin(), seconds_.end(),
-      [&](const WatchedSecond& second) { return second.number <= number; });
+  const auto first =
+      std::partition_point(seconds_.begin(), seconds_.end(),
+                           [&](const WatchedSecond& second) { return second.number <= number; });
   return {first, seconds_.end()};
 }
 

@@ -122,7 +122,7 @@ void Observer::step(WorkerId worker, const Report& report, Instant now) {
   const WorkerWatch::StepCount count = WorkerWatch::count_of(report);
   running_.prompt_tokens += count.prompt;
   running_.cached_tokens += count.cached;
-  if (found->second.step(report, now))
+  if (found->second.step(report, count, now))
     note(now, {.kind = HappeningKind::worker_draining,
                .worker = found->first,
                .text = "finishes what runs there and takes nothing new"});

@@ -30,7 +30,8 @@ class Observer {
   void worker_up(WorkerId worker, const std::string& address, const Welcome& welcome, Instant now);
   void worker_refused(const std::string& address, const std::string& why, Instant now);
   // Also of one that never came to be.
-  void worker_down(WorkerId worker, const std::string& address, const std::string& why, Instant now);
+  void worker_down(WorkerId worker, const std::string& address, const std::string& why,
+                   Instant now);
   void step(WorkerId worker, const Report& report, Instant now);
   void gateway_up(GatewayId gateway, const std::string& name, Instant now);
   void gateway_down(GatewayId gateway, Instant now);
@@ -58,12 +59,12 @@ class Observer {
 
   const int64_t unix_ns_;
   const Instant start_;
-  int64_t number_;         // of the second that runs
-  WatchedSecond running_;  // what was counted in it
-  BatcherStats told_;      // at its beginning
-  std::map<std::string, WorkerWatch> workers_;    // by address
-  std::map<WorkerId, std::string> addresses_;     // of those that are connected, or were a while ago
-  std::map<GatewayId, std::string> gateways_;     // connected
+  int64_t number_;                              // of the second that runs
+  WatchedSecond running_;                       // what was counted in it
+  BatcherStats told_;                           // at its beginning
+  std::map<std::string, WorkerWatch> workers_;  // by address
+  std::map<WorkerId, std::string> addresses_;   // of those that are connected, or were a while ago
+  std::map<GatewayId, std::string> gateways_;   // connected
   bool draining_ = false;
   History history_;
   Happenings happenings_;

@@ -133,9 +133,8 @@ class Process final : public Router {
 };
 
 Status Process::start(const RouterConfig& config, RouterParts parts) {
-  FATHOM_TRY(server_,
-             start_grpc_server({.listen = config.listen,
-                                .services = {&gateways_->grpc(), &watchers_->grpc()}}));
+  FATHOM_TRY(server_, start_grpc_server({.listen = config.listen,
+                                         .services = {&gateways_->grpc(), &watchers_->grpc()}}));
   const BrainTimes times{.state_interval = Duration::seconds(config.state_interval_seconds),
                          .watch_interval = Duration::seconds(config.watch_interval_seconds)};
   brain_ = std::make_unique<Brain>(

@@ -73,10 +73,9 @@ WorkerWatch::StepCount WorkerWatch::count_of(const Report& report) {
   return count;
 }
 
-bool WorkerWatch::step(const Report& report, Instant now) {
+bool WorkerWatch::step(const Report& report, const StepCount& count, Instant now) {
   heard_ = now;
   free_blocks_ = report.free_blocks;
-  const StepCount count = count_of(report);
   running_.tokens.prompt += count.prompt;
   running_.tokens.cached += count.cached;
   running_.tokens.generated += count.generated;
@@ -137,7 +136,8 @@ WatchedWorker WorkerWatch::view(Instant now, const WorkerLoad* load) const {
   const size_t recent = std::min<size_t>(seconds_.size(), kRateSeconds);
   for (size_t i = 0; i < seconds_.size(); ++i) {
     const Second& second = nth(seconds_, next_second_, i);
-    const double mean_us = second.steps == 0 ? 0 : static_cast<double>(second.step_us) / second.steps;
+    const double mean_us =
+        second.steps == 0 ? 0 : static_cast<double>(second.step_us) / second.steps;
     out.step_means.push_back(static_cast<float>(mean_us * 1e-6));
     if (i + recent < seconds_.size()) continue;
     sum.rows += second.rows;

@@ -25,15 +25,6 @@ class WorkerWatch {
   void up(const Welcome& welcome, Instant now);
   // Why it is away; true when that is news: it was there, or the reason is another.
   bool down(const std::string& why, Instant now);
-  // True when it has begun to drain.
-  bool step(const Report& report, Instant now);
-  // The second that runs is over.
-  void close_second();
-
-  WorkerPhase phase() const { return phase_; }
-  bool was_up() const { return welcome_.blocks > 0; }
-  Instant heard() const { return heard_; }
-  const std::string& address() const { return address_; }
   // What of a report the whole cluster counts too.
   struct StepCount {
     int64_t prompt = 0;
@@ -41,6 +32,14 @@ class WorkerWatch {
     int64_t generated = 0;
   };
   static StepCount count_of(const Report& report);
+  // True when it has begun to drain.
+  bool step(const Report& report, const StepCount& count, Instant now);
+  // The second that runs is over.
+  void close_second();
+
+  WorkerPhase phase() const { return phase_; }
+  bool was_up() const { return welcome_.blocks > 0; }
+  Instant heard() const { return heard_; }
 
   // `load`: what the router promised it; null while it is away.
   WatchedWorker view(Instant now, const WorkerLoad* load) const;

@@ -33,7 +33,8 @@ TEST(LatencyHistogram, percentiles_of_any_load_keep_the_promised_error) {
     for (const double percent : {0.0, 1.0, 50.0, 90.0, 99.0, 99.9, 100.0}) {
       const auto wanted = static_cast<double>(exact(samples, percent));
       const double told = histogram.percentile(percent) * 1e6;
-      EXPECT_NEAR(told, wanted, wanted * LatencyHistogram::kErrorMax + 1e-6) << seed << " " << percent;
+      EXPECT_NEAR(told, wanted, wanted * LatencyHistogram::kErrorMax + 1e-6)
+          << seed << " " << percent;
     }
   }
 }

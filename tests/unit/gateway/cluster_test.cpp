@@ -1,10 +1,12 @@
-// Does a gateway show the cluster to whoever asks, from one subscription, and say so when it can not?
+// Does a gateway show the cluster to whoever asks, from one subscription, and say so when it can
+// not?
 #include <fstream>
 #include <regex>
 #include <set>
 #include <sstream>
 
 #include "gateway/cluster_board.h"
+#include "gateway/keys.h"
 #include "tests/unit/gateway/gateway_fixture.h"
 
 namespace fathom {
@@ -176,6 +178,31 @@ TEST_F(ClusterTest, a_strange_id_is_refused_by_name) {
   client->read_until("event: view");
 }
 
+TEST_F(ClusterTest, with_a_keys_file_only_operators_see_it) {
+  const auto file = std::filesystem::temp_directory_path() /
+                    ("fathom_cluster_keys_" + std::to_string(clock_.now().ns));
+  std::ofstream(file) << key_line({.name = "client", .sha256 = digest_of("sk-client")}) << '\n'
+                      << key_line({.name = "operator",
+                                   .sha256 = digest_of("sk-operator"),
+                                   .is_operator = true})
+                      << '\n';
+  GatewayConfig config;
+  config.keys_file = file.string();
+  start(Kind::v3, config);
+  std::filesystem::remove(file);
+  for (const char* path : {"/cluster/state", "/cluster/events"}) {
+    EXPECT_EQ(ask(address(), "GET", path).status, 401) << path;
+    EXPECT_EQ(ask(address(), "GET", path, "", "authorization: Bearer sk-client\r\n").status, 403);
+  }
+  EXPECT_EQ(ask(address(), "GET", "/cluster").status, 200);  // the page itself asks for the key
+  RawClient client(address());
+  client.send(
+      "GET /cluster/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-operator\r\n\r\n");
+  ASSERT_TRUE(router_.wait_watched(true));
+  router_.show(update_of(500));
+  client.read_until("id: 500-0");
+}
+
 // Every key of a document, with lists and the list of workers unfolded.
 void keys_of(const boost::json::value& value, const std::string& path, std::set<std::string>& out) {
   if (const auto* array = value.if_array()) {
@@ -202,8 +229,10 @@ TEST_F(ClusterTest, the_page_of_the_docs_lists_exactly_the_fields_there_are) {
   const std::regex row(R"(^\| `([a-z0-9_.\[\]]+)` \|)");
   for (std::string line; std::getline(file, line) && !line.starts_with("| of a kind");)
     if (std::smatch match; std::regex_search(line, match, row)) documented.insert(match[1]);
-  for (const std::string& key : written) EXPECT_TRUE(documented.contains(key)) << key << " is not in docs/cluster.md";
-  for (const std::string& key : documented) EXPECT_TRUE(written.contains(key)) << key << " is only in docs/cluster.md";
+  for (const std::string& key : written)
+    EXPECT_TRUE(documented.contains(key)) << key << " is not in docs/cluster.md";
+  for (const std::string& key : documented)
+    EXPECT_TRUE(written.contains(key)) << key << " is only in docs/cluster.md";
 }
 
 }  // namespace

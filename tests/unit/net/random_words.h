@@ -209,8 +209,8 @@ class RandomWords {
     return out;
   }
   WatchedWorker watched_worker() {
-    WatchedWorker out{text(), static_cast<WorkerPhase>(size(3)), amount(), raw(),
-                      static_cast<Role>(size(2)), count()};
+    WatchedWorker out{text(), static_cast<WorkerPhase>(size(3)), amount(),
+                      raw(),  static_cast<Role>(size(2)),        count()};
     for (WatchedSteps& steps : out.steps) steps = {many(), amount(), amount()};
     out.rows = amount();
     out.rows_max = count();
@@ -237,10 +237,10 @@ class RandomWords {
     int64_t number = 0;
     for (int32_t i = size(6); i > 0; --i) out.seconds.push_back(second(number += 1 + size(9)));
     for (int32_t i = size(6); i > 0; --i)
-      out.happenings.push_back({number += 1 + size(9),
-                                static_cast<HappeningKind>(
-                                    size(static_cast<int32_t>(kHappeningNames.size()) - 1)),
-                                text(), text(), raw(), many()});
+      out.happenings.push_back(
+          {number += 1 + size(9),
+           static_cast<HappeningKind>(size(static_cast<int32_t>(kHappeningNames.size()) - 1)),
+           text(), text(), raw(), many()});
     return out;
   }
 

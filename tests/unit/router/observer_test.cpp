@@ -280,7 +280,8 @@ TEST(Observer, memory_stays_bounded_over_a_long_day) {
   for (uint32_t hour = 0; hour < 30; ++hour) {
     for (uint32_t id = 1; id <= 40; ++id) {
       const WorkerId worker{hour * 100 + id};
-      cell.observer.worker_up(worker, Cell::address(id), welcome_of(id, Role::both), cell.stage.now);
+      cell.observer.worker_up(worker, Cell::address(id), welcome_of(id, Role::both),
+                              cell.stage.now);
       cell.observer.worker_down(worker, Cell::address(id), "UNAVAILABLE: gone", cell.stage.now);
     }
     cell.wait(Duration::seconds(3600));  // nobody woke us for an hour
