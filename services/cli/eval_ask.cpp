@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <boost/json/parse.hpp>
-#include <boost/json/serialize.hpp>
 #include <cmath>
 #include <memory>
 
-#include "cli/config_text.h"
 #include "cli/eval_check.h"
 #include "cli/event_stream.h"
 #include "net/http_client.h"
@@ -196,18 +194,6 @@ Status check_settings(const EvalSettings& settings) {
 }
 
 }  // namespace
-
-std::string eval_request(const EvalSettings& settings, const std::string& model,
-                         const EvalQuestion& question) {
-  std::string body =
-      "{\"model\":" + json::serialize(json::value(model)) + ",\"messages\":" + question.messages;
-  if (!question.tools.empty()) body += ",\"tools\":" + question.tools;
-  body += ",\"max_tokens\":" + std::to_string(settings.max_tokens) +
-          ",\"temperature\":" + config_detail::scalar_text(settings.temperature);
-  if (settings.seed) body += ",\"seed\":" + std::to_string(*settings.seed);
-  if (settings.stream) body += ",\"stream\":true,\"stream_options\":{\"include_usage\":true}";
-  return body + "}";
-}
 
 Result<EvalRun> ask_questions(const EvalSettings& settings, std::span<const EvalQuestion> questions,
                               const EvalWatch& watch, const Clock& clock) {
