@@ -54,7 +54,7 @@ class WatchStream final : public wire::ServerStream<v1::WatchRequest, v1::Cluste
     if (ending_) return;
     queue_.push_back(std::move(update));
     if (queue_.size() > watchers_->options.updates_queued_max) {
-      log_warning("watcher does not read and is disconnected", {{"id", watcher_.value}});
+      log_warning("watcher does not read and is disconnected");
       cut_locked({Code::resource_exhausted, "the watcher does not read its updates", {}});
       return;
     }

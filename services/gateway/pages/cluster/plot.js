@@ -78,14 +78,15 @@ export class Plot {
     this.draw();
   }
 
-  // What is drawn: a list of values for each series, of the visible seconds. In a stack each is the upper edge.
+  // What is drawn: a list of values for each series, of the visible seconds. In a stack `rows` are upper edges, `own` the values.
   #visible() {
     const first = this.past.index_from(this.end - this.over - 1);
     const times = this.past.columns.time.slice(first);
-    const rows = this.what.series.map((series) => times.map((_, i) => series.values(this.past, first + i)));
+    const own = this.what.series.map((series) => times.map((_, i) => series.values(this.past, first + i)));
+    const rows = [...own];
     if (this.what.stacked)
       for (let k = 1; k < rows.length; ++k) rows[k] = rows[k].map((value, i) => (value ?? 0) + (rows[k - 1][i] ?? 0));
-    return { first, times, rows };
+    return { first, times, own, rows };
   }
 
   draw() {
@@ -98,7 +99,7 @@ export class Plot {
     const pen = this.canvas.getContext('2d');
     pen.setTransform(sharp, 0, 0, sharp, 0, 0);
     pen.clearRect(0, 0, box.width, box.height);
-    const { first, times, rows } = this.#visible();
+    const { first, times, own, rows } = this.#visible();
     let max = this.what.top?.(this.past) ?? 0;
     for (const row of rows) for (const value of row) if (value > max) max = value;
     const { top, ticks } = ticks_to(max, box.height > 130 ? 4 : 3);
@@ -110,10 +111,12 @@ export class Plot {
     pen.beginPath();
     pen.rect(area.left, 0, area.right - area.left, box.height);
     pen.clip();
-    if (this.what.stacked) this.#areas(pen, times, rows, x, y);
+    if (this.what.stacked) this.#areas(pen, times, own, rows, x, y);
     else this.#lines(pen, times, rows, x, y);
     const index = this.cursor.time === null ? -1 : times.indexOf(this.cursor.time);
-    if (index >= 0) this.#pointer(pen, area, x(times[index]), rows.map((row) => row[index]), y);
+    // What a stack has none of has no edge of its own there.
+    const dots = rows.map((row, k) => (this.what.stacked && !own[k][index] ? null : row[index]));
+    if (index >= 0) this.#pointer(pen, area, x(times[index]), dots, y);
     pen.restore();
     this.#tell(first, index);
   }
@@ -176,7 +179,7 @@ export class Plot {
     pen.setLineDash([]);
   }
 
-  #areas(pen, times, rows, x, y) {
+  #areas(pen, times, own, rows, x, y) {
     for (let k = rows.length - 1; k >= 0; --k) {
       const below = (i) => (k > 0 ? (rows[k - 1][i] ?? 0) : 0);
       for (const stretch of Plot.stretches(times, rows[k])) {
@@ -189,7 +192,10 @@ export class Plot {
         pen.fill();
         pen.globalAlpha = 1;
         pen.beginPath();
-        for (const i of stretch) pen.lineTo(x(times[i]), y(rows[k][i]));
+        for (const i of stretch) {
+          if (own[k][i] || k === 0) pen.lineTo(x(times[i]), y(rows[k][i]));
+          else pen.moveTo(x(times[i]), y(rows[k][i]));
+        }
         pen.lineWidth = 1.6;
         pen.lineJoin = 'round';
         pen.stroke();

@@ -18,7 +18,7 @@ const TILES = [
   {
     id: 'cached', title: 'Prefix cache hits', hint: 'Prompt positions taken from prefix caches, of all that were needed, in ten seconds',
     main: (view) => (view.tokens.prompt_per_second + view.tokens.cached_per_second > 0 ? percent(view.tokens.cached_share) : '–'), unit: '',
-    also: () => 'of prompt tokens', column: null,
+    also: () => 'of prompt tokens', values: (past) => shares(past),
   },
   {
     id: 'first', title: 'First token', hint: 'From arrival at the router to the first token, last minute',
@@ -38,6 +38,13 @@ const TILES = [
 ];
 const SPARK_SECONDS = 120;
 
+// Null where no prompt was read.
+function shares(past) {
+  const last = (name) => (past.columns[name] ?? []).slice(-SPARK_SECONDS);
+  const computed = last('prompt_tokens');
+  return last('cached_tokens').map((cached, i) => (cached + computed[i] > 0 ? cached / (cached + computed[i]) : null));
+}
+
 const latency = (percentiles, name) => (percentiles.count ? seconds(percentiles[name]) : '–');
 
 export function make_tiles() {
@@ -45,7 +52,7 @@ export function make_tiles() {
     make('dt', {}, tile.title),
     make('dd', { class: 'main' }, make('span', { class: 'number' }, '–'), ' ', make('span', { class: 'unit' }, tile.unit)),
     make('dd', { class: 'also' }, '\u00a0'),
-    tile.column ? make('dd', { class: 'spark', 'aria-hidden': 'true' }, sparkline().node) : null)));
+    make('dd', { class: 'spark', 'aria-hidden': 'true' }, sparkline().node))));
 }
 
 export function show_tiles(tiles, view, past) {
@@ -53,6 +60,7 @@ export function show_tiles(tiles, view, past) {
     const node = find(`#tile-${tile.id}`, tiles);
     find('.number', node).textContent = tile.main(view);
     find('.also', node).textContent = tile.also(view);
-    if (tile.column) sparkline(find('.spark svg', node)).show((past.columns[tile.column] ?? []).slice(-SPARK_SECONDS), SPARK_SECONDS);
+    const values = tile.values ? tile.values(past) : (past.columns[tile.column] ?? []).slice(-SPARK_SECONDS);
+    sparkline(find('.spark svg', node)).show(values, SPARK_SECONDS);
   }
 }
