@@ -73,7 +73,7 @@ TEST_F(GatewayTest, wrong_chat_fields_are_refused_by_name) {
       {R"("tools":[{"type":"function","function":{"name":"f"}}])", "tools"},
       {R"("tool_choice":"required")", "tool_choice"},
       {R"("tool_choice":{"type":"function"})", "tool_choice"},
-      {R"("functions":[{"name":"f"}])", "functions"},
+      {R"("functions":[{"name":"f"}])", "tools"},
       {R"("response_format":{"type":"json_object"})", "response_format.type"},
       {R"("response_format":{"type":"json_schema"})", "response_format.type"},
       {R"("response_format":"text")", "response_format"},
