@@ -21,7 +21,7 @@ export class Thread {
     });
     this.scroll.addEventListener('scroll', () => {
       this.#following = this.#at_end();
-      this.latest.hidden = this.#following;
+      this.latest.hidden = this.#following || !this.welcome.hidden;
     }, { passive: true });
     this.latest.addEventListener('click', () => this.to_end());
     new ResizeObserver(() => this.follow()).observe(this.scroll);
@@ -32,6 +32,10 @@ export class Thread {
   }
 
   follow() {
+    if (!this.welcome.hidden) {
+      this.latest.hidden = true;
+      return;
+    }
     if (this.#following) this.scroll.scrollTop = this.scroll.scrollHeight;
     this.latest.hidden = this.#following || this.#at_end();
   }
