@@ -5,13 +5,13 @@
 #include <memory>
 #include <random>
 
-#include "base/log.h"
-#include "base/metrics.h"
 #include "cli/config_text.h"
 #include "cli/service_life.h"
 #include "gateway/config.h"
 #include "gateway/gateway.h"
 #include "net/router_link.h"
+#include "process/log.h"
+#include "process/metrics.h"
 #include "router/config.h"
 #include "router/router.h"
 #include "worker/config.h"

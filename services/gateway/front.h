@@ -5,11 +5,11 @@
 #include <functional>
 #include <memory>
 
-#include "base/metrics.h"
 #include "gateway/pages.h"
 #include "gateway/routes.h"
 #include "gateway/served.h"
 #include "net/http_server.h"
+#include "process/metrics.h"
 
 namespace fathom {
 

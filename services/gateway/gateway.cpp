@@ -2,12 +2,12 @@
 
 #include <filesystem>
 
-#include "base/log.h"
 #include "gateway/front.h"
 #include "gateway/inference.h"
 #include "gateway/keys_watch.h"
 #include "gateway/metrics.h"
 #include "gateway/served.h"
+#include "process/log.h"
 
 namespace fathom {
 namespace {

@@ -8,10 +8,10 @@
 #include <string>
 
 #include "base/clock.h"
-#include "base/metrics.h"
 #include "base/result.h"
 #include "gateway/config.h"
 #include "net/router_link.h"
+#include "process/metrics.h"
 
 namespace fathom {
 

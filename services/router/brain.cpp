@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "base/log.h"
+#include "process/log.h"
 
 namespace fathom {
 namespace {

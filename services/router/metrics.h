@@ -9,8 +9,8 @@
 #include <memory>
 #include <string>
 
-#include "base/metrics.h"
 #include "batching/batcher.h"
+#include "process/metrics.h"
 
 namespace fathom {
 

@@ -3,11 +3,11 @@
 #include <atomic>
 #include <utility>
 
-#include "base/log.h"
 #include "net/drive_link.h"
 #include "net/grpc_server.h"
 #include "net/http_operations.h"
 #include "net/serve_service.h"
+#include "process/log.h"
 #include "router/brain.h"
 
 namespace fathom {

@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "base/log.h"
+#include "process/log.h"
 
 namespace fathom {
 namespace {
