@@ -50,7 +50,7 @@ const models = new Models(find('#model'), {
     failed: (refusal, times) => {
       models_failed = true;
       if (refusal.kind === 'key') key.open(refusal.title);
-      if (times === 1) composer.refuse(refusal);
+      if (times === 1 || refusal.kind === 'key') composer.refuse(refusal);
     },
     chosen: (id) => session.change_record({ model: id }),
   },

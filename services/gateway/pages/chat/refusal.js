@@ -31,7 +31,7 @@ export function refusal_of(status, body, headers, { sent = 0, typed = 0, has_key
   const retry_after = Number.isFinite(after) ? Math.min(Math.max(after, 0), 3600) : null;
   if (status === 401 || status === 403)
     return new Refusal('key', has_key ? 'This API key is not accepted.' : 'This server wants an API key.',
-      `${words} Enter ${has_key ? 'another' : 'your'} key, then send again. Your message is kept.`.trim());
+      has_key ? `${words} Enter another key, then send again. What you typed is kept.` : 'Enter your key, then send again. What you typed is kept.');
   if (code === 'context_length_exceeded') return too_long(words, typed);
   if (status === 413)
     return new Refusal('large', 'The request is too large.',
