@@ -35,7 +35,7 @@ export class AnswerView {
 
   update(node, running) {
     const writing = running?.node === node;
-    this.#update_thought(node, writing);
+    this.#update_thought(node, writing ? running : null);
     this.markdown.update(node.content);
     this.text.classList.toggle('writing', writing && Boolean(node.content));
     this.waiting.hidden = !(writing && !node.content && !node.reasoning && !node.tool_calls?.length);
@@ -49,18 +49,20 @@ export class AnswerView {
     this.#draw_ending(node, running, writing);
   }
 
-  #update_thought(node, writing) {
+  #update_thought(node, run) {
     this.thought.hidden = !node.reasoning;
     if (!node.reasoning) return;
-    const text = this.thought_text.firstChild;
+    const box = this.thought_text;
+    const at_end = run && box.scrollHeight - box.scrollTop - box.clientHeight < 24;
+    const text = box.firstChild;
     if (node.reasoning.length < this.#thought_length) text.data = node.reasoning;
     else text.appendData(node.reasoning.slice(this.#thought_length));
     this.#thought_length = node.reasoning.length;
-    const thinking = writing && !node.content && !node.tool_calls?.length;
+    const thinking = Boolean(run) && !node.content && !node.tool_calls?.length;
     this.thought.classList.toggle('now', thinking);
-    this.thought_label.textContent = thinking ? 'Thinking' : node.thought_ms ? `Thought for ${duration(node.thought_ms)}` : 'Thought';
+    this.thought_label.textContent = thinking ? thinking_for(run) : node.thought_ms ? `Thought for ${duration(node.thought_ms)}` : 'Thought';
     if (!this.touched && this.thought.open !== thinking) this.thought.open = thinking;
-    if (thinking) this.thought_text.scrollTop = this.thought_text.scrollHeight;
+    if (thinking && at_end) box.scrollTop = box.scrollHeight;
   }
 
   #draw_tools(node, running, writing) {
@@ -86,6 +88,12 @@ export class AnswerView {
     if (ending.more && node.content && !node.reasoning && this.context.last) offer('Continue', () => this.act.go_on(node));
     if (ends.childElementCount) this.ending.append(ends);
   }
+}
+
+// Whole seconds, from the first one on.
+function thinking_for(run) {
+  const seconds = run.thought_at === null ? 0 : Math.floor((performance.now() - run.thought_at) / 1000);
+  return seconds ? `Thinking for ${duration(seconds * 1000).replace('.0', '')}` : 'Thinking';
 }
 
 // What there is to say about how an answer ended, or null for its own end.

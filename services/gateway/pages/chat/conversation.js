@@ -21,6 +21,12 @@ export function title_of(text) {
   return `${cut.slice(0, Math.max(cut.lastIndexOf(' '), TITLE_MAX / 2)).trimEnd()}…`;
 }
 
+// What a conversation is called before it has a title.
+export function name_of(record, draft = '') {
+  const text = draft.slice(0, 60).trim();
+  return record.title || (text ? `Draft: ${text}` : 'New conversation');
+}
+
 export class Conversation {
   #children = new Map();
 

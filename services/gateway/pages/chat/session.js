@@ -1,6 +1,6 @@
 // What is the reader doing right now? Holds the conversation that is open and carries out what a reader can do in it: send, ask again, edit,
 // go on, answer a tool, stop. Each step first changes the tree and stores it, then asks. It draws nothing: `on` hears of changes.
-import { new_id, new_record, title_of } from './conversation.js';
+import { name_of, new_id, new_record, title_of } from './conversation.js';
 import { settle } from './asking.js';
 
 export class Session {
@@ -46,9 +46,14 @@ export class Session {
   }
 
   set_draft(text) {
+    const named = this.#listed_as();
     if (text && !this.store.record(this.id)) this.store.save(this.conversation.record);
     this.store.set_draft(this.id, text);
-    this.on.listed();
+    if (this.#listed_as() !== named) this.on.listed(); // not at every key: the list may be long
+  }
+
+  #listed_as() {
+    return this.store.record(this.id) ? name_of(this.conversation.record, this.store.draft(this.id)) : null;
   }
 
   async change_record(fields) {

@@ -2,6 +2,7 @@
 // of messages a moment later). On a narrow window it is a drawer. Deleting can be undone for some seconds.
 import { make } from '../shared/dom.js';
 import { icon } from '../shared/icons.js';
+import { name_of } from './conversation.js';
 
 const DAY_MS = 86_400_000;
 const NARROW = matchMedia('(max-width: 820px)');
@@ -136,11 +137,6 @@ export class Sidebar {
     (next ?? (event.key === 'ArrowUp' ? this.search : all[at])).focus();
     event.preventDefault();
   }
-}
-
-export function name_of(record, draft = '') {
-  const text = draft.slice(0, 60).trim();
-  return record.title || (text ? `Draft: ${text}` : 'New conversation');
 }
 
 function day_of(time, now) {
