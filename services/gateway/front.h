@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 
+#include "gateway/cluster_watch.h"
 #include "gateway/pages.h"
 #include "gateway/routes.h"
 #include "gateway/served.h"
@@ -16,8 +17,10 @@ namespace fathom {
 class Front final : public HttpHandler {
  public:
   // `connections` is asked when metrics are.
-  Front(Served& served, const Metrics& metrics, std::function<int()> connections)
+  Front(Served& served, ClusterWatch& cluster, const Metrics& metrics,
+        std::function<int()> connections)
       : served_(served),
+        cluster_(cluster),
         metrics_(metrics),
         connections_(std::move(connections)),
         pages_(embedded_pages()) {}
@@ -27,6 +30,7 @@ class Front final : public HttpHandler {
  private:
   void generate(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed,
                 const Asker& asker, Instant received);
+  void watch(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed, Instant received);
   void refuse(HttpExchange& exchange, const Routed& routed, const ApiError& error,
               Instant received);
   ServerResponse answer(const Routed& routed, const ServerRequest& request);
@@ -37,6 +41,7 @@ class Front final : public HttpHandler {
   ServerResponse page(const std::string& path, const ServerRequest& request) const;
 
   Served& served_;
+  ClusterWatch& cluster_;
   const Metrics& metrics_;
   std::function<int()> connections_;
   const Pages pages_;

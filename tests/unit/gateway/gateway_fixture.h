@@ -17,7 +17,9 @@
 
 namespace fathom {
 
-enum class Kind { v3, r1, no_tokenizer, strange_template, own_template };
+// minnow: the template of the model that ships; with special_markers the tokens of tool calls are
+// special, which they are not in DeepSeek's tokenizers.
+enum class Kind { v3, r1, no_tokenizer, strange_template, own_template, minnow, special_markers };
 
 class GatewayTest : public testing::Test {
  protected:
@@ -34,7 +36,8 @@ class GatewayTest : public testing::Test {
 
   std::vector<TokenId> ids(std::string_view text) const;  // of text that becomes no special tokens
   // A script that says `text` to everybody, some tokens per message, ending with EOS.
-  FakeRouter::Script says(std::string text, size_t per_message = 1);
+  FakeRouter::Script says(std::string text, size_t per_message = 1,
+                          Specials specials = Specials::as_text);
 
   SystemClock clock_;
   Metrics metrics_;
