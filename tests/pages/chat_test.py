@@ -125,6 +125,19 @@ class TalkingToMinnow(unittest.TestCase):
         expect(chat.refusal).to_contain_text("This model always reasons before it answers.")
         expect(chat.field).to_have_value("Hello")
 
+    def test_the_model_calls_a_tool_and_puts_its_result_into_words(self):
+        chat = self.chat().set(temperature="0", tools=json.dumps([{"type": "function", "function": {
+            "name": "weather", "description": "Get the current weather in a city",
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}]))
+        chat.say("What's the weather like in Helsinki today?").done()
+        card = chat.answer().locator("details.tool")
+        expect(card).to_contain_text("Call of weather")
+        expect(card.locator("pre")).to_have_text('{\n  "city": "Helsinki"\n}')
+        chat.page.get_by_role("textbox", name="What weather says").fill("rain, 52 degrees")
+        chat.button("Continue").click()
+        expect(chat.text()).to_have_text("The weather in Helsinki is rain, 52 degrees.")
+        chat.done()
+
     def test_a_message_of_a_megabyte_is_refused_with_both_lengths_and_kept(self):
         chat = self.chat()
         text = "whale " * 175_000

@@ -108,7 +108,7 @@ export class QuestionView {
         'div',
         { class: 'ends' },
         make('button', { class: 'button', type: 'button', onclick: cancel }, 'Cancel'),
-        make('button', { class: 'button main', type: 'button', onclick: send }, 'Send'),
+        make('button', { class: 'button main', type: 'button', onclick: send }, 'Send again'),
       ),
     );
     this.element.classList.add('editing');
