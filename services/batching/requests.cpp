@@ -63,7 +63,7 @@ void Batcher::State::submit(GatewayId gateway, Submit&& submit) {
   if (request.deadline != kNever) {
     deadlines.emplace(request.deadline, request.arrival, &request);
   }
-  queue.enter(request, submit.tenant);
+  queue.enter(request, submit.tenant, submit.user);
   queue.add(request);
   admit_again = true;
 
