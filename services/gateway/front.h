@@ -16,10 +16,13 @@ namespace fathom {
 class Front final : public HttpHandler {
  public:
   // `connections` is asked when metrics are.
-  Front(Served& served, const Metrics& metrics, std::function<int()> connections)
+  // `pricing`: JSON, of every model.
+  Front(Served& served, const Metrics& metrics, const std::string& pricing,
+        std::function<int()> connections)
       : served_(served),
         metrics_(metrics),
         connections_(std::move(connections)),
+        pricing_(pricing),
         pages_(embedded_pages()) {}
   void handle(std::shared_ptr<HttpExchange> exchange) override;
   ServerResponse refuse(int status, std::string_view message) override;
@@ -39,6 +42,7 @@ class Front final : public HttpHandler {
   Served& served_;
   const Metrics& metrics_;
   std::function<int()> connections_;
+  const std::string pricing_;
   const Pages pages_;
 };
 
