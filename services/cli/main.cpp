@@ -16,6 +16,7 @@ int main(int argc, char** argv) {
   });
   fathom::add_up_commands(app, exit_code);
   fathom::add_service_commands(app, exit_code);
+  fathom::add_key_commands(app, exit_code);
   fathom::add_bench_commands(app, exit_code);
   CLI11_PARSE(app, argc, argv);
   return exit_code;

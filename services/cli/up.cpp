@@ -141,6 +141,10 @@ class Cluster {
                    " has no tokenizer.json; send token ids to /v1/completions");
       return;
     }
+    if (!options_.keys.empty()) {
+      screen_.line("no question: it takes a key of " + options_.keys);
+      return;
+    }
     const auto model = served_model(gateway_);
     if (!model.ok()) {
       screen_.line("the gateway names no model: " + model.error().text());

@@ -28,6 +28,8 @@ struct ApiKey {
   bool operator==(const ApiKey&) const = default;
 };
 
+bool is_key_name(std::string_view text);
+
 // The line of a file, without its end.
 std::string key_line(const ApiKey& key);
 
