@@ -44,6 +44,8 @@ struct Placement {
   bool first_token = false;  // this placement has emitted
   bool resident = false;     // of a handoff: the home holds the KV
   bool wants = false;        // listed in home->wanting
+
+  bool decodes() const { return first_token && (!handoff || resident); }
 };
 
 struct Request {
@@ -57,6 +59,7 @@ struct Request {
   TenantUser* user = nullptr;
   int64_t turn = 0;  // among the new ones of its tenant
   Instant deadline = kNever;
+  Instant last_tokens = kNever;  // when some were reported last
 
   Placement place;
   bool resumed = false;    // was placed before, here or by a lost router: goes ahead of new ones

@@ -4,9 +4,9 @@
 
 #include <utility>
 
-#include "base/log.h"
 #include "base/utc.h"
 #include "gateway/request.h"
+#include "process/log.h"
 
 namespace fathom {
 namespace {

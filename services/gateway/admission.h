@@ -12,11 +12,11 @@
 #include <string_view>
 
 #include "base/clock.h"
-#include "base/metrics.h"
 #include "base/result.h"
 #include "gateway/api_error.h"
 #include "gateway/keys.h"
 #include "net/http_server.h"
+#include "process/metrics.h"
 
 namespace fathom {
 

@@ -5,11 +5,12 @@
 #include <functional>
 #include <memory>
 
-#include "base/metrics.h"
+#include "gateway/cluster_watch.h"
 #include "gateway/pages.h"
 #include "gateway/routes.h"
 #include "gateway/served.h"
 #include "net/http_server.h"
+#include "process/metrics.h"
 
 namespace fathom {
 
@@ -17,9 +18,10 @@ class Front final : public HttpHandler {
  public:
   // `connections` is asked when metrics are.
   // `pricing`: JSON, of every model.
-  Front(Served& served, const Metrics& metrics, const std::string& pricing,
+  Front(Served& served, ClusterWatch& cluster, const Metrics& metrics, const std::string& pricing,
         std::function<int()> connections)
       : served_(served),
+        cluster_(cluster),
         metrics_(metrics),
         connections_(std::move(connections)),
         pricing_(pricing),
@@ -30,6 +32,7 @@ class Front final : public HttpHandler {
  private:
   void generate(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed,
                 const Asker& asker, Instant received);
+  void watch(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed, Instant received);
   void refuse(HttpExchange& exchange, const Routed& routed, const ApiError& error,
               Instant received);
   ServerResponse answer(const Routed& routed, const ServerRequest& request);
@@ -40,6 +43,7 @@ class Front final : public HttpHandler {
   ServerResponse page(const std::string& path, const ServerRequest& request) const;
 
   Served& served_;
+  ClusterWatch& cluster_;
   const Metrics& metrics_;
   std::function<int()> connections_;
   const std::string pricing_;

@@ -2,13 +2,14 @@
 
 #include <filesystem>
 
-#include "base/log.h"
+#include "gateway/cluster_watch.h"
 #include "gateway/front.h"
 #include "gateway/inference.h"
 #include "gateway/keys_watch.h"
 #include "gateway/metrics.h"
 #include "gateway/prices.h"
 #include "gateway/served.h"
+#include "process/log.h"
 
 namespace fathom {
 namespace {
@@ -25,7 +26,9 @@ class RunningGateway final : public Gateway {
                   *threads_, parts.clock, metrics_),
         served_(config, std::move(model), *threads_, parts.clock, metrics_, dispatch_, *admission_,
                 parts.seed),
-        front_(served_, parts.metrics, pricing,
+        cluster_({.keep_alive = Duration::seconds(config.keep_alive_seconds)}, *threads_,
+                 parts.clock),
+        front_(served_, cluster_, parts.metrics, pricing,
                [this] { return server_ ? server_->connections() : 0; }) {
     if (admission_->asks_for_keys()) watch_.emplace(*admission_);
   }
@@ -35,6 +38,9 @@ class RunningGateway final : public Gateway {
     link_ = parts.connect(dispatch_);
     if (!link_) return invalid("no link to the router", "router");
     dispatch_.set_link(link_.get());
+    watch_link_ = parts.watch(cluster_);
+    if (!watch_link_) return invalid("no way to watch the router", "router");
+    cluster_.set_link(watch_link_.get());
     const HttpServerConfig http{
         .listen = config.listen, .limits = config.http, .id_seed = parts.seed};
     FATHOM_TRY(server_, start_http_server(http, *threads_, front_));
@@ -52,6 +58,7 @@ class RunningGateway final : public Gateway {
   void drain() override {
     log_info("gateway draining", {{"pending", dispatch_.pending()}});
     served_.drain();
+    cluster_.drain();
     server_->drain();
     if (inference_) inference_->drain();
   }
@@ -63,9 +70,11 @@ class RunningGateway final : public Gateway {
     if (inference_) inference_->stop();
     if (server_) server_->stop();
     dispatch_.set_link(nullptr);
+    cluster_.set_link(nullptr);
     // Loops first: nothing on them may be about to use the link.
     threads_->stop();
     link_.reset();
+    watch_link_.reset();
   }
 
  private:
@@ -79,8 +88,10 @@ class RunningGateway final : public Gateway {
   GatewayMetrics metrics_;
   Dispatch dispatch_;
   Served served_;
+  ClusterWatch cluster_;
   Front front_;
   std::unique_ptr<RouterLink> link_;
+  std::unique_ptr<WatchLink> watch_link_;
   std::unique_ptr<HttpServer> server_;
   std::unique_ptr<InferenceFront> inference_;
   bool stopped_ = false;

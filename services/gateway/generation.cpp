@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "base/log.h"
 #include "base/philox.h"
+#include "process/log.h"
 
 namespace fathom {
 
