@@ -118,6 +118,18 @@ class Keys(WithFile):
                     self.assertNotIn(key[3:], service.log())
                     self.assertNotIn(key[3:], service.metrics())
 
+    def test_only_an_operator_sees_the_cluster(self):
+        keys = {None: 401, self.fresh("alice"): 403, self.fresh("root", "--operator"): 200}
+        with Cluster(("both",), gateway={"keys_file": str(self.file)}) as cluster:
+            for key, status in keys.items():
+                connection = cluster.connect()
+                connection.request("GET", "/cluster/state", headers={"x-api-key": key} if key else {})
+                answer = connection.getresponse()
+                body = json.loads(answer.read())
+                connection.close()
+                self.assertEqual(answer.status, status, body)
+                self.assertEqual("error" in body, status != 200)
+
     def test_a_gateway_with_a_broken_file_does_not_start(self):
         self.replace("sk-this-is-no-entry\n")
         (self.folder / "gateway.yaml").write_text(json.dumps({"listen": "127.0.0.1:0", "keys_file": str(self.file)}))
