@@ -2,7 +2,7 @@
 """Does every way to run a model answer as well? Asks the questions that travel with Fathom of one configuration after the other
 (FP8 and BF16 or float32 weights, tensor parallel 1 and 2, prefill and decode apart or together, guessing ahead or not, prompts
 found in a cache or not, compute in float32 or bfloat16, KV in 8 bits), compares each with the one it should equal, and prints a
-table. Minutes on two cores. Usage: bench/quality.py [--per-task N] [--only NAME ...] [--json FILE] [--keep DIR]
+table. Minutes on two cores. Usage: bench/quality.py [--per-task N] [--task NAME ...] [--only NAME ...] [--json FILE] [--keep DIR]
 """
 import argparse
 import dataclasses
@@ -29,6 +29,7 @@ class Way:
 
 
 SPLIT = ("prefill", "decode")
+SAMPLED = ("--temperature", "1", "--seed", "11")  # feels what greedy text, sure of itself, does not
 WAYS = [
     Way("float32"),
     Way("float32, one at a time", "float32", True, words=("--concurrency", "1")),
@@ -37,6 +38,9 @@ WAYS = [
     Way("float32, split", "float32", True, SPLIT),
     Way("float32, speculative", "float32", True, worker=GUESSING),
     Way("float32, split, speculative", "float32", True, SPLIT, worker=GUESSING),
+    Way("float32, sampled", words=SAMPLED),
+    Way("float32, split, speculative, sampled", "float32, sampled", True, SPLIT, worker=GUESSING, words=SAMPLED),
+    Way("float32, tensor parallel 2, sampled", "float32, sampled", worker={"tensor_parallel": 2}, words=SAMPLED),
     Way("float32, tensor parallel 2", "float32", worker={"tensor_parallel": 2}),
     Way("float32, tensor parallel 2, split", "float32, tensor parallel 2", True, SPLIT, worker={"tensor_parallel": 2}),
     Way("float32, weights dequantised to float32", "float32", weights="float32"),
@@ -50,19 +54,19 @@ WAYS = [
 ]
 
 
-def ask(way, folder, per_task):
+def ask(way, folder, chosen):
     """(result, accepted share of guesses or None) of one configuration."""
     model = quality.MINNOW
     if way.weights != "fp8":
         model = folder / way.weights
         if not model.exists():
             quality.export(folder, way.weights == "float32")
-    words = ["--per-task", per_task, "--answers", folder / f"{way.name}.jsonl", *way.words]
+    words = [*chosen, "--answers", folder / f"{way.name}.jsonl", *way.words]
     if way.beside:
         words += ["--against", folder / f"{way.beside}.jsonl"]
     with quality.start(way.roles, model, **way.worker) as cluster:
         if way.again:
-            quality.evaluate(cluster, "--per-task", per_task)
+            quality.evaluate(cluster, *chosen)
         _, result = quality.evaluate(cluster, *words)
         guessed, accepted = quality.drafts(cluster)
     return result, accepted / guessed if guessed else None
@@ -88,11 +92,13 @@ def row(way, result, accepted):
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--per-task", type=int, default=0)
+    options.add_argument("--task", nargs="+", default=[])
     options.add_argument("--only", nargs="+", default=[])
     options.add_argument("--json", type=pathlib.Path)
     options.add_argument("--keep", type=pathlib.Path, help="keep answers and weights there")
     options = options.parse_args()
     results, broken = {}, []
+    chosen = ["--per-task", options.per_task] + (["--task", *options.task] if options.task else [])
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or pathlib.Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +106,7 @@ def main():
         for way in WAYS:
             if options.only and way.name not in options.only:
                 continue
-            result, accepted = ask(way, folder, options.per_task)
+            result, accepted = ask(way, folder, chosen)
             results[way.name] = result | {"drafts_accepted": accepted}
             print(row(way, result, accepted), flush=True)
             if way.same and result["against"]["same_text"] < result["against"]["pairs"]:

@@ -22,6 +22,7 @@ inline constexpr WorkerId kNobody{UINT32_MAX};
 
 struct Request;
 struct Tenant;
+struct TenantUser;
 struct WorkerView;
 
 // Oldest first. Arrival numbers are unique, so pointers never decide an order.
@@ -43,6 +44,8 @@ struct Placement {
   bool first_token = false;  // this placement has emitted
   bool resident = false;     // of a handoff: the home holds the KV
   bool wants = false;        // listed in home->wanting
+
+  bool decodes() const { return first_token && (!handoff || resident); }
 };
 
 struct Request {
@@ -53,7 +56,10 @@ struct Request {
   int32_t prompt_tokens = 0;
   Sampling sampling;
   Tenant* tenant = nullptr;
+  TenantUser* user = nullptr;
+  int64_t turn = 0;  // among the new ones of its tenant
   Instant deadline = kNever;
+  Instant last_tokens = kNever;  // when some were reported last
 
   Placement place;
   bool resumed = false;    // was placed before, here or by a lost router: goes ahead of new ones

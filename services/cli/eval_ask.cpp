@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <boost/json/parse.hpp>
-#include <boost/json/serialize.hpp>
 #include <cmath>
 #include <memory>
 
-#include "cli/config_text.h"
 #include "cli/eval_check.h"
 #include "cli/event_stream.h"
 #include "net/http_client.h"
@@ -32,13 +30,12 @@ Result<std::string> first_model(const HttpAddress& address, const EvalSettings& 
   if (!answer.ok())
     return Error{answer.error().code, "no server answers: " + answer.error().message, settings.url};
   if (answer->status != 200)
-    return Error{Code::unavailable, eval_error_text(answer->status, answer->body),
-                 settings.url + "/v1/models"};
+    return Error{Code::unavailable, eval_error_text(answer->status, answer->body), settings.url};
   boost::system::error_code code;
   const json::value root = json::parse(answer->body, code);
   const auto* id = code ? nullptr : root.find_pointer("/data/0/id", code);
   if (id == nullptr || !id->is_string())
-    return Error{Code::unavailable, "names no model", settings.url + "/v1/models"};
+    return Error{Code::unavailable, "names no model", settings.url};
   return std::string(id->get_string());
 }
 
@@ -197,23 +194,13 @@ Status check_settings(const EvalSettings& settings) {
 
 }  // namespace
 
-std::string eval_request(const EvalSettings& settings, const std::string& model,
-                         const EvalQuestion& question) {
-  std::string body =
-      "{\"model\":" + json::serialize(json::value(model)) + ",\"messages\":" + question.messages;
-  if (!question.tools.empty()) body += ",\"tools\":" + question.tools;
-  body += ",\"max_tokens\":" + std::to_string(settings.max_tokens) +
-          ",\"temperature\":" + config_detail::scalar_text(settings.temperature);
-  if (settings.seed) body += ",\"seed\":" + std::to_string(*settings.seed);
-  if (settings.stream) body += ",\"stream\":true,\"stream_options\":{\"include_usage\":true}";
-  return body + "}";
-}
-
 Result<EvalRun> ask_questions(const EvalSettings& settings, std::span<const EvalQuestion> questions,
                               const EvalWatch& watch, const Clock& clock) {
   FATHOM_CHECKED(check_settings(settings));
   if (questions.empty()) return invalid("there is nothing to ask", "--questions");
-  FATHOM_TRY(const HttpAddress address, parse_http_url(settings.url));
+  FATHOM_TRY(HttpAddress address, parse_http_url(settings.url));
+  // Clients of OpenAI are given a base URL with the version in it.
+  if (address.prefix.ends_with("/v1")) address.prefix.resize(address.prefix.size() - 3);
   std::string model = settings.model;
   if (model.empty()) {
     FATHOM_TRY(model, first_model(address, settings));

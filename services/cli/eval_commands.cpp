@@ -37,7 +37,8 @@ void add_what(CLI::App& eval, EvalOptions& o) {
 
 void add_how(CLI::App& eval, const std::shared_ptr<EvalWords>& words) {
   EvalSettings& s = words->options.settings;
-  eval.add_option("--url", s.url, "where the gateway listens")->capture_default_str();
+  eval.add_option("--url", s.url, "where the gateway listens, with or without /v1")
+      ->capture_default_str();
   eval.add_option("--model", s.model, "default: the first of /v1/models");
   auto* key = eval.add_option("--key", s.key, "API key; others on this machine can see it");
   eval.add_option("--key-file", words->options.key_file, "file whose first line is the API key")
@@ -46,7 +47,8 @@ void add_how(CLI::App& eval, const std::shared_ptr<EvalWords>& words) {
   eval.add_option("--max-tokens", s.max_tokens, "of each answer, with its thought")
       ->capture_default_str();
   eval.add_option("--temperature", s.temperature, "0 is greedy")->capture_default_str();
-  eval.add_option("--seed", words->seed, "of each answer, for temperatures above 0");
+  eval.add_option("--seed", words->seed, "of each answer, for temperatures above 0")
+      ->check(CLI::NonNegativeNumber);  // else -1 would be 2^64 - 1
   eval.add_option("--patience", s.patience_seconds, "seconds to wait for one answer")
       ->capture_default_str();
   auto* stream = eval.add_flag("--stream", words->stream, "ask for streams (the default)");

@@ -8,22 +8,40 @@ namespace {
 // Longer than anything a reasoning parser holds back ("</think>" and newlines).
 constexpr int64_t kHeldBytesMax = 64;
 
+std::vector<TokenId> marker_ids(const Tokenizer& tokenizer, ToolFormat format) {
+  std::vector<TokenId> out;
+  for (const std::string_view marker : tool_markers(format))
+    if (const auto id = tokenizer.find_added(marker)) out.push_back(*id);
+  return out;
+}
+
+int64_t size_of(std::string_view text) { return static_cast<int64_t>(text.size()); }
+
 }  // namespace
 
 void Delta::clear() {
   reasoning.clear();
   content.clear();
+  calls.clear();
   scored.clear();
   token_ids.clear();
 }
 
-ChoiceText::ChoiceText(const ChoiceTextOptions& options) : tokenizer_(options.tokenizer) {
-  if (tokenizer_ != nullptr) detokenizer_.emplace(*tokenizer_, options.skip_special);
+ChoiceText::ChoiceText(const ChoiceTextOptions& options)
+    : tokenizer_(options.tokenizer), one_call_(options.one_call) {
+  if (tokenizer_ != nullptr)
+    detokenizer_.emplace(*tokenizer_, options.skip_special, marker_ids(*tokenizer_, options.tools));
   if (options.reasoning != ReasoningStart::none) {
     parser_.emplace(options.reasoning);
     answer_begin_ = -1;
   }
   if (!options.stop.empty()) stop_.emplace(options.stop, options.include_stop);
+  if (options.tools == ToolFormat::none) return;
+  tools_.emplace(options.tools, options.tool_names);
+  if (options.beginning.empty()) return;
+  // It stands before all that is decoded; what it tells waits for the first token.
+  tools_->push(options.beginning, pieces_);
+  answer_begin_ -= size_of(options.beginning);
 }
 
 bool ChoiceText::push(TokenId token, const TokenLogprob* logprob, bool hidden, Delta& delta) {
@@ -35,40 +53,73 @@ bool ChoiceText::push(TokenId token, const TokenLogprob* logprob, bool hidden, D
     // A token that will never show anything, such as a skipped special, is not reported.
     const bool silent =
         text_.empty() && (tokenizer_->is_special(token) || tokenizer_->bytes(token).empty());
-    if (logprob != nullptr && !silent) waiting_.push_back({{token, *logprob}, decoded_bytes_, -1});
+    if (logprob != nullptr && !silent) scored_.add({token, *logprob}, decoded_bytes_);
     stopped_ = show(text_, delta);
   } else if (logprob != nullptr && !detokenizer_) {
     delta.scored.push_back({token, *logprob});
   }
   if (parser_ && parser_->in_reasoning()) ++reasoning_tokens_;
-  if (!waiting_.empty()) release(stopped_, delta);
+  if (!scored_.empty()) scored_.release(stopped_, delta.scored);
   return stopped_;
 }
 
 bool ChoiceText::show(std::string_view text, Delta& delta) {
   if (text.empty()) return false;
-  decoded_bytes_ += static_cast<int64_t>(text.size());
-  for (auto w = waiting_.rbegin(); w != waiting_.rend() && w->end < 0; ++w) w->end = decoded_bytes_;
+  decoded_bytes_ += size_of(text);
+  scored_.decoded(decoded_bytes_);
   if (!parser_) return show_answer(text, delta);
   parts_.reasoning.clear();
   parts_.content.clear();
   parser_->push(text, parts_);
   delta.reasoning += parts_.reasoning;
+  scored_.certain(decoded_bytes_ - kHeldBytesMax);
   return show_answer(parts_.content, delta);
 }
 
 bool ChoiceText::show_answer(std::string_view text, Delta& delta) {
   if (text.empty()) return false;
-  if (answer_begin_ < 0) answer_begin_ = decoded_bytes_ - static_cast<int64_t>(text.size());
+  if (answer_begin_ < 0 && parser_) answer_begin_ = decoded_bytes_ - size_of(text);
+  if (!tools_) {
+    scored_.certain(decoded_bytes_);
+    return show_text(text, decoded_bytes_ - size_of(text), delta);
+  }
+  tools_->push(text, pieces_);
+  scored_.certain(answer_begin_ + tools_->certain());
+  return show_pieces(delta);
+}
+
+// In the order of the answer, so that nothing behind its end is shown.
+bool ChoiceText::show_pieces(Delta& delta) {
+  bool ended = false;
+  for (const AnswerPiece& piece : pieces_) {
+    ended = one_call_ && piece.call > 0;
+    if (!ended && piece.kind == AnswerPiece::Kind::text) {
+      ended = show_text(piece.text, answer_begin_ + piece.at, delta);
+      if (!ended) continue;
+    }
+    if (ended) break;
+    const bool begins = piece.kind == AnswerPiece::Kind::call;
+    if (!begins && !delta.calls.empty() && !delta.calls.back().begins &&
+        delta.calls.back().call == piece.call) {
+      delta.calls.back().text += piece.text;
+    } else {
+      delta.calls.push_back({piece.call, begins, piece.text});
+    }
+  }
+  pieces_.clear();
+  return ended || (one_call_ && tools_->ended() > 0);
+}
+
+bool ChoiceText::show_text(std::string_view text, int64_t begin, Delta& delta) {
+  scored_.visible(begin, size_of(text));
   const size_t before = delta.content.size();
-  bool found = false;
   if (stop_) {
-    found = stop_->push(text, delta.content);
+    found_ = stop_->push(text, delta.content);
   } else {
     delta.content += text;
   }
-  shown_bytes_ += static_cast<int64_t>(delta.content.size() - before);
-  return found;
+  scored_.shown(static_cast<int64_t>(delta.content.size() - before));
+  return found_;
 }
 
 void ChoiceText::flush(Delta& delta) {
@@ -84,33 +135,16 @@ void ChoiceText::flush(Delta& delta) {
     delta.reasoning += parts_.reasoning;
     stopped_ = show_answer(parts_.content, delta);
   }
-  if (stop_ && !stopped_) {
+  if (tools_ && !stopped_) {
+    tools_->flush(pieces_);
+    stopped_ = show_pieces(delta);
+  }
+  if (stop_ && !found_) {
     const size_t before = delta.content.size();
     stop_->flush(delta.content);
-    shown_bytes_ += static_cast<int64_t>(delta.content.size() - before);
+    scored_.shown(static_cast<int64_t>(delta.content.size() - before));
   }
-  release(true, delta);
-}
-
-// Content is one unbroken stretch of what was decoded, from answer_begin_ on; a token is shown when
-// its bytes are. At the end one that is shown in part counts as shown.
-void ChoiceText::release(bool all, Delta& delta) {
-  if (answer_begin_ < 0) {
-    while (!waiting_.empty() && waiting_.front().end + kHeldBytesMax < decoded_bytes_)
-      waiting_.pop_front();
-    return;
-  }
-  const int64_t visible = answer_begin_ + shown_bytes_;
-  while (!waiting_.empty()) {
-    Waiting& next = waiting_.front();
-    if (next.end < 0 && !all) return;
-    if (next.end > answer_begin_) {
-      const bool shown = next.end <= visible || (all && next.begin < visible);
-      if (!shown && !all) return;
-      if (shown) delta.scored.push_back(std::move(next.scored));
-    }
-    waiting_.pop_front();
-  }
+  scored_.release(true, delta.scored);
 }
 
 }  // namespace fathom

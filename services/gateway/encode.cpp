@@ -6,14 +6,48 @@ namespace fathom {
 namespace {
 
 std::optional<ApiError> encode_chat(const ServedModel& model, const ChatInput& chat,
-                                    int64_t unix_seconds, Prompt& out, ReasoningStart& reasoning) {
+                                    int64_t unix_seconds, EncodedChat& out) {
   if (!model.chat) return bad_request(model.chat_missing, "messages", "unsupported_value");
   ChatOptions options = chat.options;
   options.unix_seconds = unix_seconds;
+  options.keep_calls = true;
+  if (!options.tools.empty() && model.chat->tool_format() == ToolFormat::none)
+    return unsupported("tools", std::string(model.chat->no_tools()));
   Result<EncodedChat> encoded = model.chat->encode(chat.messages, options);
   if (!encoded.ok()) return bad_request(encoded.error().message, encoded.error().field);
-  out.tokens = std::move(encoded->tokens);
-  reasoning = encoded->reasoning;
+  out = std::move(*encoded);
+  return std::nullopt;
+}
+
+// A call that is required begins in the prompt, so that the answer can only be one.
+std::optional<ApiError> require_call(const ServedModel& model, EncodedChat& chat, ToolUse& tools) {
+  const char* field = tools.legacy ? "function_call" : "tool_choice";
+  if (chat.reasoning == ReasoningStart::inside)
+    return bad_request(
+        "this model thinks before it answers, so it can not be made to call a tool; "
+        "switch 'thinking' off if it can be, or leave '" +
+            std::string(field) + "' at 'auto'",
+        field, "unsupported_value");
+  tools.beginning = call_beginning(tools.format, tools.name);
+  model.tokenizer->encode(tools.beginning, Specials::parse, chat.tokens);
+  chat.reasoning = ReasoningStart::none;
+  return std::nullopt;
+}
+
+std::optional<ApiError> encode_generate(const ServedModel& model, const ChatInput& chat,
+                                        int64_t unix_seconds, Generate& request) {
+  EncodedChat encoded;
+  if (auto error = encode_chat(model, chat, unix_seconds, encoded)) return error;
+  if (request.wants_no_reasoning && !encoded.can_answer_at_once)
+    return bad_request("this model always reasons before it answers", "reasoning_effort",
+                       "unsupported_value");
+  if (request.tools.wanted) {
+    request.tools.format = model.chat->tool_format();
+    if (request.tools.choice != ToolUse::Choice::automatic)
+      if (auto error = require_call(model, encoded, request.tools)) return error;
+  }
+  request.reasoning = encoded.reasoning;
+  request.prompts.push_back({.tokens = std::move(encoded.tokens), .text = {}});
   return std::nullopt;
 }
 
@@ -102,14 +136,8 @@ std::string echoed(const Generate& request, const ChatInput& chat) {
 std::optional<ApiError> encode(const ServedModel& model, const EncodeLimits& limits,
                                uint64_t random_seed, Generate& request) {
   if (const auto* chat = std::get_if<ChatInput>(&request.input)) {
-    Prompt prompt;
-    if (auto error = encode_chat(model, *chat, limits.unix_seconds, prompt, request.reasoning))
-      return error;
-    if (request.wants_no_reasoning && request.reasoning != ReasoningStart::none)
-      return bad_request("this model always reasons before it answers", "reasoning_effort",
-                         "unsupported_value");
-    prompt.text = echoed(request, *chat);
-    request.prompts.push_back(std::move(prompt));
+    if (auto error = encode_generate(model, *chat, limits.unix_seconds, request)) return error;
+    request.prompts.back().text = echoed(request, *chat);
   } else {
     for (const PromptInput& input : std::get<std::vector<PromptInput>>(request.input)) {
       Prompt prompt;
@@ -130,10 +158,9 @@ std::optional<ApiError> encode(const ServedModel& model, const EncodeLimits& lim
 std::optional<ApiError> encode_input(const ServedModel& model, const Tokenize& request,
                                      int64_t unix_seconds, std::vector<TokenId>& out) {
   if (const auto* chat = std::get_if<ChatInput>(&request.input)) {
-    Prompt prompt;
-    ReasoningStart reasoning = ReasoningStart::none;
-    auto error = encode_chat(model, *chat, unix_seconds, prompt, reasoning);
-    out = std::move(prompt.tokens);
+    EncodedChat encoded;
+    auto error = encode_chat(model, *chat, unix_seconds, encoded);
+    out = std::move(encoded.tokens);
     return error;
   }
   return encode_text(model, std::get<std::string>(request.input), request.add_special_tokens, out);

@@ -16,6 +16,8 @@ void Front::handle(std::shared_ptr<HttpExchange> exchange) {
       return refuse(*exchange, routed, *error, received);
   if (routed.route == Route::chat || routed.route == Route::completions)
     return generate(exchange, routed, asker, received);
+  if (routed.route == Route::cluster_state || routed.route == Route::cluster_events)
+    return watch(exchange, routed, received);
   ServerResponse response = answer(routed, request);
   add_openai_headers(response, served_.clock(), received);
   served_.metrics().request(routed.name, response.status);
@@ -70,6 +72,29 @@ void Front::generate(const std::shared_ptr<HttpExchange>& exchange, const Routed
   exchange->on_closed([weak = std::weak_ptr(generation)](HttpClosed) {
     if (const auto running = weak.lock()) running->client_left();
   });
+}
+
+void Front::watch(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed,
+                  Instant received) {
+  const ServerRequest& request = exchange->request();
+  if (const auto error = served_.admission().refuse_operator_data(request))
+    return refuse(*exchange, routed, *error, received);
+  if (cluster_.draining())
+    return refuse(*exchange, routed, from_status(503, "the gateway is draining"), received);
+  const auto count = [this, name = routed.name](int status) {
+    served_.metrics().request(name, status);
+  };
+  if (routed.route == Route::cluster_state) return cluster_.answer_state(exchange, count);
+  const std::string_view id = request.header("last-event-id");
+  const std::optional<WatchFrom> from = parse_watch_id(id);
+  if (!id.empty() && !from) {
+    const ApiError error = bad_request("this is not an id of ours", "Last-Event-ID");
+    return refuse(*exchange, routed, error, received);
+  }
+  count(200);
+  if (request.method == "HEAD")
+    return exchange->respond({.content_type = "text/event-stream; charset=utf-8"});
+  cluster_.stream_events(exchange, from);
 }
 
 ServerResponse Front::answer(const Routed& routed, const ServerRequest& request) {
@@ -131,7 +156,8 @@ ServerResponse Front::models(const std::string& only) const {
     list += "{\"id\":" + json_quoted(name) +
             ",\"object\":\"model\",\"created\":" + std::to_string(served_.started()) +
             ",\"owned_by\":\"fathom\",\"root\":" + json_quoted(root) +
-            ",\"parent\":null,\"max_model_len\":" + std::to_string(served_.context_max()) + "}";
+            ",\"parent\":null,\"max_model_len\":" + std::to_string(served_.context_max()) +
+            ",\"pricing\":" + pricing_ + "}";
   }
   if (only.empty()) return {.body = "{\"object\":\"list\",\"data\":[" + list + "]}"};
   if (list.empty())

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 
+#include "gateway/cluster_watch.h"
 #include "gateway/pages.h"
 #include "gateway/routes.h"
 #include "gateway/served.h"
@@ -16,10 +17,14 @@ namespace fathom {
 class Front final : public HttpHandler {
  public:
   // `connections` is asked when metrics are.
-  Front(Served& served, const Metrics& metrics, std::function<int()> connections)
+  // `pricing`: JSON, of every model.
+  Front(Served& served, ClusterWatch& cluster, const Metrics& metrics, const std::string& pricing,
+        std::function<int()> connections)
       : served_(served),
+        cluster_(cluster),
         metrics_(metrics),
         connections_(std::move(connections)),
+        pricing_(pricing),
         pages_(embedded_pages()) {}
   void handle(std::shared_ptr<HttpExchange> exchange) override;
   ServerResponse refuse(int status, std::string_view message) override;
@@ -27,6 +32,7 @@ class Front final : public HttpHandler {
  private:
   void generate(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed,
                 const Asker& asker, Instant received);
+  void watch(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed, Instant received);
   void refuse(HttpExchange& exchange, const Routed& routed, const ApiError& error,
               Instant received);
   ServerResponse answer(const Routed& routed, const ServerRequest& request);
@@ -37,8 +43,10 @@ class Front final : public HttpHandler {
   ServerResponse page(const std::string& path, const ServerRequest& request) const;
 
   Served& served_;
+  ClusterWatch& cluster_;
   const Metrics& metrics_;
   std::function<int()> connections_;
+  const std::string pricing_;
   const Pages pages_;
 };
 

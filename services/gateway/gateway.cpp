@@ -2,10 +2,12 @@
 
 #include <filesystem>
 
+#include "gateway/cluster_watch.h"
 #include "gateway/front.h"
 #include "gateway/inference.h"
 #include "gateway/keys_watch.h"
 #include "gateway/metrics.h"
+#include "gateway/prices.h"
 #include "gateway/served.h"
 #include "process/log.h"
 
@@ -15,7 +17,7 @@ namespace {
 class RunningGateway final : public Gateway {
  public:
   RunningGateway(const GatewayConfig& config, GatewayParts parts, ServedModel model,
-                 std::unique_ptr<Admission> admission)
+                 std::unique_ptr<Admission> admission, const std::string& pricing)
       : admission_(std::move(admission)),
         threads_(make_http_threads(config.threads)),
         metrics_(parts.metrics, metric_label(config)),
@@ -24,7 +26,10 @@ class RunningGateway final : public Gateway {
                   *threads_, parts.clock, metrics_),
         served_(config, std::move(model), *threads_, parts.clock, metrics_, dispatch_, *admission_,
                 parts.seed),
-        front_(served_, parts.metrics, [this] { return server_ ? server_->connections() : 0; }) {
+        cluster_({.keep_alive = Duration::seconds(config.keep_alive_seconds)}, *threads_,
+                 parts.clock),
+        front_(served_, cluster_, parts.metrics, pricing,
+               [this] { return server_ ? server_->connections() : 0; }) {
     if (admission_->asks_for_keys()) watch_.emplace(*admission_);
   }
   ~RunningGateway() override { stop(); }
@@ -33,6 +38,9 @@ class RunningGateway final : public Gateway {
     link_ = parts.connect(dispatch_);
     if (!link_) return invalid("no link to the router", "router");
     dispatch_.set_link(link_.get());
+    watch_link_ = parts.watch(cluster_);
+    if (!watch_link_) return invalid("no way to watch the router", "router");
+    cluster_.set_link(watch_link_.get());
     const HttpServerConfig http{
         .listen = config.listen, .limits = config.http, .id_seed = parts.seed};
     FATHOM_TRY(server_, start_http_server(http, *threads_, front_));
@@ -50,6 +58,7 @@ class RunningGateway final : public Gateway {
   void drain() override {
     log_info("gateway draining", {{"pending", dispatch_.pending()}});
     served_.drain();
+    cluster_.drain();
     server_->drain();
     if (inference_) inference_->drain();
   }
@@ -61,9 +70,11 @@ class RunningGateway final : public Gateway {
     if (inference_) inference_->stop();
     if (server_) server_->stop();
     dispatch_.set_link(nullptr);
+    cluster_.set_link(nullptr);
     // Loops first: nothing on them may be about to use the link.
     threads_->stop();
     link_.reset();
+    watch_link_.reset();
   }
 
  private:
@@ -77,8 +88,10 @@ class RunningGateway final : public Gateway {
   GatewayMetrics metrics_;
   Dispatch dispatch_;
   Served served_;
+  ClusterWatch cluster_;
   Front front_;
   std::unique_ptr<RouterLink> link_;
+  std::unique_ptr<WatchLink> watch_link_;
   std::unique_ptr<HttpServer> server_;
   std::unique_ptr<InferenceFront> inference_;
   bool stopped_ = false;
@@ -116,9 +129,10 @@ Result<std::unique_ptr<Gateway>> start_gateway(const GatewayConfig& config,
                                                const GatewayParts& parts) {
   FATHOM_CHECKED(check(config));
   FATHOM_TRY(ServedModel model, ServedModel::load(config.checkpoint, config.eos_token_ids));
+  FATHOM_TRY(const Prices prices, Prices::from(config));
   FATHOM_TRY(auto admission, Admission::open(config.keys_file, parts.clock, parts.metrics));
-  auto gateway =
-      std::make_unique<RunningGateway>(config, parts, std::move(model), std::move(admission));
+  auto gateway = std::make_unique<RunningGateway>(config, parts, std::move(model),
+                                                  std::move(admission), prices.json());
   if (const Status listening = gateway->listen(config, parts); !listening.ok())
     return listening.error();
   log_info("gateway listens", {{"http", gateway->address()}, {"grpc", gateway->grpc_address()}});

@@ -70,6 +70,10 @@ void Generation::submit_all() {
   const ChoiceTextOptions options{.tokenizer = parts_.model.tokenizer.get(),
                                   .skip_special = request_.skip_special,
                                   .reasoning = request_.reasoning,
+                                  .tools = request_.tools.format,
+                                  .tool_names = request_.tools.names,
+                                  .one_call = !request_.tools.parallel,
+                                  .beginning = request_.tools.beginning,
                                   .stop = request_.stop,
                                   .include_stop = request_.include_stop};
   for (int i = 0; i < request_.choices(); ++i)
@@ -81,6 +85,7 @@ void Generation::submit_all() {
                   .prompt_tokens = static_cast<int32_t>(prompt.tokens.size()),
                   .sampling = request_.sampling,
                   .tenant = request_.tenant,
+                  .user = request_.user,
                   .trace = trace_,
                   .time_left = times_.request_max};
     if (k > 0) submit.sampling.seed = philox_seed(request_.sampling.seed, static_cast<uint64_t>(k));
@@ -116,7 +121,7 @@ void Generation::on_tokens(Choice& choice, Tokens tokens, Instant arrived) {
     end_choice(choice, tokens.finish == Finish::stop ? Ending::stop : Ending::length);
 }
 
-// Shows what the tokens say; true when a stop string was among it.
+// Shows what the tokens say; true when it was the end of the answer.
 bool Generation::take_tokens(Choice& choice, const Tokens& tokens) {
   delta_.clear();
   bool stopped = false;
@@ -166,13 +171,15 @@ void Generation::observe(Choice& choice, const Tokens& tokens) {
 }
 
 void Generation::end_choice(Choice& choice, Ending why) {
-  if (choice.entry != nullptr) parts_.dispatch.cancel(thread_, choice.entry);  // a stop string
+  if (choice.entry != nullptr)
+    parts_.dispatch.cancel(thread_, choice.entry);  // the text was at its end
   choice.entry = nullptr;
   choice.ended = true;
   GatewayMetrics& m = parts_.metrics;
   (why == Ending::stop ? m.ended_stop : m.ended_length).Increment();
   (why == Ending::stop ? m.vllm_success_stop : m.vllm_success_length).Increment();
-  answer_->end(choice.index, why);
+  const bool calls = why == Ending::stop && choice.text.calls();
+  answer_->end(choice.index, calls ? Ending::tool_calls : why);
   if (++ended_ == request_.choices()) complete();
 }
 

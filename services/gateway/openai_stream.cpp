@@ -4,6 +4,7 @@
 
 #include "gateway/json_text.h"
 #include "gateway/openai_answer.h"
+#include "gateway/openai_calls.h"
 #include "gateway/openai_parts.h"
 
 namespace fathom {
@@ -37,6 +38,8 @@ class StreamAnswer final : public Answer {
   void open(int choice);                     // up to and with the choice's index
   void close(std::span<const TokenId> ids);  // from after the delta
   void text_event(int choice, std::string_view key, std::string_view text, const Delta* delta);
+  void call_event(int choice, const CallDelta& call, const Delta* delta);
+  void close_delta(int choice, const Delta* delta);
   void start(int choice);
   void start_completion(int choice, Choice& state);
   void append_scores(int choice, const Delta* delta);
@@ -119,6 +122,18 @@ void StreamAnswer::text_event(int choice, std::string_view key, std::string_view
   out_ += "\":\"";
   append_escaped(out_, text);
   out_ += chat() ? "\"}" : "\"";
+  close_delta(choice, delta);
+}
+
+void StreamAnswer::call_event(int choice, const CallDelta& call, const Delta* delta) {
+  open(choice);
+  out_ += ",\"delta\":{";
+  append_call(out_, call_id(context_.head.id, choice, call.call), call, request_.tools.legacy);
+  out_ += '}';
+  close_delta(choice, delta);
+}
+
+void StreamAnswer::close_delta(int choice, const Delta* delta) {
   append_scores(choice, delta);
   out_ += ",\"finish_reason\":null";
   close(delta != nullptr ? std::span<const TokenId>(delta->token_ids) : std::span<const TokenId>());
@@ -168,18 +183,22 @@ void StreamAnswer::start_completion(int choice, Choice& state) {
   close({});
 }
 
+// Log-probabilities and token ids travel once, with the text if there is some, else with what comes
+// last.
 void StreamAnswer::step(int choice, const Delta& delta) {
   begin();
   start(choice);
-  if (!delta.reasoning.empty() && request_.show_reasoning) {
-    // Log-probabilities and token ids travel once, with the answer's text if there is some.
-    const bool alone = delta.content.empty();
-    text_event(choice, "reasoning_content", delta.reasoning, alone ? &delta : nullptr);
-    if (alone) return flush();
-  }
+  const bool thought = !delta.reasoning.empty() && request_.show_reasoning;
   const bool ids_wanted = request_.return_token_ids && !delta.token_ids.empty();
-  if (!delta.content.empty() || !delta.scored.empty() || ids_wanted)
-    text_event(choice, chat() ? "content" : "text", delta.content, &delta);
+  const bool other = thought || !delta.calls.empty();
+  const bool text = !delta.content.empty() || !delta.scored.empty() || (ids_wanted && !other);
+  const bool calls_carry = !text && !delta.calls.empty();
+  if (thought)
+    text_event(choice, "reasoning_content", delta.reasoning,
+               text || calls_carry ? nullptr : &delta);
+  if (text) text_event(choice, chat() ? "content" : "text", delta.content, &delta);
+  for (const CallDelta& call : delta.calls)
+    call_event(choice, call, calls_carry && &call == &delta.calls.back() ? &delta : nullptr);
   flush();
 }
 
@@ -195,7 +214,7 @@ void StreamAnswer::finish_event(int choice, std::string_view reason) {
 void StreamAnswer::end(int choice, Ending why) {
   begin();
   start(choice);
-  finish_event(choice, ending_name(why));
+  finish_event(choice, ending_name(why, request_.tools.legacy));
   choices_[static_cast<size_t>(choice)].ended = true;
   if (++ended_ < request_.choices()) flush();  // the last one leaves with the end of the stream
 }

@@ -3,6 +3,7 @@
 // ends in JSON that says so.
 #include "gateway/json_text.h"
 #include "gateway/openai_answer.h"
+#include "gateway/openai_calls.h"
 #include "gateway/openai_parts.h"
 
 namespace fathom {
@@ -21,7 +22,7 @@ class WholeAnswer final : public Answer {
   }
   void step(int choice, const Delta& delta) override;
   void end(int choice, Ending why) override {
-    choices_[static_cast<size_t>(choice)].ending = ending_name(why);
+    choices_[static_cast<size_t>(choice)].ending = ending_name(why, request_.tools.legacy);
   }
   void complete(const UsageCount& usage) override;
   void fail(const ApiError& error) override;
@@ -29,6 +30,7 @@ class WholeAnswer final : public Answer {
  private:
   struct Choice {
     std::string reasoning, content;
+    std::vector<FinishedCall> calls;
     std::vector<ScoredToken> scored;
     std::vector<TokenId> token_ids;
     std::vector<TokenLogprob> prompt_scores;
@@ -64,6 +66,7 @@ void WholeAnswer::step(int choice, const Delta& delta) {
   Choice& state = choices_[static_cast<size_t>(choice)];
   state.reasoning += delta.reasoning;
   state.content += delta.content;
+  gather(delta.calls, state.calls);
   state.scored.insert(state.scored.end(), delta.scored.begin(), delta.scored.end());
   if (request_.return_token_ids)
     state.token_ids.insert(state.token_ids.end(), delta.token_ids.begin(), delta.token_ids.end());
@@ -78,10 +81,16 @@ void WholeAnswer::append_head(std::string& out) const {
 
 void WholeAnswer::append_chat(std::string& out, size_t index) const {
   const Choice& state = choices_[index];
-  out += ",\"message\":{\"role\":\"assistant\",\"content\":\"";
-  if (request_.echo) append_escaped(out, prompt_of(index).text);
-  append_escaped(out, state.content);
-  out += "\",\"refusal\":null";
+  out += ",\"message\":{\"role\":\"assistant\",\"content\":";
+  const std::string content = request_.echo ? prompt_of(index).text + state.content : state.content;
+  if (content.empty() && !state.calls.empty()) {
+    out += "null";
+  } else {
+    append_json(out, content);
+  }
+  out += ",\"refusal\":null";
+  if (!state.calls.empty()) out += ',';
+  append_calls(out, context_.head.id, static_cast<int>(index), state.calls, request_.tools.legacy);
   if (!state.reasoning.empty() && request_.show_reasoning) {
     out += ",\"reasoning_content\":";
     append_json(out, state.reasoning);

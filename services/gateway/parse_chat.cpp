@@ -1,5 +1,5 @@
-// Which bodies of /v1/chat/completions are chats we can hold? Text messages, sampling and
-// streaming; tools, formats and other media are refused by name.
+// Which bodies of /v1/chat/completions are chats we can hold? Text messages, tools, sampling and
+// streaming; formats and other media are refused by name.
 #include <algorithm>
 #include <boost/json/serialize.hpp>
 
@@ -42,29 +42,6 @@ void read_parts(JsonFields& message, const json::array& parts, ChatMessage& out)
   }
 }
 
-void read_tool_calls(JsonFields& message, ChatMessage& out) {
-  const json::array* calls = message.list("tool_calls");
-  for (size_t i = 0; calls != nullptr && i < calls->size(); ++i) {
-    const std::string at = "tool_calls[" + std::to_string(i) + "]";
-    const json::object* call = (*calls)[i].if_object();
-    if (call == nullptr) return message.wrong(at, "an object");
-    JsonFields fields(*call, message.path(at));
-    ToolCall item{.id = fields.text("id").value_or("")};
-    item.type = fields.text("type").value_or("function");
-    if (const json::object* function = fields.object("function")) {
-      JsonFields inner(*function, fields.path("function"));
-      item.name = inner.text("name").value_or("");
-      item.arguments = inner.text("arguments").value_or("");
-      if (item.name.empty()) inner.wrong("name", "a string");
-      if (inner.error()) fields.fail(*inner.error());
-    } else {
-      fields.wrong("function", "an object");
-    }
-    if (fields.error()) return message.fail(*fields.error());
-    out.tool_calls.push_back(std::move(item));
-  }
-}
-
 void read_message(JsonFields& fields, ChatMessage& out) {
   const auto name = fields.text("role");
   const auto role = name ? role_named(*name) : std::nullopt;
@@ -80,40 +57,13 @@ void read_message(JsonFields& fields, ChatMessage& out) {
   } else {
     fields.wrong("content", "a string or a list of parts");
   }
-  read_tool_calls(fields, out);
-  out.tool_call_id = fields.text("tool_call_id").value_or("");
+  read_message_calls(fields, *name, out);
   out.reasoning_content = fields.text("reasoning_content").value_or("");
   if (!out.has_content && out.role != ChatRole::assistant) fields.wrong("content", "a string");
   if (!out.has_content && out.tool_calls.empty() && out.role == ChatRole::assistant)
     out.has_content = true;
-  if (fields.has("function_call"))
-    fields.fail(
-        unsupported(fields.path("function_call"), "legacy function calls are not supported"));
   if (fields.has("audio"))
     fields.fail(unsupported(fields.path("audio"), "this model reads text only"));
-}
-
-// Tools that are absent, null, empty or switched off are fine; others are refused rather than
-// ignored.
-void refuse_tools(JsonFields& fields) {
-  const json::array* tools = fields.list("tools");
-  if (tools != nullptr && !tools->empty())
-    fields.fail(unsupported("tools", "'tools' are not supported yet"));
-  if (const json::value* choice = fields.find("tool_choice")) {
-    const json::string* name = choice->if_string();
-    if (name == nullptr || (*name != "none" && *name != "auto"))
-      fields.fail(
-          unsupported("tool_choice", "'tool_choice' must be 'none': tools are not supported yet"));
-  }
-  const json::array* functions = fields.list("functions");
-  if (functions != nullptr && !functions->empty())
-    fields.fail(unsupported("functions", "'functions' are not supported"));
-  if (const json::value* call = fields.find("function_call"); call != nullptr) {
-    const json::string* name = call->if_string();
-    if (name == nullptr || (*name != "none" && *name != "auto"))
-      fields.fail(unsupported("function_call", "'function_call' is not supported"));
-  }
-  fields.flag("parallel_tool_calls", true);
 }
 
 void read_format(JsonFields& fields) {
@@ -236,6 +186,7 @@ void read_messages(JsonFields& fields, ChatInput& out) {
     if (inner.error()) return fields.fail(*inner.error());
     out.messages.push_back(std::move(item));
   }
+  check_results(fields, out.messages);
   read_options(fields, out);
   read_prefix(fields, out);
 }
@@ -253,7 +204,7 @@ Parsed<Generate> parse_chat(std::string_view body, const ParseLimits& limits) {
   read_length(fields, limits, request);
   read_logprobs(fields, request);
   read_thinking(fields, request, chat.options);
-  refuse_tools(fields);
+  read_tools(fields, chat, request.tools);
   read_format(fields);
   request.echo = fields.flag("echo", false);
   fields.flag("add_special_tokens", false);

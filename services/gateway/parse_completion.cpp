@@ -112,9 +112,8 @@ Parsed<Tokenize> parse_tokenize(std::string_view body, const ParseLimits&) {
   if (is_chat) {
     ChatInput chat;
     read_messages(fields, chat);
-    const json::array* tools = fields.list("tools");
-    if (tools != nullptr && !tools->empty())
-      fields.fail(unsupported("tools", "'tools' are not supported yet"));
+    ToolUse tools;
+    read_tools(fields, chat, tools);
     fields.refuse({"chat_template"}, "this service does not accept it");
     fields.ignore({"chat_template_kwargs"});
     request.input = std::move(chat);

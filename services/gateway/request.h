@@ -28,6 +28,21 @@ struct Prompt {
   std::string text;  // for echo
 };
 
+// What the client said about tools. The tools themselves are in the chat's options.
+struct ToolUse {
+  enum class Choice : uint8_t { automatic, required, named };
+  bool wanted = false;   // the model sees tools, and its calls are told apart from its text
+  bool legacy = false;   // `functions`: one call, answered as `function_call`
+  bool parallel = true;  // false: the answer ends with its first call
+  Choice choice = Choice::automatic;
+  std::string name;                // of the named one
+  std::vector<std::string> names;  // of all
+
+  // Filled by encode().
+  ToolFormat format = ToolFormat::none;
+  std::string beginning;  // of the answer, where a call is required; the prompt ends with it
+};
+
 struct Generate {
   Surface surface = Surface::chat;
   std::string model;  // as the client wrote it; answers repeat it
@@ -49,9 +64,10 @@ struct Generate {
   bool return_token_ids = false;
   bool show_reasoning = true;
   bool wants_no_reasoning = false;  // reasoning_effort none, thinking disabled
-  std::string tenant;               // whose share of the queue it takes
-  std::string user;                 // who among the tenant's
-  std::string service_tier;         // echoed; empty: not asked
+  ToolUse tools;
+  std::string tenant;        // whose share of the queue it takes
+  std::string user;          // who among the tenant's
+  std::string service_tier;  // echoed; empty: not asked
 
   // Filled by encode().
   std::vector<Prompt> prompts;
@@ -73,8 +89,11 @@ struct Detokenize {
 };
 
 // Why an answer ended, in the client's words.
-enum class Ending : uint8_t { stop, length };
-constexpr const char* ending_name(Ending e) { return e == Ending::stop ? "stop" : "length"; }
+enum class Ending : uint8_t { stop, length, tool_calls };
+constexpr const char* ending_name(Ending e, bool legacy = false) {
+  if (e == Ending::tool_calls) return legacy ? "function_call" : "tool_calls";
+  return e == Ending::stop ? "stop" : "length";
+}
 
 struct UsageCount {
   int32_t prompt = 0;

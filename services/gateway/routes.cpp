@@ -33,6 +33,8 @@ constexpr std::array kTable = {
     Entry{"/version", "GET", Route::version, "version"},
     Entry{"/load", "GET", Route::load, "load"},
     Entry{"/metrics", "GET", Route::metrics, "metrics"},
+    Entry{"/cluster/state", "GET", Route::cluster_state, "cluster"},
+    Entry{"/cluster/events", "GET", Route::cluster_events, "cluster"},
     Entry{"/", "GET", Route::page, "page", "chat/index.html"},
     Entry{"/cluster", "GET", Route::page, "page", "cluster/index.html"},
 };

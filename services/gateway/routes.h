@@ -20,6 +20,8 @@ enum class Route : uint8_t {
   version,
   load,
   metrics,
+  cluster_state,
+  cluster_events,
   page,  // of the browser; `rest` is its path below pages/
   refused,
 };

@@ -15,6 +15,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "text/tokenizer.h"
+#include "text/tool_format.h"
 
 namespace fathom {
 
@@ -38,7 +39,11 @@ struct ChatOptions {
   bool continue_final_message = false;  // leave the last assistant message open: no EOS after it
   std::optional<bool> thinking;  // the template's `thinking` and `enable_thinking`, if it has them
   std::string variables;         // further variables of the template: a JSON object, or empty
-  int64_t unix_seconds = 0;      // for templates that write the date
+  std::string tools;             // what may be called: a JSON list of tools, or empty for none
+  // Messages are handed to the template so that it shows every call: V3's drops those beside a
+  // content, even an empty one. False is Hugging Face's way.
+  bool keep_calls = false;
+  int64_t unix_seconds = 0;  // for templates that write the date
 };
 
 // Where the model's output begins.
@@ -52,6 +57,8 @@ struct EncodedChat {
   std::vector<TokenId> tokens;
   std::string text;  // the same, rendered; for tests and /tokenize
   ReasoningStart reasoning = ReasoningStart::none;
+  // False: this model thinks before it answers here, whatever `thinking` says.
+  bool can_answer_at_once = true;
 };
 
 class ChatFormat {
@@ -70,6 +77,9 @@ class ChatFormat {
   // raises is the message.
   virtual Result<EncodedChat> encode(std::span<const ChatMessage> messages,
                                      const ChatOptions& options) const = 0;
+  // How this model writes its tool calls; none: `tools` can not be used, and why.
+  virtual ToolFormat tool_format() const = 0;
+  virtual std::string_view no_tools() const = 0;
 };
 
 }  // namespace fathom

@@ -22,6 +22,14 @@ Status add_json(Dict& variables, const std::string& text, const std::string& fie
   return {};
 }
 
+Status set_tools(Dict& variables, const std::string& text) {
+  if (text.empty()) return {};
+  Result<Value> parsed = jinja::value_of_json(text, TextSource::people);
+  if (!parsed.ok() || !parsed->is(jinja::Kind::list)) return invalid("not a JSON list", "tools");
+  variables.set(Value::trusted("tools"), *parsed);
+  return {};
+}
+
 // Whether `text` ends with the template's own `marker`, white space aside.
 bool ends_with_marker(const MarkedText& text, std::string_view marker) {
   const size_t last = text.bytes.find_last_not_of(" \t\r\n");
@@ -47,7 +55,8 @@ Result<std::shared_ptr<const ChatFormat>> TemplateChat::make(
       new TemplateChat(std::move(program), std::move(tokens), std::move(tokenizer)));
   chat->thinks_ = source.find(kThinkOpen) != std::string_view::npos ||
                   source.find(kThinkClose) != std::string_view::npos;
-  chat->shape_ = chat->probe();
+  chat->probe();
+  chat->can_answer_at_once_ = chat->thinking_can_be_off();
   return std::shared_ptr<const ChatFormat>(chat);
 }
 
@@ -58,18 +67,21 @@ Result<Dict> TemplateChat::variables(std::span<const ChatMessage> messages,
   const auto set = [&out](std::string_view name, Value value) {
     out.set(Value::trusted(name), std::move(value));
   };
-  FATHOM_TRY(Value list, chat_messages(messages, shape, final_source));
+  ChatShape wanted = shape;
+  wanted.keep_calls = options.keep_calls;
+  FATHOM_TRY(Value list, chat_messages(messages, wanted, final_source));
   set("messages", std::move(list));
   set("add_generation_prompt", options.add_generation_prompt && !options.continue_final_message);
+  set("tools", Value::none());
+  FATHOM_CHECKED(set_tools(out, options.tools));
   for (const auto& [name, text] : tokens_) set(name, Value::trusted(text));
   if (options.thinking) {
     set("thinking", *options.thinking);
     set("enable_thinking", *options.thinking);
   }
   FATHOM_CHECKED(add_json(out, options.variables, "chat_template_kwargs"));
-  // Hugging Face always hands over these two.
-  for (const std::string_view name : {"tools", "documents"})
-    if (!out.find(name)) set(name, Value::none());
+  if (!out.find(std::string_view("documents")))
+    set("documents", Value::none());  // as Hugging Face hands it over
   return out;
 }
 
@@ -129,41 +141,85 @@ Result<EncodedChat> TemplateChat::encode(std::span<const ChatMessage> messages,
                                   : render(messages, options, shape_, TextSource::people));
   EncodedChat out;
   out.reasoning = reasoning_after(text, messages, options);
+  out.can_answer_at_once = out.reasoning == ReasoningStart::none ||
+                           (out.reasoning == ReasoningStart::maybe && can_answer_at_once_);
   tokenizer_->encode(text, out.tokens);
   out.text = std::move(text.bytes);
   return out;
 }
 
-// Whether the template writes `needle`, a part of the message, as it is.
-bool TemplateChat::shows(const ChatMessage& message, const ChatShape& shape,
-                         std::string_view needle) const {
+// The rendering of a short chat that ends with `message`; empty where the template fails.
+std::string TemplateChat::tried(const ChatMessage& message, const ChatOptions& options,
+                                const ChatShape& shape) const {
   std::vector<ChatMessage> chat = {{.role = ChatRole::user, .content = "question"}};
   if (message.role == ChatRole::user) chat.clear();
   chat.push_back(message);
-  const Result<MarkedText> text = render(chat, {}, shape, TextSource::people);
-  return text.ok() && text->bytes.find(needle) != std::string::npos;
+  ChatOptions keeping = options;
+  keeping.keep_calls = true;
+  Result<MarkedText> text = render(chat, keeping, shape, TextSource::people);
+  return text.ok() ? std::move(text->bytes) : std::string();
 }
 
 // Templates do not say what they expect, so each form is tried with words that nothing else has.
-ChatShape TemplateChat::probe() const {
-  ChatShape shape;
+void TemplateChat::probe() {
   const ChatMessage question{.role = ChatRole::user, .content = "needle in a hay"};
-  if (!shows(question, shape, question.content))
-    shape.content_parts = shows(question, {.content_parts = true}, question.content);
-  ChatMessage call{
-      .role = ChatRole::assistant,
-      .tool_calls = {{.id = "call00001", .name = "find", .arguments = R"({"needle": "hay"})"}}};
-  for (const bool has_content : {false, true}) {
-    call.has_content = has_content;
-    if (shows(call, shape, call.tool_calls[0].arguments)) return shape;
-  }
-  ChatShape objects = shape;
-  objects.arguments_objects = true;
-  for (const bool has_content : {false, true}) {
-    call.has_content = has_content;
-    if (shows(call, objects, "needle")) return objects;
-  }
-  return shape;
+  const auto shown = [&](const ChatShape& shape) {
+    return tried(question, {}, shape).find(question.content) != std::string::npos;
+  };
+  if (!shown(shape_)) shape_.content_parts = shown({.content_parts = true});
+  const ChatShape plain = shape_;
+  for (const bool objects : {false, true})
+    for (const bool empty_for_null : {false, true}) {
+      ChatShape shape = plain;
+      shape.arguments_objects = objects;
+      shape.empty_for_null = empty_for_null;
+      if (probe_calls(shape)) return probe_tools();
+    }
+}
+
+// Whether the template shows a call that it gets in this shape.
+bool TemplateChat::probe_calls(ChatShape shape) {
+  const ToolCall call{.id = "call00001", .name = "find", .arguments = R"({"needle": "hay"})"};
+  ChatMessage message{.role = ChatRole::assistant, .has_content = false, .tool_calls = {call}};
+  const std::string text = tried(message, {}, shape);
+  const std::string needle = shape.arguments_objects ? "needle" : call.arguments;
+  if (text.find(needle) == std::string::npos) return false;
+  tool_format_ = tool_format_in(text, call.name, call.arguments);
+  message.has_content = true;
+  message.content = "beside";
+  const std::string beside = tried(message, {}, shape);
+  shape.calls_alone =
+      beside.find(needle) == std::string::npos || beside.find(message.content) == std::string::npos;
+  shape_ = shape;
+  return true;
+}
+
+void TemplateChat::probe_tools() {
+  const std::string tools =
+      R"([{"type": "function", "function": {"name": "find_it", "description": "needle in a hay",)"
+      R"( "parameters": {"type": "object", "properties": {"stack": {"type": "string"}}}}}])";
+  const ChatMessage question{.role = ChatRole::user, .content = "question"};
+  const std::string text = tried(question, {.tools = tools}, shape_);
+  tools_shown_ = true;
+  for (const char* word : {"find_it", "needle in a hay", "stack"})
+    tools_shown_ = tools_shown_ && text.find(word) != std::string::npos;
+}
+
+// Whether the prompt reacts: with thoughts switched off it is another, and opens none.
+bool TemplateChat::thinking_can_be_off() const {
+  const std::vector<ChatMessage> question = {{.role = ChatRole::user, .content = "question"}};
+  const auto rendered = [&](bool thinking) {
+    return render(question, {.thinking = thinking}, shape_, TextSource::people);
+  };
+  const Result<MarkedText> on = rendered(true);
+  const Result<MarkedText> off = rendered(false);
+  return on.ok() && off.ok() && on->bytes != off->bytes && !ends_with_marker(*off, kThinkOpen);
+}
+
+std::string_view TemplateChat::no_tools() const {
+  if (tool_format_ == ToolFormat::none)
+    return "this model's chat template writes no tool calls in a form that can be read";
+  return "this model's chat template does not show tools to the model";
 }
 
 }  // namespace fathom

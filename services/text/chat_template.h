@@ -22,6 +22,8 @@ class TemplateChat final : public ChatFormat {
 
   Result<EncodedChat> encode(std::span<const ChatMessage> messages,
                              const ChatOptions& options) const override;
+  ToolFormat tool_format() const override { return tools_shown_ ? tool_format_ : ToolFormat::none; }
+  std::string_view no_tools() const override;
 
  private:
   TemplateChat(std::shared_ptr<const jinja::Template> program, ChatTokens tokens,
@@ -34,13 +36,20 @@ class TemplateChat final : public ChatFormat {
                                  const ChatOptions& options) const;
   ReasoningStart reasoning_after(const MarkedText& prompt, std::span<const ChatMessage> messages,
                                  const ChatOptions& options) const;
-  ChatShape probe() const;
-  bool shows(const ChatMessage& message, const ChatShape& shape, std::string_view needle) const;
+  void probe();
+  bool probe_calls(ChatShape shape);
+  void probe_tools();
+  bool thinking_can_be_off() const;
+  std::string tried(const ChatMessage& message, const ChatOptions& options,
+                    const ChatShape& shape) const;
 
   std::shared_ptr<const jinja::Template> program_;
   ChatTokens tokens_;
   std::shared_ptr<const Tokenizer> tokenizer_;
-  bool thinks_ = false;  // the template knows thoughts
+  bool thinks_ = false;              // the template knows thoughts
+  bool can_answer_at_once_ = false;  // and leaves them out where `thinking` is false
+  ToolFormat tool_format_ = ToolFormat::none;
+  bool tools_shown_ = false;
   ChatShape shape_;
 };
 

@@ -38,6 +38,9 @@ std::string_view role_name(ChatRole role) {
 }
 
 Value content_of(const ChatMessage& message, const ChatShape& shape, TextSource source) {
+  const bool calls_only = message.content.empty() && !message.tool_calls.empty();
+  if (shape.keep_calls && calls_only)
+    return shape.empty_for_null ? Value::trusted("") : Value::none();
   if (!message.has_content) return Value::none();
   Value text = jinja::text_value(message.content, source);
   if (!shape.content_parts) return text;
@@ -49,6 +52,7 @@ Value content_of(const ChatMessage& message, const ChatShape& shape, TextSource 
 
 Result<Value> arguments_of(const ToolCall& call, const ChatShape& shape, std::string field) {
   if (!shape.arguments_objects) return jinja::text_value(call.arguments, TextSource::people);
+  if (call.arguments.empty()) return dict_of({});  // what a stream without a piece of them leaves
   const Result<Value> parsed = jinja::value_of_json(call.arguments, TextSource::people);
   if (!parsed.ok() || !parsed->is(jinja::Kind::dict))
     return invalid("the arguments of a tool call must be a JSON object", std::move(field));
@@ -65,6 +69,27 @@ Result<Value> call_of(const ToolCall& call, const ChatShape& shape, const std::s
   put(out, "type", jinja::text_value(call.type, TextSource::people));
   put(out, "function", dict_of(std::move(function)));
   return dict_of(std::move(out));
+}
+
+// `index`: which message of the request it comes from, for errors.
+Result<Value> message_of(const ChatMessage& message, size_t index, const ChatShape& shape,
+                         TextSource source) {
+  Dict dict;
+  put(dict, "role", Value::trusted(role_name(message.role)));
+  put(dict, "content", content_of(message, shape, source));
+  if (!message.reasoning_content.empty())
+    put(dict, "reasoning_content",
+        jinja::text_value(message.reasoning_content, TextSource::people));
+  if (!message.tool_call_id.empty())
+    put(dict, "tool_call_id", jinja::text_value(message.tool_call_id, TextSource::people));
+  std::vector<Value> calls;
+  for (size_t k = 0; k < message.tool_calls.size(); ++k) {
+    const std::string field = message_field(index, "tool_calls[" + std::to_string(k) + "]");
+    FATHOM_TRY(Value call, call_of(message.tool_calls[k], shape, field));
+    calls.push_back(std::move(call));
+  }
+  if (!calls.empty()) put(dict, "tool_calls", list_of(std::move(calls)));
+  return dict_of(std::move(dict));
 }
 
 }  // namespace
@@ -98,23 +123,22 @@ Result<Value> chat_messages(std::span<const ChatMessage> messages, const ChatSha
   std::vector<Value> out;
   for (size_t i = 0; i < messages.size(); ++i) {
     const ChatMessage& message = messages[i];
-    const bool last = i + 1 == messages.size();
-    Dict dict;
-    put(dict, "role", Value::trusted(role_name(message.role)));
-    put(dict, "content", content_of(message, shape, last ? final_source : TextSource::people));
-    if (!message.reasoning_content.empty())
-      put(dict, "reasoning_content",
-          jinja::text_value(message.reasoning_content, TextSource::people));
-    if (!message.tool_call_id.empty())
-      put(dict, "tool_call_id", jinja::text_value(message.tool_call_id, TextSource::people));
-    std::vector<Value> calls;
-    for (size_t k = 0; k < message.tool_calls.size(); ++k) {
-      FATHOM_TRY(Value call, call_of(message.tool_calls[k], shape,
-                                     message_field(i, "tool_calls[" + std::to_string(k) + "]")));
-      calls.push_back(std::move(call));
+    const TextSource source = i + 1 == messages.size() ? final_source : TextSource::people;
+    const bool alone = shape.keep_calls && shape.calls_alone;
+    if (alone && !message.tool_calls.empty() && !message.content.empty()) {
+      ChatMessage text = message;
+      text.tool_calls.clear();
+      FATHOM_TRY(Value said, message_of(text, i, shape, source));
+      out.push_back(std::move(said));
+      ChatMessage calls = message;
+      calls.content.clear();
+      calls.reasoning_content.clear();
+      FATHOM_TRY(Value called, message_of(calls, i, shape, source));
+      out.push_back(std::move(called));
+      continue;
     }
-    if (!calls.empty()) put(dict, "tool_calls", list_of(std::move(calls)));
-    out.push_back(dict_of(std::move(dict)));
+    FATHOM_TRY(Value one, message_of(message, i, shape, source));
+    out.push_back(std::move(one));
   }
   return list_of(std::move(out));
 }

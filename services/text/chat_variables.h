@@ -14,6 +14,10 @@ namespace fathom {
 struct ChatShape {
   bool content_parts = false;      // a list of {"type": "text", "text": ...} in place of a string
   bool arguments_objects = false;  // of tool calls, in place of JSON text
+  // So that it shows every call; used with ChatOptions::keep_calls.
+  bool keep_calls = false;
+  bool empty_for_null = false;  // "" in place of null beside tool calls
+  bool calls_alone = false;     // calls of a message with content as a message of their own
 };
 
 // INVALID_ARGUMENT naming the arguments that are no JSON object where objects are wanted.

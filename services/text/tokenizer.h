@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/ids.h"
@@ -57,8 +58,9 @@ class Tokenizer {
 // Text as tokens arrive. Bytes that may still become a character are held back.
 class Detokenizer {
  public:
-  Detokenizer(const Tokenizer& tokenizer, bool skip_special)
-      : tokenizer_(&tokenizer), skip_special_(skip_special) {}
+  // `shown`: special tokens that are text all the same.
+  Detokenizer(const Tokenizer& tokenizer, bool skip_special, std::vector<TokenId> shown = {})
+      : tokenizer_(&tokenizer), skip_special_(skip_special), shown_(std::move(shown)) {}
   // What may be shown after this token; appended to out.
   void push(TokenId id, std::string& out);
   // What is left at the end, as U+FFFD where it is not a character.
@@ -67,6 +69,7 @@ class Detokenizer {
  private:
   const Tokenizer* tokenizer_;
   bool skip_special_;
+  std::vector<TokenId> shown_;
   std::string held_;  // an incomplete UTF-8 sequence, at most 3 bytes
 };
 

@@ -1,6 +1,7 @@
 #include "tests/sim/world/world.h"
 
 #include <algorithm>
+#include <map>
 #include <ostream>
 
 #include "tests/sim/world/violation.h"
@@ -116,6 +117,37 @@ void World::tick() {
   const BatcherStats stats = batcher_->stats();
   require(stats.blocks_reserved <= stats.blocks_capacity, "more promised than there is");
   require(stats.blocks_of_finished == 0, "a finished request holds blocks");
+  look_on(stats);
+}
+
+// What those who watch are told adds up to the account.
+void World::look_on(const BatcherStats& stats) const {
+  int64_t reserved = 0;
+  for (const WorkerLoad& load : batcher_->loads()) {
+    reserved += load.blocks_reserved;
+    require(load.sequences <= load.rows_max && load.uncomputed >= 0, "a load beyond its bounds");
+  }
+  require(reserved == stats.blocks_reserved, "the workers' blocks are not the router's");
+  require(stats.prefilling >= 0 && stats.decoding >= 0 &&
+              stats.prefilling + stats.decoding <= stats.running,
+          "more are on their way than run");
+}
+
+// The same of all that happened since this router began.
+void World::check_told(const BatcherStats& stats) {
+  std::map<Incident::Kind, uint64_t> incidents;
+  for (const Incident& incident : batcher_->take_incidents()) ++incidents[incident.kind];
+  require(incidents[Incident::Kind::moved] == stats.moves, "moves were not told");
+  require(incidents[Incident::Kind::recovered] == stats.recoveries, "recoveries were not told");
+  require(incidents[Incident::Kind::gave_way] == stats.preemptions, "preemptions were not told");
+  require(incidents[Incident::Kind::transfer_failed] == stats.transfer_failures,
+          "failed transfers were not told");
+  const BatcherLatencies& latencies = batcher_->latencies();
+  require(latencies.queue.count() == stats.admitted, "not one queue time for each admission");
+  require(latencies.request.count() == batcher_->take_traces().size() &&
+              latencies.request.count() == stats.arrived,
+          "not one request time for each request");
+  require(latencies.first_token.count() <= stats.admitted, "more first tokens than requests");
 }
 
 // A sequence decodes in one home only.
@@ -151,6 +183,7 @@ void World::check_end() {
   const BatcherStats stats = batcher_->stats();
   require(stats.blocks_reserved == 0 && stats.leases == 0 && stats.moving == 0,
           "something is still promised");
+  check_told(stats);
   for (const auto& node : nodes_) {
     require(node->worker.held() == 0 && node->worker.sequences() == 0,
             "a worker still holds blocks", node->index);

@@ -87,7 +87,9 @@ class World {
   void tick_soon();
   void tick();
   void look_at(const Decisions& decisions);
+  void look_on(const BatcherStats& stats) const;
   void check_end();
+  void check_told(const BatcherStats& stats);
   void say(const std::string& text);
 
   const Scenario& scenario_;

@@ -135,6 +135,7 @@ TEST_F(Eval, right_and_wrong_answers_are_counted_streamed_or_whole) {
 
 TEST_F(Eval, settings_reach_the_request) {
   questions(question("1+2", "3"));
+  options_.settings.url += "/v1/";
   options_.settings.seed = 7;
   options_.settings.temperature = 0.5;
   options_.settings.max_tokens = 12;

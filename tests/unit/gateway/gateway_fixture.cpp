@@ -5,6 +5,7 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <fstream>
+#include <iterator>
 
 namespace fathom {
 
@@ -28,6 +29,17 @@ constexpr std::string_view kOwnTemplate = R"({{ bos_token }}{{ strftime_now('%Y'
     {{- '<｜Assistant｜>' + ('<think>' if thinking else '</think>') }}
 {%- endif %})";
 
+void mark_special(const fs::path& path) {
+  std::ifstream in(path);
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  in.close();
+  json::value tokenizer = json::parse(text);
+  for (json::value& token : tokenizer.at("added_tokens").as_array())
+    if (token.at("content").as_string().find("tool") != json::string::npos)
+      token.as_object()["special"] = true;
+  std::ofstream(path) << json::serialize(tokenizer);
+}
+
 fs::path make_checkpoint(Kind kind) {
   std::string pattern = (fs::temp_directory_path() / "fathom_gateway_XXXXXX").string();
   const fs::path directory = ::mkdtemp(pattern.data());
@@ -44,6 +56,12 @@ fs::path make_checkpoint(Kind kind) {
   if (kind == Kind::strange_template) {
     std::ofstream(directory / "tokenizer_config.json")
         << R"({"chat_template":"{% include 'x' %}"})";
+    return directory;
+  }
+  if (kind == Kind::special_markers) mark_special(directory / "tokenizer.json");
+  if (kind == Kind::minnow || kind == Kind::special_markers) {
+    fs::copy_file(FATHOM_SOURCE_DIR "/models/minnow/tokenizer_config.json",
+                  directory / "tokenizer_config.json");
     return directory;
   }
   fs::copy_file(
@@ -63,8 +81,11 @@ void GatewayTest::start_unconnected(Kind kind, GatewayConfig config) {
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().text();
     tokenizer_ = *tokenizer;
   }
-  auto gateway = start_gateway(
-      config, {.clock = clock_, .metrics = metrics_, .connect = router_.factory(), .seed = 11});
+  auto gateway = start_gateway(config, {.clock = clock_,
+                                        .metrics = metrics_,
+                                        .connect = router_.factory(),
+                                        .watch = router_.watch_factory(),
+                                        .seed = 11});
   ASSERT_TRUE(gateway.ok()) << gateway.error().text();
   gateway_ = std::move(*gateway);
 }
@@ -95,8 +116,9 @@ std::vector<TokenId> GatewayTest::ids(std::string_view text) const {
   return out;
 }
 
-FakeRouter::Script GatewayTest::says(std::string text, size_t per_message) {
-  std::vector<TokenId> answer = ids(text);
+FakeRouter::Script GatewayTest::says(std::string text, size_t per_message, Specials specials) {
+  std::vector<TokenId> answer;
+  tokenizer_->encode(text, specials, answer);
   answer.push_back(1);
   return [answer, per_message](const Submit& submit) {
     std::vector<FromRouter> out;

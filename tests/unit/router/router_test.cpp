@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "net/router_link.h"
+#include "net/watch_link.h"
 #include "router/router.h"
 #include "scripted_worker.h"
 
@@ -205,6 +206,47 @@ TEST_F(Cell, worker_that_dies_costs_no_token) {
   }
   EXPECT_EQ(all, counting(20));
   EXPECT_THAT(metrics.text(), testing::HasSubstr("fathom_router_recoveries_total 1"));
+}
+
+// Somebody who looks on.
+class Watcher final : public WatchEvents {
+ public:
+  explicit Watcher(const std::string& address) : link(connect_watch(address, *this)) {
+    link->watch(true);
+  }
+  WatchFrom watched_so_far() override { return {}; }
+  void on_update(ClusterUpdate update) override { updates.put(std::move(update)); }
+  void on_watch_lost(const Error&) override {}
+
+  Mailbox<ClusterUpdate> updates;
+  std::unique_ptr<WatchLink> link;
+};
+
+TEST_F(Cell, whoever_watches_sees_worker_gateway_and_tokens) {
+  ScriptedWorker worker;
+  RouterConfig config;
+  config.watch_interval_seconds = 0.1;
+  start({worker.address()}, config);
+  Gateway gateway(router->address());
+  gateway.wait_ready();
+  Watcher watcher(router->address());
+  const ClusterUpdate first = watcher.updates.take();
+  ASSERT_EQ(first.view.workers.size(), 1u);
+  EXPECT_EQ(first.view.workers[0].address, worker.address());
+  EXPECT_EQ(first.view.workers[0].phase, WorkerPhase::up);
+  EXPECT_EQ(first.view.gateways, 1);
+  EXPECT_EQ(first.view.model, "tiny");
+  gateway.submit(1, 30);
+  EXPECT_EQ(gateway.take_answer(), counting(30));
+  int64_t generated = 0, ended = 0;
+  while (generated < 30 && !HasFailure()) {
+    for (const WatchedSecond& second : watcher.updates.take().seconds) {
+      generated += second.generated_tokens;
+      ended += second.ended[static_cast<size_t>(Outcome::length)];
+    }
+  }
+  EXPECT_EQ(generated, 30);
+  EXPECT_EQ(ended, 1);
 }
 
 TEST_F(Cell, draining_refuses_what_is_new_and_ends_what_runs) {
