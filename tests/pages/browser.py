@@ -78,8 +78,9 @@ class Browser:
         self.stack = contextlib.ExitStack()
         driver = self.stack.enter_context(sync_playwright())
         # Without its sandbox, as it must be for root; it only ever sees pages of this tree. /dev/shm is small in containers.
+        # Drawing with a processor that plays a GPU would cost more than drawing with the processor.
         self.chromium = driver.chromium.launch(executable_path=shutil.which("chromium"),
-                                               args=["--no-sandbox", "--disable-dev-shm-usage"])
+                                               args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"])
         self.stack.callback(self.chromium.close)
         return self
 

@@ -218,7 +218,7 @@ class BehindKeys(unittest.TestCase):
         file.write_text("".join(json.dumps({"name": name, "sha256": hashlib.sha256(key.encode()).hexdigest()} | more) + "\n" for name, key, more in (
             ("old", "sk-old", {"expires": "2020-01-31T00:00:00Z"}), ("new", "sk-new", {}))))
         cluster = self.enterContext(Cluster(("both",), engine="model", model=MINNOW, worker={"kv_memory_mb": 64, "name": "minnow"},
-                                            gateway={"keys_file": str(file)}))
+                                            gateway={"keys_file": str(file), "price_input_per_million": "0.27", "price_output_per_million": "1.1"}))
         browser = self.enterContext(Browser())
         chat = Chat(self.enterContext(browser.open(cluster.url.removesuffix("/v1"))))
         field = chat.page.get_by_role("textbox", name="Key")
@@ -232,8 +232,11 @@ class BehindKeys(unittest.TestCase):
         expect(chat.field).to_have_value("What is 17 times 23?")
         field.fill("sk-new")
         field.press("Enter")
+        chat.set(temperature="0")
         chat.send.click()
         expect(chat.text()).to_contain_text("391")
+        chat.done()
+        expect(chat.figures()).to_contain_text("out · $0.0001")
         self.assertNotIn("sk-new", cluster.gateway.log())
 
 
