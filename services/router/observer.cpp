@@ -87,9 +87,9 @@ WorkerWatch& Observer::watch(const std::string& address, Instant now) {
 }
 
 const std::string& Observer::address(WorkerId worker) const {
-  static const std::string kNone;
+  static const std::string nobody;
   const auto found = addresses_.find(worker);
-  return found == addresses_.end() ? kNone : found->second;
+  return found == addresses_.end() ? nobody : found->second;
 }
 
 void Observer::worker_up(WorkerId worker, const std::string& address, const Welcome& welcome,

@@ -181,15 +181,18 @@ TEST_F(ClusterTest, a_strange_id_is_refused_by_name) {
 TEST_F(ClusterTest, with_a_keys_file_only_operators_see_it) {
   const auto file = std::filesystem::temp_directory_path() /
                     ("fathom_cluster_keys_" + std::to_string(clock_.now().ns));
-  std::ofstream(file) << key_line({.name = "client", .sha256 = digest_of("sk-client")}) << '\n'
-                      << key_line({.name = "operator",
-                                   .sha256 = digest_of("sk-operator"),
-                                   .is_operator = true})
-                      << '\n';
+  std::ofstream(file)
+      << key_line({.name = "client", .sha256 = digest_of("sk-client"), .tenant = "client"}) << '\n'
+      << key_line({.name = "operator",
+                   .sha256 = digest_of("sk-operator"),
+                   .tenant = "operator",
+                   .is_operator = true})
+      << '\n';
   GatewayConfig config;
   config.keys_file = file.string();
   start(Kind::v3, config);
   std::filesystem::remove(file);
+  ASSERT_TRUE(gateway_);
   for (const char* path : {"/cluster/state", "/cluster/events"}) {
     EXPECT_EQ(ask(address(), "GET", path).status, 401) << path;
     EXPECT_EQ(ask(address(), "GET", path, "", "authorization: Bearer sk-client\r\n").status, 403);

@@ -64,13 +64,14 @@ struct Cell : testing::Test {
     config.operations_listen = "";
     config.workers = std::move(workers);
     config.state_interval_seconds = 0;
-    auto started = start_router(config, {.clock = clock, .metrics = metrics, .epoch = 1000});
+    auto started = start_router(config, {.clock = clock, .metrics = metrics, .epoch = epoch});
     ASSERT_TRUE(started.ok()) << started.error().text();
     router = std::move(started).value();
   }
   void TearDown() override {
     if (HasFailure()) std::cerr << metrics.text();  // where the requests are
   }
+  uint64_t epoch = 1000;
   SystemClock clock;
   Metrics metrics;
   std::unique_ptr<Router> router;
@@ -226,6 +227,7 @@ TEST_F(Cell, whoever_watches_sees_worker_gateway_and_tokens) {
   ScriptedWorker worker;
   RouterConfig config;
   config.watch_interval_seconds = 0.1;
+  epoch = uint64_t{1'764'000'000} * 1'000'000'000;  // seconds are numbered by it
   start({worker.address()}, config);
   Gateway gateway(router->address());
   gateway.wait_ready();

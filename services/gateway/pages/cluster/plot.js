@@ -100,7 +100,7 @@ export class Plot {
     pen.setTransform(sharp, 0, 0, sharp, 0, 0);
     pen.clearRect(0, 0, box.width, box.height);
     const { first, times, own, rows } = this.#visible();
-    let max = this.what.top?.(this.past) ?? 0;
+    let max = this.what.top?.(this.past) ?? (this.what.unit === 'seconds' ? 0.001 : 0); // times of nothing at all: up to 1 ms
     for (const row of rows) for (const value of row) if (value > max) max = value;
     const { top, ticks } = ticks_to(max, box.height > 130 ? 4 : 3);
     const area = { left: LEFT, right: box.width - RIGHT, top: TOP, bottom: box.height - BOTTOM };
