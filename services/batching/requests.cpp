@@ -67,7 +67,7 @@ void Batcher::State::submit(GatewayId gateway, Submit&& submit) {
     deadlines.emplace(request.deadline, request.arrival, &request);
   }
   ++counters.arrived;
-  queue.enter(request, submit.tenant);
+  queue.enter(request, submit.tenant, submit.user);
   queue.add(request);
   admit_again = true;
 

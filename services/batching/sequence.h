@@ -22,6 +22,7 @@ inline constexpr WorkerId kNobody{UINT32_MAX};
 
 struct Request;
 struct Tenant;
+struct TenantUser;
 struct WorkerView;
 
 // Oldest first. Arrival numbers are unique, so pointers never decide an order.
@@ -55,6 +56,8 @@ struct Request {
   int32_t prompt_tokens = 0;
   Sampling sampling;
   Tenant* tenant = nullptr;
+  TenantUser* user = nullptr;
+  int64_t turn = 0;  // among the new ones of its tenant
   Instant deadline = kNever;
   Instant last_tokens = kNever;  // when some were reported last
 

@@ -9,6 +9,7 @@ namespace {
 // Idle tenants are remembered only for what they were served lately; beyond so many all idle ones
 // are forgotten, which gives each at most the service it is ahead of the least served.
 constexpr size_t kTenantsMax = 65'536;
+constexpr size_t kUsersMax = 1024;  // the same for the users of one tenant
 
 Error full(std::string what, std::string field) {
   return {Code::resource_exhausted, std::move(what), std::move(field)};
@@ -35,19 +36,37 @@ std::optional<Error> WaitingQueue::refusal(const std::string& tenant, int64_t to
   return std::nullopt;
 }
 
-void WaitingQueue::enter(Request& request, const std::string& name) {
+void WaitingQueue::enter(Request& request, const std::string& name, const std::string& user) {
   if (tenants_.size() >= kTenantsMax) forget_idle();
   auto [it, created] = tenants_.try_emplace(name);
   Tenant& tenant = it->second;
   if (created) tenant.name = name;
   ++tenant.requests;
   request.tenant = &tenant;
+  take_turn(request, user);
+}
+
+// A request starts where its user's last one ended, or now, whichever is later.
+void WaitingQueue::take_turn(Request& request, const std::string& name) {
+  Tenant& tenant = *request.tenant;
+  if (tenant.users.size() >= kUsersMax)
+    std::erase_if(tenant.users, [](const auto& entry) { return entry.second.requests == 0; });
+  auto [it, created] = tenant.users.try_emplace(name);
+  TenantUser& user = it->second;
+  if (created) user.name = name;
+  ++user.requests;
+  request.user = &user;
+  request.turn = std::max(tenant.turn, user.turn_after);
+  if (!request.resumed) user.turn_after = request.turn + request.length();
 }
 
 void WaitingQueue::leave(Request& request) {
   Tenant& tenant = *request.tenant;
+  TenantUser& user = *request.user;
   request.tenant = nullptr;
-  CHECK(tenant.requests > 0);
+  request.user = nullptr;
+  CHECK(tenant.requests > 0 && user.requests > 0);
+  if (--user.requests == 0 && user.turn_after <= tenant.turn) tenant.users.erase(user.name);
   // One at the floor is like a new one.
   if (--tenant.requests == 0 && tenant.served <= served_floor_) tenants_.erase(tenant.name);
 }
@@ -100,6 +119,7 @@ void WaitingQueue::attach(Request& request) {
     unlist(tenant);
   }
   tenant.waiting.insert(entry);
+  tenant.turns.emplace(request.turn, request.arrival, &request);
   list(tenant);
 }
 
@@ -124,6 +144,7 @@ void WaitingQueue::detach(Request& request) {
   Tenant& tenant = *request.tenant;
   unlist(tenant);
   tenant.waiting.erase(entry);
+  CHECK(tenant.turns.erase({request.turn, request.arrival, &request}) == 1);
   if (!tenant.waiting.empty()) {
     list(tenant);
   } else {
@@ -135,6 +156,7 @@ void WaitingQueue::admitted(Request& request) {
   if (!request.resumed) {
     ++choices_;
     request.tenant->served += request.length();
+    request.tenant->turn = std::max(request.tenant->turn, request.turn);
   }
   remove(request);
 }
@@ -167,7 +189,7 @@ void WaitingQueue::candidates(size_t max, std::vector<Request*>& out) {
   if (oldest_first && out.size() < max) out.push_back(oldest);
   for (auto tenant = order_.begin(); tenant != order_.end() && out.size() < max; ++tenant) {
     int taken = 0;
-    for (const auto& [arrival, request] : std::get<2>(*tenant)->waiting) {
+    for (const auto& [turn, arrival, request] : std::get<2>(*tenant)->turns) {
       if (taken++ == kPerTenant || out.size() >= max) break;
       if (!oldest_first || request != oldest) out.push_back(request);
     }
@@ -191,6 +213,7 @@ void WaitingQueue::check_integrity() const {
   size_t listed = 0;
   for (const auto& [name, tenant] : tenants_) {
     CHECK(tenant.parked >= 0);
+    CHECK(tenant.turns.size() == tenant.waiting.size());
     CHECK(static_cast<int64_t>(tenant.waiting.size()) + tenant.parked <=
           limits_.tenant_requests_max);
     if (tenant.waiting.empty()) continue;

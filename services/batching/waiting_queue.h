@@ -1,8 +1,9 @@
 // Who is next? Requests that ran before come first, oldest first: they hold a client's half-written
 // answer. New ones are chosen by virtual token counters (Sheng et al., "Fairness in Serving Large
-// Language Models", OSDI'24): the tenant that was served least, first come first served inside a
-// tenant. Every sixteenth choice is the oldest of all, so nobody starves whatever tenants appear.
-// Lengths are bounded; the rest is refused.
+// Language Models", OSDI'24): the tenant that was served least. Inside a tenant its users take
+// turns (start-time fair queueing, Goyal et al., SIGCOMM'96), first come first served for each:
+// they divide the tenant's share and never add to it. Every sixteenth choice is the oldest of all,
+// so nobody starves whatever tenants appear. Lengths are bounded; the rest is refused.
 #pragma once
 
 #include <cstdint>
@@ -18,13 +19,24 @@
 
 namespace fathom {
 
+// One of those who share a tenant.
+struct TenantUser {
+  std::string name;
+  int64_t turn_after = 0;  // earliest turn of its next request
+  int32_t requests = 0;    // alive
+};
+
 // A fairness key and what it was served: 1 per prompt token when admitted, 2 per emitted token.
 struct Tenant {
   std::string name;
   int64_t served = 0;
   int32_t requests = 0;  // alive, waiting or not
   ByArrival waiting;     // new ones
-  int32_t parked = 0;    // new ones set aside
+  // The same in the order in which users take turns: turn, arrival.
+  std::set<std::tuple<int64_t, uint64_t, Request*>> turns;
+  int64_t turn = 0;  // of the request that was admitted last
+  std::unordered_map<std::string, TenantUser> users;
+  int32_t parked = 0;  // new ones set aside
   // The entry in the order of tenants, which may lag behind `served`; valid while `waiting` is not
   // empty.
   int64_t listed_served = 0;
@@ -48,14 +60,17 @@ class WaitingQueue {
   // Why one more new request can not wait here; nothing when it can.
   std::optional<Error> refusal(const std::string& tenant, int64_t tokens) const;
 
-  // Binds a request to its tenant for its whole life.
-  void enter(Request& request, const std::string& tenant);
+  // Binds a request to its tenant, and to the user among it, for its whole life.
+  void enter(Request& request, const std::string& tenant, const std::string& user);
   void leave(Request& request);
 
   void add(Request& request);       // new, or resumed if it says so
   void remove(Request& request);    // cancelled, out of time
   void admitted(Request& request);  // removed and charged
-  void charge_output(Request& request, int64_t tokens) { request.tenant->served += 2 * tokens; }
+  void charge_output(Request& request, int64_t tokens) {
+    request.tenant->served += 2 * tokens;
+    request.user->turn_after += 2 * tokens;
+  }
 
   // Set aside one that no live worker could ever hold, so that it hides nobody; until a worker
   // joins.
@@ -75,6 +90,7 @@ class WaitingQueue {
  private:
   using Order = std::set<std::tuple<int64_t, uint64_t, Tenant*>>;  // served, oldest waiting, tenant
 
+  static void take_turn(Request& request, const std::string& user);
   void attach(Request& request);
   void detach(Request& request);
   void list(Tenant& tenant);

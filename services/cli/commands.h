@@ -11,6 +11,7 @@ namespace fathom {
 // Each refers to `exit_code`, which outlives the command line.
 void add_service_commands(CLI::App& app, int& exit_code);  // gateway, router, worker, config
 void add_up_commands(CLI::App& app, int& exit_code);       // up, down
+void add_key_commands(CLI::App& app, int& exit_code);      // key new
 void add_bench_commands(CLI::App& app, int& exit_code);
 void add_eval_command(CLI::App& app, int& exit_code);
 

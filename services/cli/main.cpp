@@ -17,6 +17,7 @@ int main(int argc, char** argv) {
   });
   fathom::add_up_commands(app, exit_code);
   fathom::add_service_commands(app, exit_code);
+  fathom::add_key_commands(app, exit_code);
   fathom::add_bench_commands(app, exit_code);
   fathom::add_eval_command(app, exit_code);
   CLI11_PARSE(app, argc, argv);

@@ -141,6 +141,10 @@ class Cluster {
                    " has no tokenizer.json; send token ids to /v1/completions");
       return;
     }
+    if (!options_.keys.empty()) {
+      screen_.line("no question: it takes a key of " + options_.keys);
+      return;
+    }
     const auto model = served_model(gateway_);
     if (!model.ok()) {
       screen_.line("the gateway names no model: " + model.error().text());
@@ -166,7 +170,8 @@ class Cluster {
       screen_.line("metrics  " + name + " http://127.0.0.1:" + std::to_string(service.http_port) +
                    "/metrics");
     }
-    screen_.line("try      curl " + plan_.url + "/v1/models");
+    const std::string key = options_.keys.empty() ? "" : "-H 'Authorization: Bearer KEY' ";
+    screen_.line("try      curl " + key + plan_.url + "/v1/models");
     screen_.line("ready; " + (options_.detach
                                   ? "stop it with: fathom down --port " + std::to_string(plan_.port)
                                   : std::string("Ctrl-C stops it")));

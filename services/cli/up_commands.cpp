@@ -50,6 +50,17 @@ void add_up(CLI::App& app, int& exit_code) {
   up->add_option("--port", o.port, "of the HTTP API")->capture_default_str();
   up->add_option("--host", o.host, "address of the HTTP API; 0.0.0.0 for other machines too")
       ->capture_default_str();
+  up->add_option("--keys", o.keys,
+                 "file of API keys that clients must show; fathom key new makes them");
+  up->add_option("--price-input", o.price_input,
+                 "told to clients: a million prompt tokens; 0 tells no price")
+      ->capture_default_str();
+  up->add_option("--price-cached-input", o.price_cached_input,
+                 "a million prompt tokens that a cache held; 0: as --price-input")
+      ->capture_default_str();
+  up->add_option("--price-output", o.price_output, "a million generated tokens")
+      ->capture_default_str();
+  up->add_option("--currency", o.currency, "of the prices")->capture_default_str();
   up->add_flag("--detach", o.detach, "return once ready and run on in the background");
   up->add_flag("--no-question", words->no_question, "do not ask a question when ready");
   up->add_option("--run-dir", o.run_dir,

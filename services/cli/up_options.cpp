@@ -6,6 +6,8 @@
 
 #include "cli/config_text.h"
 #include "cli/process.h"
+#include "gateway/keys.h"
+#include "gateway/prices.h"
 #include "kernels/cuda/device.h"
 #include "model/config.h"
 #include "model/shard.h"
@@ -71,6 +73,27 @@ Status check_counts(const UpOptions& o) {
   return {};
 }
 
+Status check_keys(UpOptions& o) {
+  if (o.keys.empty()) return {};
+  const auto refused = [](const Error& error) {
+    return Error{error.code, error.field + " " + error.message, "--keys"};
+  };
+  const auto text = read_keys_file(o.keys);
+  if (!text.ok()) return refused(text.error());
+  if (const auto ring = KeyRing::parse(*text, o.keys); !ring.ok()) return refused(ring.error());
+  o.keys = fs::absolute(o.keys).lexically_normal().string();
+  return {};
+}
+
+Status check_prices(const UpOptions& o) {
+  for (const auto& [option, text] : {std::pair{"--price-input", &o.price_input},
+                                     {"--price-cached-input", &o.price_cached_input},
+                                     {"--price-output", &o.price_output}})
+    if (!micros_of(*text)) return invalid(kPriceRule, option);
+  if (!is_currency(o.currency)) return invalid(kCurrencyRule, "--currency");
+  return {};
+}
+
 }  // namespace
 
 Result<UpOptions> settle_up_options(UpOptions o) {
@@ -90,6 +113,8 @@ Result<UpOptions> settle_up_options(UpOptions o) {
   if (o.kv_dtype != "auto" && o.kv_dtype != "float32" && o.kv_dtype != "bfloat16" &&
       o.kv_dtype != "int8")
     return invalid("must be auto, float32, bfloat16 or int8", "--kv-dtype");
+  FATHOM_CHECKED(check_keys(o));
+  FATHOM_CHECKED(check_prices(o));
   if (o.port < 1 || o.port > 65535) return invalid("must be 1 to 65535", "--port");
   if (o.model.empty() && o.engine == "model") {
     o.model = shipped_model();
@@ -138,6 +163,12 @@ std::vector<std::string> up_arguments(const UpOptions& o) {
                                     "--drain-timeout",
                                     config_detail::scalar_text(o.drain_seconds)};
   if (!o.shipped_model && !o.model.empty()) words.insert(words.end(), {"--model", o.model});
+  if (!o.keys.empty()) words.insert(words.end(), {"--keys", o.keys});
+  for (const auto& [option, value] : {std::pair{"--price-input", &o.price_input},
+                                      {"--price-cached-input", &o.price_cached_input},
+                                      {"--price-output", &o.price_output},
+                                      {"--currency", &o.currency}})
+    words.insert(words.end(), {option, *value});
   if (o.speculative) words.emplace_back("--speculative");
   if (!o.question) words.emplace_back("--no-question");
   if (!o.prefix_cache) words.emplace_back("--no-prefix-cache");

@@ -26,6 +26,11 @@ struct UpOptions {
   std::string device = "auto";
   int32_t port = 8000;
   std::string host = "127.0.0.1";  // where the gateway listens
+  std::string keys;                // file of API keys; empty: everybody may ask
+  std::string price_input = "0";   // per million tokens, as the gateway's settings
+  std::string price_cached_input = "0";
+  std::string price_output = "0";
+  std::string currency = "USD";
   bool detach = false;
   bool question = true;
   std::string run_dir;  // settings and logs; empty: under the system's folder for temporary files

@@ -99,6 +99,11 @@ Result<UpPlan> plan_up(const UpOptions& options) {
   gateway.model =
       options.engine == "model" ? std::filesystem::path(options.model).filename().string() : "";
   gateway.drain_seconds_max = options.drain_seconds;
+  gateway.keys_file = options.keys;
+  gateway.price_input_per_million = options.price_input;
+  gateway.price_cached_input_per_million = options.price_cached_input;
+  gateway.price_output_per_million = options.price_output;
+  gateway.currency = options.currency;
   plan.grpc = gateway.grpc_listen;
   plan.services.push_back({"gateway", ServiceKind::gateway, config_text(gateway), plan.port});
   return plan;

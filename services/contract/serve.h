@@ -23,6 +23,7 @@ struct Submit {
   int32_t prompt_tokens = 0;
   Sampling sampling;
   std::string tenant;             // fairness key; empty is a tenant too
+  std::string user;               // divides the tenant's share; empty is a user too
   std::string trace;              // the client's x-request-id, for logs
   Duration time_left{INT64_MAX};  // until the deadline; INT64_MAX means none
   bool operator==(const Submit&) const = default;

@@ -184,9 +184,7 @@ std::optional<ApiError> Admission::admit(const Shown& shown, Asker& out) const {
   if (!read) return std::nullopt;
   const ApiKey* key = nullptr;
   if (auto error = find(*read, shown, true, key)) return error;
-  out = {.use = read->uses.find(key->name)->second,
-         .tenant = key->tenant,
-         .is_operator = key->is_operator};
+  out = {.use = read->uses.find(key->name)->second, .tenant = key->tenant};
   out.use->requests.Increment();
   return std::nullopt;
 }

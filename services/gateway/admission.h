@@ -34,7 +34,6 @@ struct KeyUse {
 struct Asker {
   const KeyUse* use = nullptr;  // null: no keys are asked for; otherwise lives as long as Admission
   std::string tenant;           // the key's; empty without keys
-  bool is_operator = true;
 
   // Whose share of the queue the request takes: with a key, its tenant's, which the `user` that the
   // client wrote divides and never adds to.

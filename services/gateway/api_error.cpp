@@ -58,11 +58,10 @@ ApiError api_error(const Error& error, Duration retry_after, double fallback_sec
     case Code::not_found:
       return not_found(error.message, "not_found", error.field);
     case Code::resource_exhausted: {
-      ApiError out{.status = 429,
-                   .type = "rate_limit_error",
-                   .code = "rate_limit_exceeded",
-                   .message = "too many requests are waiting; try again later"};
+      ApiError out{.status = 429, .type = "rate_limit_error", .code = "rate_limit_exceeded"};
       out.retry_after_seconds = whole_seconds(retry_after, fallback_seconds);
+      out.message = "too many requests are waiting; try again in " +
+                    std::to_string(out.retry_after_seconds) + " s";
       return out;
     }
     case Code::unavailable:

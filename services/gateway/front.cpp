@@ -156,7 +156,8 @@ ServerResponse Front::models(const std::string& only) const {
     list += "{\"id\":" + json_quoted(name) +
             ",\"object\":\"model\",\"created\":" + std::to_string(served_.started()) +
             ",\"owned_by\":\"fathom\",\"root\":" + json_quoted(root) +
-            ",\"parent\":null,\"max_model_len\":" + std::to_string(served_.context_max()) + "}";
+            ",\"parent\":null,\"max_model_len\":" + std::to_string(served_.context_max()) +
+            ",\"pricing\":" + pricing_ + "}";
   }
   if (only.empty()) return {.body = "{\"object\":\"list\",\"data\":[" + list + "]}"};
   if (list.empty())

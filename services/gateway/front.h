@@ -17,12 +17,14 @@ namespace fathom {
 class Front final : public HttpHandler {
  public:
   // `connections` is asked when metrics are.
-  Front(Served& served, ClusterWatch& cluster, const Metrics& metrics,
+  // `pricing`: JSON, of every model.
+  Front(Served& served, ClusterWatch& cluster, const Metrics& metrics, const std::string& pricing,
         std::function<int()> connections)
       : served_(served),
         cluster_(cluster),
         metrics_(metrics),
         connections_(std::move(connections)),
+        pricing_(pricing),
         pages_(embedded_pages()) {}
   void handle(std::shared_ptr<HttpExchange> exchange) override;
   ServerResponse refuse(int status, std::string_view message) override;
@@ -44,6 +46,7 @@ class Front final : public HttpHandler {
   ClusterWatch& cluster_;
   const Metrics& metrics_;
   std::function<int()> connections_;
+  const std::string pricing_;
   const Pages pages_;
 };
 

@@ -7,6 +7,7 @@
 #include "gateway/inference.h"
 #include "gateway/keys_watch.h"
 #include "gateway/metrics.h"
+#include "gateway/prices.h"
 #include "gateway/served.h"
 #include "process/log.h"
 
@@ -16,7 +17,7 @@ namespace {
 class RunningGateway final : public Gateway {
  public:
   RunningGateway(const GatewayConfig& config, GatewayParts parts, ServedModel model,
-                 std::unique_ptr<Admission> admission)
+                 std::unique_ptr<Admission> admission, const std::string& pricing)
       : admission_(std::move(admission)),
         threads_(make_http_threads(config.threads)),
         metrics_(parts.metrics, metric_label(config)),
@@ -27,7 +28,7 @@ class RunningGateway final : public Gateway {
                 parts.seed),
         cluster_({.keep_alive = Duration::seconds(config.keep_alive_seconds)}, *threads_,
                  parts.clock),
-        front_(served_, cluster_, parts.metrics,
+        front_(served_, cluster_, parts.metrics, pricing,
                [this] { return server_ ? server_->connections() : 0; }) {
     if (admission_->asks_for_keys()) watch_.emplace(*admission_);
   }
@@ -128,9 +129,10 @@ Result<std::unique_ptr<Gateway>> start_gateway(const GatewayConfig& config,
                                                const GatewayParts& parts) {
   FATHOM_CHECKED(check(config));
   FATHOM_TRY(ServedModel model, ServedModel::load(config.checkpoint, config.eos_token_ids));
+  FATHOM_TRY(const Prices prices, Prices::from(config));
   FATHOM_TRY(auto admission, Admission::open(config.keys_file, parts.clock, parts.metrics));
-  auto gateway =
-      std::make_unique<RunningGateway>(config, parts, std::move(model), std::move(admission));
+  auto gateway = std::make_unique<RunningGateway>(config, parts, std::move(model),
+                                                  std::move(admission), prices.json());
   if (const Status listening = gateway->listen(config, parts); !listening.ok())
     return listening.error();
   log_info("gateway listens", {{"http", gateway->address()}, {"grpc", gateway->grpc_address()}});

@@ -85,6 +85,7 @@ void Generation::submit_all() {
                   .prompt_tokens = static_cast<int32_t>(prompt.tokens.size()),
                   .sampling = request_.sampling,
                   .tenant = request_.tenant,
+                  .user = request_.user,
                   .trace = trace_,
                   .time_left = times_.request_max};
     if (k > 0) submit.sampling.seed = philox_seed(request_.sampling.seed, static_cast<uint64_t>(k));

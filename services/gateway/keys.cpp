@@ -41,20 +41,13 @@ std::optional<KeyDigest> digest_of_hex(std::string_view text) {
   return out;
 }
 
-bool is_name(std::string_view text) {
-  constexpr std::string_view kAllowed =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
-  return !text.empty() && text.size() <= 64 &&
-         text.find_first_not_of(kAllowed) == std::string_view::npos;
-}
-
 // One entry; the message of an error names the field.
 Result<ApiKey> read_entry(const json::object& object) {
   constexpr std::string_view kName = "1 to 64 letters, digits, '-', '_' or '.'";
   JsonFields fields(object);
   ApiKey key;
   key.name = fields.text("name").value_or("");
-  if (!is_name(key.name)) fields.wrong("name", kName);
+  if (!is_key_name(key.name)) fields.wrong("name", kName);
   const auto digest = digest_of_hex(fields.text("sha256").value_or(""));
   if (!digest) fields.wrong("sha256", "the SHA-256 of the key: 64 hex digits");
   key.sha256 = digest.value_or(KeyDigest{});
@@ -63,7 +56,7 @@ Result<ApiKey> read_entry(const json::object& object) {
     if (!key.expires) fields.wrong("expires", "a time in UTC such as 2026-11-01T00:00:00Z");
   }
   key.tenant = fields.text("tenant").value_or(key.name);
-  if (!is_name(key.tenant)) fields.wrong("tenant", kName);
+  if (!is_key_name(key.tenant)) fields.wrong("tenant", kName);
   key.is_operator = fields.flag("operator", false);
   if (fields.error()) return invalid(fields.error()->message);
   if (fields.unknown() > 0)
@@ -83,6 +76,13 @@ Result<ApiKey> read_line(std::string_view line) {
 
 }  // namespace
 
+bool is_key_name(std::string_view text) {
+  constexpr std::string_view kAllowed =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+  return !text.empty() && text.size() <= 64 &&
+         text.find_first_not_of(kAllowed) == std::string_view::npos;
+}
+
 KeyDigest digest_of(std::string_view key) {
   KeyDigest out{};
   CHECK(EVP_Digest(key.data(), key.size(), out.data(), nullptr, EVP_sha256(), nullptr) == 1);
@@ -93,7 +93,7 @@ std::string key_line(const ApiKey& key) {
   // Names hold nothing that JSON would escape.
   std::string out = R"({"name":")" + key.name + R"(","sha256":")" + hex_of(key.sha256) + '"';
   if (key.expires) out += R"(,"expires":")" + utc_text(*key.expires) + '"';
-  if (key.tenant != key.name) out += R"(,"tenant":")" + key.tenant + '"';
+  if (!key.tenant.empty() && key.tenant != key.name) out += R"(,"tenant":")" + key.tenant + '"';
   if (key.is_operator) out += R"(,"operator":true)";
   return out + '}';
 }

@@ -23,10 +23,12 @@ struct ApiKey {
   std::string name;    // 1 to 64 letters, digits, '-', '_' or '.'; one of its kind in a file
   KeyDigest sha256{};  // one of its kind as well
   std::optional<int64_t> expires;  // unix seconds: refused from then on
-  std::string tenant;              // whose share of the queue it takes; like a name
-  bool is_operator = false;        // may see what concerns all clients: the data of /cluster
+  std::string tenant;        // whose share of the queue it takes; like a name; empty: the name
+  bool is_operator = false;  // may see what concerns all clients: the data of /cluster
   bool operator==(const ApiKey&) const = default;
 };
+
+bool is_key_name(std::string_view text);
 
 // The line of a file, without its end.
 std::string key_line(const ApiKey& key);

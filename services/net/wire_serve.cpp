@@ -15,6 +15,7 @@ void fill(const Submit& from, v1::GatewayMessage& message) {
   to.set_prompt_tokens(from.prompt_tokens);
   to_wire(from.sampling, *to.mutable_sampling());
   to.set_tenant(from.tenant);
+  to.set_user(from.user);
   to.set_trace(from.trace);
   to.set_time_left_ns(std::max<int64_t>(from.time_left.ns, 0));
 }
@@ -65,6 +66,7 @@ Submit read(const v1::Submit& from, Fields& fields) {
                  "prompt_tokens", "must be between 0 and the number of tokens");
   to.sampling = from_wire(from.sampling(), fields);
   to.tenant = from.tenant();
+  to.user = from.user();
   to.trace = from.trace();
   const int64_t left_ns = fields.not_negative(from.time_left_ns(), "time_left_ns");
   to.time_left = {left_ns > kTimeLeftMaxNs ? INT64_MAX : left_ns};

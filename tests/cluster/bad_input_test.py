@@ -76,6 +76,29 @@ class BadInput(unittest.TestCase):
     def test_a_prompt_that_is_too_long_says_how_long_it_may_be(self):
         self.refused(400, COMPLETION | {"prompt": [5] * 200_000}, code="context_length_exceeded", word="maximum context length is")
 
+    def test_a_message_of_1_mb_says_both_numbers(self):
+        status, answer, _ = self.cluster.post("/v1/chat/completions", CHAT | {"messages": [{"role": "user", "content": "word " * 200_000}]})
+        self.assertEqual(status, 400, answer)
+        error = answer["error"]
+        self.assertEqual((error["type"], error["code"], error["param"]), ("invalid_request_error", "context_length_exceeded", "messages"))
+        self.assertRegex(error["message"], r"^This model's maximum context length is \d+ tokens\. However, you asked for \d{6,} tokens "
+                                           r"\(\d{6,} in the prompt, 2 for the answer\)\. Please shorten the request\.$")
+
+    def test_a_message_of_40_mb_is_413_and_its_sender_reads_it(self):
+        status, answer, headers = self.cluster.post("/v1/chat/completions",
+                                                    CHAT | {"messages": [{"role": "user", "content": "x" * (40 << 20)}]})
+        self.assertEqual(status, 413, answer)
+        self.assertEqual(answer["error"]["code"], "request_too_large")
+        self.assertIn(str(32 << 20), answer["error"]["message"])
+        self.assertEqual(headers["Connection"], "close")
+
+    def test_an_empty_message_is_a_message_but_no_messages_are_none(self):
+        status, answer, _ = self.cluster.post("/v1/chat/completions", CHAT | {"messages": [{"role": "user", "content": ""}]})
+        self.assertEqual(status, 200, answer)
+        self.assertGreater(answer["usage"]["prompt_tokens"], 0)
+        self.refused(400, CHAT | {"messages": []}, "/v1/chat/completions", param="messages", word="at least one")
+        self.refused(400, CHAT | {"messages": [{"role": "user"}]}, "/v1/chat/completions", param="messages[0]")
+
     def test_what_is_not_there_yet_says_so(self):
         self.refused(400, CHAT | {"tools": [{"type": "function", "function": {"name": "f"}}]}, "/v1/chat/completions", param="tools")
         self.refused(400, CHAT | {"response_format": {"type": "json_object"}}, "/v1/chat/completions", param="response_format")

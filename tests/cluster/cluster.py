@@ -214,6 +214,7 @@ class Cluster:
             settings["checkpoint"] = str(model)
         self.gateway = self.add("gateway", "gateway", settings | (gateway or {}), http)
         self.url = f"http://127.0.0.1:{http}/v1"
+        self.headers = {"content-type": "application/json"}  # of every request
         for service in self.services:
             service.start()
         if wait:
@@ -249,7 +250,7 @@ class Cluster:
     def post(self, path, body):
         """(status, parsed body, headers) of a request answered in one piece."""
         connection = self.connect()
-        connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+        connection.request("POST", path, json.dumps(body), self.headers)
         answer = connection.getresponse()
         text = answer.read()
         connection.close()
@@ -258,7 +259,7 @@ class Cluster:
     def stream(self, path, body):
         connection = self.connect()
         connection.request("POST", path, json.dumps(body | {"stream": True, "stream_options": {"include_usage": True}}),
-                           {"content-type": "application/json"})
+                           self.headers)
         return Answer(connection, connection.getresponse())
 
     def complete(self, prompt, tokens, **options):

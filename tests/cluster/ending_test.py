@@ -25,7 +25,12 @@ class Refusals(unittest.TestCase):
             status, body, headers = cluster.post("/v1/completions", {"model": "test-model", "prompt": [5], "max_tokens": 5})
             self.assertEqual(status, 429, body)
             self.assertGreaterEqual(int(headers["Retry-After"]), 1)
-            self.assertEqual(body["error"]["type"], "rate_limit_error")
+            self.assertEqual((body["error"]["type"], body["error"]["code"]), ("rate_limit_error", "rate_limit_exceeded"))
+            self.assertRegex(body["error"]["message"], rf"try again in {headers['Retry-After']} s$")
+            streamed = cluster.stream("/v1/completions", {"model": "test-model", "prompt": [5], "max_tokens": 5})
+            self.assertEqual(streamed.status, 429)
+            self.assertGreaterEqual(int(streamed.response.headers["Retry-After"]), 1)
+            streamed.close()
             answers[0].close()
             for connection in connections:
                 self.assertEqual(connection.getresponse().status, 200)

@@ -1,9 +1,13 @@
 """Can Prometheus and the people on call see it all? Every exported name passes promtool and stands in docs/metrics.md, and the
 page names nothing that is not exported; probes tell live from ready; no log ever holds what users wrote.
 """
+import hashlib
+import json
+import pathlib
 import re
 import shutil
 import subprocess
+import tempfile
 import unittest
 
 import cases
@@ -25,7 +29,11 @@ def family(sample, text):
 class Operations(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.cluster = cls.enterClassContext(Cluster(("prefill", "decode")))
+        folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        key = "sk-operations"  # with one, the counts of keys are exported too
+        (folder / "keys").write_text(json.dumps({"name": "tests", "sha256": hashlib.sha256(key.encode()).hexdigest()}))
+        cls.cluster = cls.enterClassContext(Cluster(("prefill", "decode"), gateway={"keys_file": str(folder / "keys")}))
+        cls.cluster.headers["authorization"] = f"Bearer {key}"
         for prompt in ([5, 6, 7], list(range(3, 200))):
             cls.cluster.complete(prompt, 20).read_all()
         cls.cluster.post("/v1/completions", {"model": "nobody", "prompt": [1]})

@@ -1,10 +1,12 @@
 """Can somebody talk to the model that ships, in a real browser, through the real gateway? Asking, reading on while it thinks, asking again,
 editing, settings; and what a real cluster refuses: messages too long for it, a gateway that is killed in mid-answer.
 """
+import hashlib
 import json
 import pathlib
 import re
 import sys
+import tempfile
 import unittest
 
 from playwright.sync_api import expect
@@ -123,6 +125,19 @@ class TalkingToMinnow(unittest.TestCase):
         expect(chat.refusal).to_contain_text("This model always reasons before it answers.")
         expect(chat.field).to_have_value("Hello")
 
+    def test_the_model_calls_a_tool_and_puts_its_result_into_words(self):
+        chat = self.chat().set(temperature="0", tools=json.dumps([{"type": "function", "function": {
+            "name": "weather", "description": "Get the current weather in a city",
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}]))
+        chat.say("What's the weather like in Helsinki today?").done()
+        card = chat.answer().locator("details.tool")
+        expect(card).to_contain_text("Call of weather")
+        expect(card.locator("pre")).to_have_text('{\n  "city": "Helsinki"\n}')
+        chat.page.get_by_role("textbox", name="What weather says").fill("rain, 52 degrees")
+        chat.button("Continue").click()
+        expect(chat.text()).to_have_text("The weather in Helsinki is rain, 52 degrees.")
+        chat.done()
+
     def test_a_message_of_a_megabyte_is_refused_with_both_lengths_and_kept(self):
         chat = self.chat()
         text = "whale " * 175_000
@@ -194,6 +209,32 @@ class AnAnswerThatDoesNotEnd(unittest.TestCase):
         chat.stop.click()
         chat.done()
         self.cluster.wait_blocks_free()
+
+
+class BehindKeys(unittest.TestCase):
+    def test_an_expired_key_is_told_with_its_day_and_a_good_one_goes_on(self):
+        folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory(prefix="fathom-test-")))
+        file = folder / "keys"
+        file.write_text("".join(json.dumps({"name": name, "sha256": hashlib.sha256(key.encode()).hexdigest()} | more) + "\n" for name, key, more in (
+            ("old", "sk-old", {"expires": "2020-01-31T00:00:00Z"}), ("new", "sk-new", {}))))
+        cluster = self.enterContext(Cluster(("both",), engine="model", model=MINNOW, worker={"kv_memory_mb": 64, "name": "minnow"},
+                                            gateway={"keys_file": str(file)}))
+        browser = self.enterContext(Browser())
+        chat = Chat(self.enterContext(browser.open(cluster.url.removesuffix("/v1"))))
+        field = chat.page.get_by_role("textbox", name="Key")
+        expect(field).to_be_focused()  # the list of models is behind the keys as well
+        field.fill("sk-old")
+        field.press("Enter")
+        expect(chat.refusal).to_contain_text("This API key is not accepted. This key expired on 2020-01-31; ask for a new one.")
+        chat.page.keyboard.press("Escape")
+        chat.say("What is 17 times 23?")
+        expect(chat.refusal).to_contain_text("This key expired on 2020-01-31")
+        expect(chat.field).to_have_value("What is 17 times 23?")
+        field.fill("sk-new")
+        field.press("Enter")
+        chat.send.click()
+        expect(chat.text()).to_contain_text("391")
+        self.assertNotIn("sk-new", cluster.gateway.log())
 
 
 if __name__ == "__main__":

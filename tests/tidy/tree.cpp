@@ -15,13 +15,15 @@ std::string SourceFile::house() const {
   return path.substr(start, path.find('/', start) - start);
 }
 
-std::vector<SourceFile> sources(const std::vector<std::string>& folders) {
+namespace {
+
+std::vector<SourceFile> files_of(const std::vector<std::string>& folders,
+                                 const std::vector<std::string>& extensions) {
   const fs::path root = FATHOM_SOURCE_DIR;
   std::vector<SourceFile> files;
   for (const auto& folder : folders) {
     for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
-      const auto extension = entry.path().extension();
-      if (extension != ".h" && extension != ".cpp" && extension != ".cuh" && extension != ".cu")
+      if (std::ranges::find(extensions, entry.path().extension().string()) == extensions.end())
         continue;
       SourceFile file{.path = fs::relative(entry.path(), root).generic_string(), .lines = {}};
       std::ifstream in(entry.path());
@@ -31,6 +33,16 @@ std::vector<SourceFile> sources(const std::vector<std::string>& folders) {
   }
   std::ranges::sort(files, {}, &SourceFile::path);
   return files;
+}
+
+}  // namespace
+
+std::vector<SourceFile> sources(const std::vector<std::string>& folders) {
+  return files_of(folders, {".h", ".cpp", ".cuh", ".cu"});
+}
+
+std::vector<SourceFile> web_sources(const std::vector<std::string>& folders) {
+  return files_of(folders, {".js", ".mjs", ".css", ".html"});
 }
 
 std::string code_of(std::string_view line) {

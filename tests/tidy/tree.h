@@ -1,5 +1,6 @@
-// What is in the source tree? Every C++ and CUDA file of a folder with its lines, so that the rules
-// of tidy_test.cpp are one loop each. Paths are relative to the root of the repository and sorted.
+// What is in the source tree? Every C++, CUDA and web file of a folder with its lines, so that the
+// rules of tidy_test.cpp are one loop each. Paths are relative to the root of the repository and
+// sorted.
 #pragma once
 
 #include <string>
@@ -20,6 +21,9 @@ struct SourceFile {
 
 // All *.h, *.cpp, *.cuh and *.cu below these folders.
 std::vector<SourceFile> sources(const std::vector<std::string>& folders);
+
+// All *.js, *.mjs, *.css and *.html below these folders.
+std::vector<SourceFile> web_sources(const std::vector<std::string>& folders);
 
 // A line without its comment and without the contents of its string literals: what the compiler
 // obeys.

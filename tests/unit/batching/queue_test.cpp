@@ -15,6 +15,12 @@ Submit of_tenant(uint64_t id, const char* tenant, int32_t prompt = 16, int32_t m
   return submit;
 }
 
+Submit of_user(uint64_t id, const char* tenant, const std::string& user, int32_t prompt = 16) {
+  Submit submit = of_tenant(id, tenant, prompt);
+  submit.user = user;
+  return submit;
+}
+
 TEST(queue, refuses_beyond_its_bounds_with_a_time_to_come_back) {
   Stage stage({.queue_max = 2, .retry_after = Duration::seconds(3)});
   for (uint64_t id : {1, 2}) stage.submit(submit_of(id, 10, 10));
@@ -160,6 +166,49 @@ TEST(queue, a_tenant_that_was_away_has_saved_nothing) {
     longest = std::max(longest, in_a_row);
   }
   EXPECT_LE(longest, 2);
+}
+
+TEST(queue, many_users_of_a_tenant_get_no_more_than_its_share) {
+  OneByOne s;
+  for (uint64_t i = 0; i < 100; ++i) {
+    s.stage.submit(of_user(1000 + i, "many", std::to_string(i)));
+    s.stage.submit(of_user(2000 + i, "one", "only"));
+  }
+  std::map<uint64_t, int> served;
+  for (int i = 0; i < 100; ++i) ++served[s.serve(4)];
+  EXPECT_NEAR(served[1], 50, 4);
+  EXPECT_NEAR(served[2], 50, 4);
+}
+
+TEST(queue, a_user_that_floods_does_not_delay_another_of_its_tenant) {
+  OneByOne s;
+  for (uint64_t i = 0; i < 50; ++i) s.stage.submit(of_user(1000 + i, "team", "flood"));
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(s.serve(4), 1u);
+  s.stage.submit(of_user(2000, "team", "light"));
+  int before_light = 0;
+  while (s.serve(4) != 2) ++before_light;
+  EXPECT_LE(before_light, 2) << "what was running already, and at most one more";
+}
+
+TEST(queue, users_of_a_tenant_divide_it_by_what_they_are_served) {
+  OneByOne s;
+  for (uint64_t i = 0; i < 200; ++i) {
+    s.stage.submit(of_user(1000 + i, "team", "short", 4));
+    s.stage.submit(of_user(2000 + i, "team", "long", 64));
+  }
+  std::map<uint64_t, int64_t> prompts;
+  for (int i = 0; i < 85; ++i) {
+    const uint64_t user = s.serve(1);
+    prompts[user] += user == 1 ? 4 : 64;
+  }
+  EXPECT_LE(std::abs(prompts[1] - prompts[2]), 2 * 64);
+}
+
+TEST(queue, one_users_requests_keep_their_order) {
+  OneByOne s;
+  for (uint64_t i = 0; i < 30; ++i)
+    s.stage.submit(of_user((i + 1) * 1000, "team", "one", i % 2 == 0 ? 64 : 4));
+  for (uint64_t i = 0; i < 30; ++i) EXPECT_EQ(s.serve(1), i + 1);
 }
 
 TEST(queue, new_tenants_without_end_do_not_starve_an_old_request) {

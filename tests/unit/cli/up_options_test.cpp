@@ -47,6 +47,12 @@ TEST(UpOptions, every_refusal_names_its_option) {
   EXPECT_EQ(with([](UpOptions& o) { o.kv_dtype = "int4"; }), "--kv-dtype");
   EXPECT_EQ(with([](UpOptions& o) { o.device = "tpu"; }), "--device");
   EXPECT_EQ(with([](UpOptions& o) { o.port = 70000; }), "--port");
+  EXPECT_EQ(with([](UpOptions& o) { o.keys = "/nowhere"; }), "--keys");
+  EXPECT_EQ(with([](UpOptions& o) { o.keys = "/tmp"; }), "--keys");
+  EXPECT_EQ(with([](UpOptions& o) { o.price_input = "cheap"; }), "--price-input");
+  EXPECT_EQ(with([](UpOptions& o) { o.price_cached_input = "-1"; }), "--price-cached-input");
+  EXPECT_EQ(with([](UpOptions& o) { o.price_output = ""; }), "--price-output");
+  EXPECT_EQ(with([](UpOptions& o) { o.currency = "euro"; }), "--currency");
   EXPECT_EQ(with([](UpOptions& o) { o.model = "/nowhere"; }), "--model");
   EXPECT_EQ(with([](UpOptions& o) { o.model = "/tmp"; }), "--model");
 }
@@ -82,6 +88,8 @@ TEST(UpOptions, arguments_carry_every_choice) {
   options.question = false;
   options.prefix_cache = false;
   options.run_dir = "/tmp/somewhere";
+  options.price_input = "0.27";
+  options.currency = "EUR";
   const auto words = up_arguments(*settle_up_options(options));
   const auto after = [&](const std::string& option) {
     const auto at = std::ranges::find(words, option);
@@ -94,6 +102,9 @@ TEST(UpOptions, arguments_carry_every_choice) {
   EXPECT_EQ(after("--kv-dtype"), "int8");
   EXPECT_EQ(after("--model"), options.model);
   EXPECT_EQ(after("--run-dir"), "/tmp/somewhere");
+  EXPECT_EQ(after("--price-input"), "0.27");
+  EXPECT_EQ(after("--currency"), "EUR");
+  EXPECT_EQ(after("--keys"), "absent");
   EXPECT_EQ(std::ranges::count(words, "--no-question"), 1);
   EXPECT_EQ(std::ranges::count(words, "--no-prefix-cache"), 1);
   EXPECT_EQ(std::ranges::count(words, "--detach"), 0);

@@ -20,6 +20,11 @@ UpPlan plan(int32_t prefill, int32_t decode, int32_t both) {
   options.model = "/models/some";
   options.compute = "bfloat16";
   options.kv_dtype = "int8";
+  options.keys = "/etc/keys";
+  options.price_input = "0.27";
+  options.price_cached_input = "0.07";
+  options.price_output = "1.1";
+  options.currency = "EUR";
   return plan_up(options).value();
 }
 
@@ -44,6 +49,11 @@ TEST(UpPlan, the_settings_fit_together) {
   EXPECT_EQ(router->workers, (std::vector<std::string>{prefill->listen, decode->listen}));
   EXPECT_EQ(gateway->router, router->listen);
   EXPECT_EQ(gateway->listen, "127.0.0.1:8000");
+  EXPECT_EQ(gateway->keys_file, "/etc/keys");
+  EXPECT_EQ(gateway->price_input_per_million, "0.27");
+  EXPECT_EQ(gateway->price_cached_input_per_million, "0.07");
+  EXPECT_EQ(gateway->price_output_per_million, "1.1");
+  EXPECT_EQ(gateway->currency, "EUR");
   EXPECT_EQ(made.url, "http://127.0.0.1:8000");
 }
 

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <boost/json/value.hpp>
 #include <filesystem>
 #include <string>
@@ -20,6 +21,21 @@ namespace fathom {
 // minnow: the template of the model that ships; with special_markers the tokens of tool calls are
 // special, which they are not in DeepSeek's tokenizers.
 enum class Kind { v3, r1, no_tokenizer, strange_template, own_template, minnow, special_markers };
+
+// The system's, until a test says what the calendar shows.
+class TestClock final : public Clock {
+ public:
+  Instant now() const override { return system_.now(); }
+  int64_t unix_seconds() const override {
+    const int64_t set = unix_seconds_;
+    return set < 0 ? system_.unix_seconds() : set;
+  }
+  void set_unix_seconds(int64_t seconds) { unix_seconds_ = seconds; }
+
+ private:
+  SystemClock system_;
+  std::atomic<int64_t> unix_seconds_{-1};
+};
 
 class GatewayTest : public testing::Test {
  protected:
@@ -39,7 +55,7 @@ class GatewayTest : public testing::Test {
   FakeRouter::Script says(std::string text, size_t per_message = 1,
                           Specials specials = Specials::as_text);
 
-  SystemClock clock_;
+  TestClock clock_;
   Metrics metrics_;
   FakeRouter router_;
   std::shared_ptr<const Tokenizer> tokenizer_;

@@ -167,6 +167,7 @@ class RandomWords {
     out.prompt_tokens = size(static_cast<int32_t>(out.tokens.size()));
     out.sampling = sampling();
     out.tenant = raw();
+    out.user = raw();
     out.trace = raw();
     if (flag()) out.time_left = {static_cast<int64_t>(bits() >> 8)};
     return out;

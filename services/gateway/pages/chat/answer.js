@@ -1,9 +1,11 @@
-// How does one question become one answer? ask() sends the request and reports every piece as it comes. It returns when the answer is
-// complete and throws a Refusal in every other case; what was reported before that stands. A stop is an AbortError. It draws nothing.
+// How does one question become one answer? ask() sends the request and reports every piece as it comes. It returns when
+// the answer is complete and throws a Refusal in every other case; what was reported before that stands. A stop is an
+// AbortError. It draws nothing.
 import { read_events } from './events.js';
 import { Refusal, failed_in_stream, lost, refusal_of } from './refusal.js';
 
-// on: { opened(), reasoning(text), content(text), tool_calls(pieces), tokens(count), usage(usage), finish(reason), gap() }
+// on: { opened(), reasoning(text), content(text), tool_calls(pieces), tokens(count), usage(usage), finish(reason),
+// gap() }
 export async function ask(body, { key, signal, fetch, typed }, on) {
   const payload = JSON.stringify(body);
   const sent = new Blob([payload]).size;
@@ -11,11 +13,23 @@ export async function ask(body, { key, signal, fetch, typed }, on) {
   if (key) headers.authorization = `Bearer ${key}`;
   let response;
   try {
-    response = await fetch('/v1/chat/completions', { method: 'POST', body: payload, headers, signal, cache: 'no-store', credentials: 'same-origin' });
+    response = await fetch('/v1/chat/completions', {
+      method: 'POST',
+      body: payload,
+      headers,
+      signal,
+      cache: 'no-store',
+      credentials: 'same-origin',
+    });
   } catch (error) {
     throw error.name === 'AbortError' ? error : lost(false, sent);
   }
-  if (response.status !== 200) throw refusal_of(response.status, await document_of(response), response.headers, { sent, typed, has_key: Boolean(key) });
+  if (response.status !== 200)
+    throw refusal_of(response.status, await document_of(response), response.headers, {
+      sent,
+      typed,
+      has_key: Boolean(key),
+    });
   on.opened();
   await follow(response, on);
 }
@@ -63,7 +77,13 @@ function take(data, on, seen) {
     if (typeof delta.content === 'string' && delta.content) on.content(delta.content);
     if (Array.isArray(delta.tool_calls)) on.tool_calls(delta.tool_calls);
     seen.any ||= Boolean(delta.reasoning_content || delta.content || delta.tool_calls);
-    on.tokens(Array.isArray(choice.token_ids) ? choice.token_ids.length : delta.content || delta.reasoning_content || delta.tool_calls ? 1 : 0);
+    on.tokens(
+      Array.isArray(choice.token_ids)
+        ? choice.token_ids.length
+        : delta.content || delta.reasoning_content || delta.tool_calls
+          ? 1
+          : 0,
+    );
     // "error" is told again, with its reason, by the event that follows.
     if (typeof choice.finish_reason === 'string' && choice.finish_reason !== 'error') {
       seen.finish = choice.finish_reason;

@@ -1,6 +1,7 @@
-// What runs while an answer is written? One run a conversation: the request, the clock, and the message that grows. Pieces go into the
-// message at once and onto the disk about once a second, so that a reload or a crash loses little. A run always ends in one of four states: done,
-// stopped (by the reader), cut (lost in the middle), failed (nothing came). The conversation may meanwhile be out of sight.
+// What runs while an answer is written? One run a conversation: the request, the clock, and the message that grows.
+// Pieces go into the message at once and onto the disk about once a second, so that a reload or a crash loses little. A
+// run always ends in one of four states: done, stopped (by the reader), cut (lost in the middle), failed (nothing
+// came). The conversation may meanwhile be out of sight.
 import { add_tool_pieces, ask } from './answer.js';
 import { cost_of } from './cost.js';
 import { body_of } from './request.js';
@@ -25,9 +26,20 @@ export class Asking {
     this.#runs.get(conversation_id)?.controller.abort();
   }
 
-  // Asks for `node`, an assistant message that is in the tree, or with `prefix` for more of it. Returns the Refusal that ended it, or null.
+  // Asks for `node`, an assistant message that is in the tree, or with `prefix` for more of it. Returns the Refusal
+  // that ended it, or null.
   async run(conversation, node, { prefix = false } = {}) {
-    const run = { node, controller: new AbortController(), started: this.now(), first_at: null, last_at: null, thought_at: null, tokens: 0, saved: 0, kept: prefix ? node.content.length : 0 };
+    const run = {
+      node,
+      controller: new AbortController(),
+      started: this.now(),
+      first_at: null,
+      last_at: null,
+      thought_at: null,
+      tokens: 0,
+      saved: 0,
+      kept: prefix ? node.content.length : 0,
+    };
     this.#runs.set(conversation.id, run);
     Object.assign(node, { state: 'writing', tab: this.tab, saved: Date.now(), failure: undefined, finish: '' });
     this.store.save_node(node);
@@ -37,7 +49,11 @@ export class Asking {
       const path = prefix ? [...conversation.before(node), node] : conversation.before(node);
       const body = body_of(path, conversation.record.settings, node.model, { prefix });
       const typed = path.at(-1)?.role === 'user' ? path.at(-1).content.length : 0;
-      await ask(body, { key: this.key(), signal: run.controller.signal, fetch: this.fetch, typed }, this.#pieces(conversation, run));
+      await ask(
+        body,
+        { key: this.key(), signal: run.controller.signal, fetch: this.fetch, typed },
+        this.#pieces(conversation, run),
+      );
       node.state = 'done';
     } catch (error) {
       refusal = this.#ended_by(error, run);
@@ -83,7 +99,9 @@ export class Asking {
       },
       usage: (usage) => {
         const old = run.kept ? node.usage : null; // going on with an answer is a second request, paid for as well
-        node.usage = old ? Object.fromEntries(Object.entries(usage).map(([name, value]) => [name, value + (old[name] ?? 0)])) : usage;
+        node.usage = old
+          ? Object.fromEntries(Object.entries(usage).map(([name, value]) => [name, value + (old[name] ?? 0)]))
+          : usage;
         run.usage = usage;
       },
       finish: (reason) => {
@@ -103,7 +121,14 @@ export class Asking {
       node.state = 'stopped';
       return null;
     }
-    const refusal = error instanceof Refusal ? error : new Refusal('refused', 'Something went wrong in this page.', `${error.message}. What came is kept. Try again.`);
+    const refusal =
+      error instanceof Refusal
+        ? error
+        : new Refusal(
+            'refused',
+            'Something went wrong in this page.',
+            `${error.message}. What came is kept. Try again.`,
+          );
     node.state = any ? 'cut' : 'failed';
     node.failure = run.left ? interrupted() : refusal.record();
     return refusal;
@@ -140,13 +165,20 @@ export class Asking {
   }
 }
 
-const interrupted = () => ({ kind: 'lost', title: 'The page was closed in mid-answer.', text: 'What came is kept. Try again for a whole answer.' });
+const interrupted = () => ({
+  kind: 'lost',
+  title: 'The page was closed in mid-answer.',
+  text: 'What came is kept. Try again for a whole answer.',
+});
 const SILENT_MS = 10_000; // a tab that writes says so about once a second
 
 // A message that was being written when it was stored: is somebody still at it? Marks it as cut off if not.
 export function settle(node, tab, wall) {
   if (node.state !== 'writing' || (node.tab !== tab && wall - (node.saved ?? 0) < SILENT_MS)) return node;
-  return Object.assign(node, { state: node.content || node.reasoning || node.tool_calls?.length ? 'cut' : 'failed', failure: interrupted() });
+  return Object.assign(node, {
+    state: node.content || node.reasoning || node.tool_calls?.length ? 'cut' : 'failed',
+    failure: interrupted(),
+  });
 }
 
 // Tokens a second while writing: from the first token on, so a wait in the queue does not count.

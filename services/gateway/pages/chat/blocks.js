@@ -1,6 +1,7 @@
-// Which blocks is a Markdown text made of? Headings, paragraphs, lists, quotes, tables, code and rules as plain objects, each with
-// `source`, the very text it was read from, and `start`, where that begins: two blocks of the same source look the same. Line by line,
-// without backtracking; nesting is bounded. Spans inside a line are inline.js's business.
+// Which blocks is a Markdown text made of? Headings, paragraphs, lists, quotes, tables, code and rules as plain
+// objects, each with `source`, the very text it was read from, and `start`, where that begins: two blocks of the same
+// source look the same. Line by line, without backtracking; nesting is bounded. Spans inside a line are inline.js's
+// business.
 const DEPTH_MAX = 8;
 const FENCE = /^( {0,3})(`{3,}|~{3,})[ \t]*([^`\n]*)$/;
 const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$/;
@@ -13,7 +14,7 @@ const blank = (line) => !/\S/.test(line);
 // Lines of a text with where each begins.
 function lines_of(text) {
   const lines = [];
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     const end = text.indexOf('\n', at);
     lines.push({ text: text.slice(at, end < 0 ? text.length : end).replace(/\r$/, ''), at });
     at = end < 0 ? text.length : end + 1;
@@ -24,7 +25,7 @@ function lines_of(text) {
 export function parse_blocks(text, depth = 0) {
   const lines = lines_of(text);
   const blocks = [];
-  for (let i = 0; i < lines.length; ) {
+  for (let i = 0; i < lines.length;) {
     if (blank(lines[i].text)) {
       i += 1;
       continue;
@@ -62,7 +63,13 @@ function read_code(lines, i) {
     next += 1;
   }
   const closed = next < lines.length;
-  return { type: 'code', language: label.trim().split(/\s/)[0], text: body.join('\n'), closed, next: closed ? next + 1 : next };
+  return {
+    type: 'code',
+    language: label.trim().split(/\s/)[0],
+    text: body.join('\n'),
+    closed,
+    next: closed ? next + 1 : next,
+  };
 }
 
 // Does this line end a paragraph although nothing blank stands between?
@@ -80,7 +87,8 @@ function read_paragraph(lines, i, depth) {
   for (; next < lines.length; next += 1) {
     const line = lines[next].text;
     const under = /^ {0,3}(=+|-+)[ \t]*$/.exec(line);
-    if (under) return { type: 'heading', level: under[1][0] === '=' ? 1 : 2, text: body.join('\n').trim(), next: next + 1 };
+    if (under)
+      return { type: 'heading', level: under[1][0] === '=' ? 1 : 2, text: body.join('\n').trim(), next: next + 1 };
     if (blank(line) || interrupts(line, depth) || is_table(lines, next)) break;
     body.push(line.trimStart());
   }
@@ -114,12 +122,13 @@ function read_list(lines, i, depth) {
     const item = read_item(lines, next, head, wide, depth);
     items.push(item.block);
     next = item.next;
-    loose ||= item.loose && next < lines.length && ITEM.test(lines[next].text) || item.inner;
+    loose ||= (item.loose && next < lines.length && ITEM.test(lines[next].text)) || item.inner;
   }
   return { type: 'list', ordered: /\d/.test(first[2]), first: Number.parseInt(first[2], 10) || 0, items, loose, next };
 }
 
-// One item: its first line and everything indented below it; a blank line ends it unless more is indented or the list goes on.
+// One item: its first line and everything indented below it; a blank line ends it unless more is indented or the list
+// goes on.
 function read_item(lines, i, head, wide, depth) {
   const body = [head[4] ?? ''];
   const strip = new RegExp(`^ {0,${wide}}`);
@@ -143,7 +152,12 @@ function read_item(lines, i, head, wide, depth) {
   const task = /^\[([ xX])\][ \t]+/.exec(body[0]);
   if (task) body[0] = body[0].slice(task[0].length);
   const text = body.join('\n');
-  const block = { type: 'item', checked: task ? task[1] !== ' ' : null, blocks: parse_blocks(text, depth + 1), source: `${head[2]} ${task?.[0] ?? ''}${text}` };
+  const block = {
+    type: 'item',
+    checked: task ? task[1] !== ' ' : null,
+    blocks: parse_blocks(text, depth + 1),
+    source: `${head[2]} ${task?.[0] ?? ''}${text}`,
+  };
   return { block, next, loose: gap > 0, inner };
 }
 
@@ -153,7 +167,10 @@ function cells_of(line) {
   const cells = [];
   let cell = '';
   let ticks = false;
-  const inner = line.trim().replace(/^\|/, '').replace(/(^|[^\\])\|$/, '$1');
+  const inner = line
+    .trim()
+    .replace(/^\|/, '')
+    .replace(/(^|[^\\])\|$/, '$1');
   for (let i = 0; i < inner.length; i += 1) {
     if (inner[i] === '\\' && inner[i + 1] === '|') {
       cell += '|';
@@ -171,13 +188,20 @@ function cells_of(line) {
 
 function is_table(lines, i) {
   const under = lines[i + 1]?.text;
-  return Boolean(under) && lines[i].text.includes('|') && under.includes('-') && DIVIDER.test(under) &&
-    cells_of(lines[i].text).length === cells_of(under).length;
+  return (
+    Boolean(under) &&
+    lines[i].text.includes('|') &&
+    under.includes('-') &&
+    DIVIDER.test(under) &&
+    cells_of(lines[i].text).length === cells_of(under).length
+  );
 }
 
 function read_table(lines, i) {
   const head = cells_of(lines[i].text);
-  const sides = cells_of(lines[i + 1].text).map((cell) => (cell.endsWith(':') ? (cell.startsWith(':') ? 'center' : 'right') : 'left'));
+  const sides = cells_of(lines[i + 1].text).map((cell) =>
+    cell.endsWith(':') ? (cell.startsWith(':') ? 'center' : 'right') : 'left',
+  );
   const rows = [];
   let next = i + 2;
   for (; next < lines.length && !blank(lines[next].text) && lines[next].text.includes('|'); next += 1) {

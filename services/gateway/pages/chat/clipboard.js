@@ -1,5 +1,6 @@
-// How does a text get onto the clipboard? By the browser's own interface where it is offered (HTTPS and this machine), else, on plain HTTP
-// from elsewhere, by selecting a hidden field and copying that. The button says for a moment that it worked, or that it did not.
+// How does a text get onto the clipboard? By the browser's own interface where it is offered (HTTPS and this machine),
+// else, on plain HTTP from elsewhere, by selecting a hidden field and copying that. The button says for a moment that
+// it worked, or that it did not.
 import { make } from '../shared/dom.js';
 import { icon } from '../shared/icons.js';
 

@@ -1,5 +1,6 @@
-// Where is the next message typed? A field that grows with its text, Send or Stop beside it. What is typed is a draft of the open conversation
-// from the first letter on. A refusal stands above the field: what happened, what to do, and a button that counts down until it makes sense.
+// Where is the next message typed? A field that grows with its text, Send or Stop beside it. What is typed is a draft
+// of the open conversation from the first letter on. A refusal stands above the field: what happened, what to do, and a
+// button that counts down until it makes sense.
 import { make } from '../shared/dom.js';
 import { icon } from '../shared/icons.js';
 import { count } from '../shared/numbers.js';
@@ -75,13 +76,28 @@ export class Composer {
     this.forget();
     const again = make('button', { class: 'button', type: 'button', onclick: () => this.#send() }, 'Try again');
     const ends = make('div', { class: 'ends' });
-    if (refusal.kind === 'key') ends.append(make('button', { class: 'button', type: 'button', onclick: () => this.on.key() }, 'Enter key'));
+    if (refusal.kind === 'key')
+      ends.append(make('button', { class: 'button', type: 'button', onclick: () => this.on.key() }, 'Enter key'));
     if (refusal.kind !== 'long' && refusal.kind !== 'large') ends.append(again);
-    const close = make('button', { class: 'quiet', type: 'button', 'aria-label': 'Close this note', onclick: () => {
-      this.forget();
-      this.text.focus();
-    } }, icon('close'));
-    this.refusal.replaceChildren(icon('alert'), make('div', {}, make('strong', {}, refusal.title), ` ${refusal.text}`), close, ends);
+    const close = make(
+      'button',
+      {
+        class: 'quiet',
+        type: 'button',
+        'aria-label': 'Close this note',
+        onclick: () => {
+          this.forget();
+          this.text.focus();
+        },
+      },
+      icon('close'),
+    );
+    this.refusal.replaceChildren(
+      icon('alert'),
+      make('div', {}, make('strong', {}, refusal.title), ` ${refusal.text}`),
+      close,
+      ends,
+    );
     this.refusal.hidden = false;
     if (refusal.retry_after) this.#count_down(again, refusal.retry_after);
     this.text.focus();

@@ -1,6 +1,7 @@
-// What is a conversation? A tree of messages of which one path is shown. Asking again, or sending an edited message, adds a sibling beside
-// the older version; nothing that was written is overwritten. Messages are records of their own, so two tabs that write at the same
-// time add to the tree and never destroy each other's part. Pure data; store.js keeps it.
+// What is a conversation? A tree of messages of which one path is shown. Asking again, or sending an edited message,
+// adds a sibling beside the older version; nothing that was written is overwritten. Messages are records of their own,
+// so two tabs that write at the same time add to the tree and never destroy each other's part. Pure data; store.js
+// keeps it.
 import { add_costs } from './cost.js';
 
 const TITLE_MAX = 60;
@@ -11,7 +12,16 @@ export function new_id() {
 }
 
 // record: { id, title, named, created, updated, model, settings, chosen: { parent: child } }.
-export const new_record = (now, settings, model = null) => ({ id: new_id(), title: '', named: false, created: now, updated: now, model, settings: { ...settings }, chosen: {} });
+export const new_record = (now, settings, model = null) => ({
+  id: new_id(),
+  title: '',
+  named: false,
+  created: now,
+  updated: now,
+  model,
+  settings: { ...settings },
+  chosen: {},
+});
 
 // A title out of the first message: its first line, cut at a word.
 export function title_of(text) {
@@ -19,6 +29,12 @@ export function title_of(text) {
   if (line.length <= TITLE_MAX) return line;
   const cut = line.slice(0, TITLE_MAX);
   return `${cut.slice(0, Math.max(cut.lastIndexOf(' '), TITLE_MAX / 2)).trimEnd()}…`;
+}
+
+// What a conversation is called before it has a title.
+export function name_of(record, draft = '') {
+  const text = draft.slice(0, 60).trim();
+  return record.title || (text ? `Draft: ${text}` : 'New conversation');
 }
 
 export class Conversation {
@@ -83,7 +99,8 @@ export class Conversation {
   // The messages that lead to this one, without it.
   before(node) {
     const path = [];
-    for (let at = this.nodes.get(node.parent); at && !path.includes(at); at = this.nodes.get(at.parent)) path.unshift(at);
+    for (let at = this.nodes.get(node.parent); at && !path.includes(at); at = this.nodes.get(at.parent))
+      path.unshift(at);
     return path;
   }
 
@@ -91,6 +108,11 @@ export class Conversation {
   totals() {
     const nodes = [...this.nodes.values()].filter((node) => node.usage);
     const sum = (field) => nodes.reduce((total, node) => total + (node.usage[field] ?? 0), 0);
-    return { prompt: sum('prompt'), cached: sum('cached'), completion: sum('completion'), costs: add_costs(nodes.map((node) => node.cost)) };
+    return {
+      prompt: sum('prompt'),
+      cached: sum('cached'),
+      completion: sum('completion'),
+      costs: add_costs(nodes.map((node) => node.cost)),
+    };
   }
 }

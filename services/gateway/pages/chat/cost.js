@@ -1,5 +1,5 @@
-// What did an answer cost? Prices are decimal strings for a million tokens, from /v1/models; sums are exact integers of a
-// 10^-18 of the currency, never floats. Without a price there is no cost: null, and nothing is shown.
+// What did an answer cost? Prices are decimal strings for a million tokens, from /v1/models; sums are exact integers of
+// a 10^-18 of the currency, never floats. Without a price there is no cost: null, and nothing is shown.
 const DIGITS = 18;
 const DECIMAL = /^(\d{1,12})(?:\.(\d{1,12}))?$/;
 const SIGNS = { USD: '$', EUR: '€', GBP: '£', JPY: '¥', CNY: '¥' };
@@ -10,7 +10,8 @@ export function scaled(text) {
   return parts ? BigInt(parts[1] + (parts[2] ?? '').padEnd(DIGITS, '0')) : null;
 }
 
-// usage: { prompt, cached, completion } in tokens. Returns { currency, amount } with the amount as a decimal integer of 10^-18, or null.
+// usage: { prompt, cached, completion } in tokens. Returns { currency, amount } with the amount as a decimal integer of
+// 10^-18, or null.
 export function cost_of(usage, pricing) {
   if (!usage || !pricing || typeof pricing.currency !== 'string') return null;
   const input = scaled(pricing.input_per_million);
@@ -26,7 +27,8 @@ export function cost_of(usage, pricing) {
 export function add_costs(costs) {
   const sums = new Map();
   for (const each of costs)
-    if (each && /^\d+$/.test(each.amount)) sums.set(each.currency, (sums.get(each.currency) ?? 0n) + BigInt(each.amount));
+    if (each && /^\d+$/.test(each.amount))
+      sums.set(each.currency, (sums.get(each.currency) ?? 0n) + BigInt(each.amount));
   return [...sums].map(([currency, amount]) => ({ currency, amount: amount.toString() }));
 }
 

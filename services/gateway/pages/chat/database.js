@@ -1,12 +1,13 @@
-// How is IndexedDB asked? As promises. One database of three tables: conversations, their messages (nodes, indexed by conversation) and what
-// is being typed (drafts). A transaction is one call here: it is done when its promise is.
+// How is IndexedDB asked? As promises. One database of three tables: conversations, their messages (nodes, indexed by
+// conversation) and what is being typed (drafts). A transaction is one call here: it is done when its promise is.
 const NAME = 'fathom.chat';
 const VERSION = 1;
 
-const done = (request) => new Promise((resolve, reject) => {
-  request.onsuccess = () => resolve(request.result);
-  request.onerror = () => reject(request.error);
-});
+const done = (request) =>
+  new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
 
 export class Database {
   // Throws when the browser has no storage for this page (denied, or a private window of some browsers).
@@ -28,7 +29,8 @@ export class Database {
     this.database = database;
   }
 
-  // Runs work(tables) in one transaction over these tables; resolves when it is on its way to the disk, rejects when any of it failed.
+  // Runs work(tables) in one transaction over these tables; resolves when it is on its way to the disk, rejects when
+  // any of it failed.
   async #run(names, mode, work) {
     const transaction = this.database.transaction(names, mode);
     const finished = new Promise((resolve, reject) => {
@@ -65,7 +67,8 @@ export class Database {
     });
   }
 
-  // Reads, changes and writes one value with no other tab in between. change(old or undefined) returns the new one, or undefined to leave it.
+  // Reads, changes and writes one value with no other tab in between. change(old or undefined) returns the new one, or
+  // undefined to leave it.
   update(table, id, change) {
     return this.#run([table], 'readwrite', async (store) => {
       const value = change(await done(store.get(id)));
@@ -92,17 +95,22 @@ export class Database {
   // Ids of the conversations in which a message has this text, compared without case.
   async search(text) {
     const found = new Set();
-    await this.#run(['nodes'], 'readonly', (store) => new Promise((resolve, reject) => {
-      const request = store.openCursor();
-      request.onerror = () => reject(request.error);
-      request.onsuccess = () => {
-        const cursor = request.result;
-        if (!cursor) return resolve();
-        const { conversation, content } = cursor.value;
-        if (!found.has(conversation) && String(content).toLowerCase().includes(text)) found.add(conversation);
-        return cursor.continue();
-      };
-    }));
+    await this.#run(
+      ['nodes'],
+      'readonly',
+      (store) =>
+        new Promise((resolve, reject) => {
+          const request = store.openCursor();
+          request.onerror = () => reject(request.error);
+          request.onsuccess = () => {
+            const cursor = request.result;
+            if (!cursor) return resolve();
+            const { conversation, content } = cursor.value;
+            if (!found.has(conversation) && String(content).toLowerCase().includes(text)) found.add(conversation);
+            return cursor.continue();
+          };
+        }),
+    );
     return found;
   }
 }

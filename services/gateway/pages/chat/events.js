@@ -1,6 +1,7 @@
-// Which events are in a stream of bytes that comes in arbitrary pieces? The event-stream format, data fields only: lines end with CRLF,
-// LF or CR, lines that begin with a colon are comments, several data lines of one event are joined. EventReader keeps what is not
-// complete yet; an event over the limit is an error, since nothing of ours is that long.
+// Which events are in a stream of bytes that comes in arbitrary pieces? The event-stream format, data fields only:
+// lines end with CRLF, LF or CR, lines that begin with a colon are comments, several data lines of one event are
+// joined. EventReader keeps what is not complete yet; an event over the limit is an error, since nothing of ours is
+// that long.
 const EVENT_MAX = 16 * 1024 * 1024; // characters
 
 export class EventReader {

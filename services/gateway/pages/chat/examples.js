@@ -11,5 +11,14 @@ const EXAMPLES = [
 ];
 
 export function fill_examples(place, send) {
-  place.replaceChildren(...EXAMPLES.map(([name, text]) => make('button', { class: 'example', type: 'button', onclick: () => send(text) }, make('strong', {}, name), make('span', {}, text))));
+  place.replaceChildren(
+    ...EXAMPLES.map(([name, text]) =>
+      make(
+        'button',
+        { class: 'example', type: 'button', onclick: () => send(text) },
+        make('strong', {}, name),
+        make('span', {}, text),
+      ),
+    ),
+  );
 }

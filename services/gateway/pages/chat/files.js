@@ -1,4 +1,5 @@
-// How does a conversation become a file and a file a conversation? The browser saves and opens; transfer.js decides what is in it.
+// How does a conversation become a file and a file a conversation? The browser saves and opens; transfer.js decides
+// what is in it.
 import { make } from '../shared/dom.js';
 import { size } from '../shared/numbers.js';
 import { FILE_MAX, read_document, written_document } from './transfer.js';
@@ -6,7 +7,10 @@ import { FILE_MAX, read_document, written_document } from './transfer.js';
 export async function export_all(store, now) {
   const file = new Blob([written_document(await store.everything(), now)], { type: 'application/json' });
   const address = URL.createObjectURL(file);
-  make('a', { href: address, download: `fathom-conversations-${new Date(now).toISOString().slice(0, 10)}.json` }).click();
+  make('a', {
+    href: address,
+    download: `fathom-conversations-${new Date(now).toISOString().slice(0, 10)}.json`,
+  }).click();
   setTimeout(() => URL.revokeObjectURL(address), 60_000); // the browser may ask where to first
 }
 

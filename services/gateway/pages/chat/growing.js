@@ -1,5 +1,6 @@
-// Which part of a text that grows has to be read again? Blocks of Markdown do not change once a later block has begun and has a whole line,
-// so only the text from there on is parsed for each piece. A long answer costs its length once, not once a piece.
+// Which part of a text that grows has to be read again? Blocks of Markdown do not change once a later block has begun
+// and has a whole line, so only the text from there on is parsed for each piece. A long answer costs its length once,
+// not once a piece.
 import { parse_blocks } from './blocks.js';
 
 export class GrowingText {
@@ -16,8 +17,8 @@ export class GrowingText {
     return this.#settled;
   }
 
-  // Takes the whole text so far, which begins with what was given before; anything else starts anew. Returns all blocks; those that did
-  // not change are the very same objects as last time.
+  // Takes the whole text so far, which begins with what was given before; anything else starts anew. Returns all
+  // blocks; those that did not change are the very same objects as last time.
   update(text) {
     if (!text.startsWith(this.#text) && !this.#same_head(text)) this.#reset();
     this.#text = text;

@@ -1,6 +1,7 @@
-// Which spans are in one line or paragraph of Markdown? Text, code, links, strong, emphasis, deleted, formulas and line breaks, as
-// plain objects: { type, text } or { type, children }. Every newline is a break, as people who chat expect. HTML is text like any other. Work is
-// linear in the length, up to a fixed look-ahead; nesting is bounded, so no text makes it slow or deep.
+// Which spans are in one line or paragraph of Markdown? Text, code, links, strong, emphasis, deleted, formulas and line
+// breaks, as plain objects: { type, text } or { type, children }. Every newline is a break, as people who chat expect.
+// HTML is text like any other. Work is linear in the length, up to a fixed look-ahead; nesting is bounded, so no text
+// makes it slow or deep.
 const DEPTH_MAX = 12;
 const LABEL_MAX = 500; // characters of a link's name, and a quarter of a formula's or an address'
 const PUNCTUATION = /[\p{P}\p{S}]/u;
@@ -26,13 +27,14 @@ export function parse_inline(text, depth = 0) {
     flush();
     parts.push(part);
   };
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     const letter = text[at];
     let found = null;
     if (letter === '\\') found = escape(text, at);
     else if (letter === '`') found = code(text, at, no_code);
     else if (letter === '$' && text[at + 1] === '$') found = formula(text, at, '$$', '$$');
-    else if (letter === '[' || (letter === '!' && text[at + 1] === '[')) found = depth < DEPTH_MAX ? link(text, at, depth) : null;
+    else if (letter === '[' || (letter === '!' && text[at + 1] === '['))
+      found = depth < DEPTH_MAX ? link(text, at, depth) : null;
     else if (letter === '<') found = angle(text, at);
     else if (letter === 'h' || letter === 'H') found = bare(text, at);
     else if (letter === '\n') found = { end: at + 1, part: { type: 'break' } };
@@ -72,7 +74,7 @@ function code(text, at, no_code) {
   let length = 1;
   while (text[at + length] === '`') length += 1;
   const fence = '`'.repeat(length);
-  for (let end = no_code.has(length) ? -1 : text.indexOf(fence, at + length); end >= 0; ) {
+  for (let end = no_code.has(length) ? -1 : text.indexOf(fence, at + length); end >= 0;) {
     let after = end + length;
     if (text[after] !== '`') {
       const inner = text.slice(at + length, end).replaceAll('\n', ' ');
@@ -97,7 +99,8 @@ function closing(text, at, open, close) {
   return -1;
 }
 
-// [label](address "title") and ![label](address): a picture is a link to itself, since a page may load nothing from elsewhere.
+// [label](address "title") and ![label](address): a picture is a link to itself, since a page may load nothing from
+// elsewhere.
 function link(text, at, depth) {
   const start = text[at] === '!' ? at + 1 : at;
   const end = closing(text, start, '[', ']');
@@ -109,13 +112,18 @@ function link(text, at, depth) {
   const address = safe_address(target[1]);
   const children = parse_inline(text.slice(start + 1, end), depth + 1);
   if (!address) return { end: stop + 1, part: { type: 'group', children } };
-  return { end: stop + 1, part: { type: 'link', address, children: children.length ? children : [{ type: 'text', text: address }] } };
+  return {
+    end: stop + 1,
+    part: { type: 'link', address, children: children.length ? children : [{ type: 'text', text: address }] },
+  };
 }
 
 function angle(text, at) {
   const found = /^<((?:https?:\/\/|mailto:)[^\s<>]+)>/i.exec(text.slice(at, at + 4 * LABEL_MAX));
   const address = found && safe_address(found[1]);
-  return address ? { end: at + found[0].length, part: { type: 'link', address, children: [{ type: 'text', text: found[1] }] } } : null;
+  return address
+    ? { end: at + found[0].length, part: { type: 'link', address, children: [{ type: 'text', text: found[1] }] } }
+    : null;
 }
 
 function bare(text, at) {
@@ -123,7 +131,10 @@ function bare(text, at) {
   if (!/^https?:/i.test(text.slice(at, at + 6))) return null;
   const found = BARE.exec(text.slice(at, at + 4 * LABEL_MAX));
   return found && found[0].length > 8
-    ? { end: at + found[0].length, part: { type: 'link', address: found[0], children: [{ type: 'text', text: found[0] }] } }
+    ? {
+        end: at + found[0].length,
+        part: { type: 'link', address: found[0], children: [{ type: 'text', text: found[0] }] },
+      }
     : null;
 }
 
@@ -139,8 +150,16 @@ function run(text, at) {
   const left = !/\s/.test(after) && (!PUNCTUATION.test(after) || /\s/.test(before) || PUNCTUATION.test(before));
   const right = !/\s/.test(before) && (!PUNCTUATION.test(before) || /\s/.test(after) || PUNCTUATION.test(after));
   const word = mark === '_';
-  return { end, part: { type: 'run', mark, length, opens: left && (!word || !right || PUNCTUATION.test(before)),
-    closes: right && (!word || !left || PUNCTUATION.test(after)) } };
+  return {
+    end,
+    part: {
+      type: 'run',
+      mark,
+      length,
+      opens: left && (!word || !right || PUNCTUATION.test(before)),
+      closes: right && (!word || !left || PUNCTUATION.test(after)),
+    },
+  };
 }
 
 // Pairs the runs, innermost first; what finds no partner is text again.

@@ -1,5 +1,6 @@
-// Which API key is sent? The one the reader entered: kept for this tab (sessionStorage), or in this browser until removed (localStorage), as
-// chosen. Where storage is denied it lasts as long as the page. It is sent to this server only and never shown again, exported or logged.
+// Which API key is sent? The one the reader entered: kept for this tab (sessionStorage), or in this browser until
+// removed (localStorage), as chosen. Where storage is denied it lasts as long as the page. It is sent to this server
+// only and never shown again, exported or logged.
 const PLACE = 'fathom.key';
 
 const places = () => {

@@ -1,6 +1,7 @@
-// Which keys work everywhere on the page? Esc closes or stops, Ctrl or Cmd with K searches, Ctrl or Cmd with Shift and O begins anew, ? helps.
-// Keys of a field or a view (Enter, arrows) are its own.
-const typing = (node) => node instanceof HTMLElement && (node.isContentEditable || ['INPUT', 'TEXTAREA', 'SELECT'].includes(node.tagName));
+// Which keys work everywhere on the page? Esc closes or stops, Ctrl or Cmd with K searches, Ctrl or Cmd with Shift and
+// O begins anew, ? helps. Keys of a field or a view (Enter, arrows) are its own.
+const typing = (node) =>
+  node instanceof HTMLElement && (node.isContentEditable || ['INPUT', 'TEXTAREA', 'SELECT'].includes(node.tagName));
 
 // act: { stop() and drawer(): true if there was something to end; find(), open_new(), help() }
 export function listen_for_keys(act) {

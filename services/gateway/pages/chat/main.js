@@ -1,11 +1,12 @@
-// What is this page made of, and who tells whom? The parts are made here, once, and handed what they need: the store keeps, the session does,
-// asking talks to the server, the views draw. The address' fragment names the open conversation, so a reload comes back to it.
+// What is this page made of, and who tells whom? The parts are made here, once, and handed what they need: the store
+// keeps, the session does, asking talks to the server, the views draw. The address' fragment names the open
+// conversation, so a reload comes back to it.
 import { fill_icons, icon } from '../shared/icons.js';
 import { find } from '../shared/dom.js';
 import { next_theme, theme } from '../shared/theme.js';
 import { Asking } from './asking.js';
 import { Composer } from './composer.js';
-import { new_id } from './conversation.js';
+import { name_of, new_id } from './conversation.js';
 import { fill_examples } from './examples.js';
 import { figures_of_all } from './figures.js';
 import { Key } from './key.js';
@@ -14,7 +15,7 @@ import { Models } from './models.js';
 import { Notices } from './notices.js';
 import { Session } from './session.js';
 import { Settings, read_defaults } from './settings.js';
-import { Sidebar, name_of } from './sidebar.js';
+import { Sidebar } from './sidebar.js';
 import { Store } from './store.js';
 import { Thread } from './thread.js';
 import { export_all, import_file } from './files.js';
@@ -40,7 +41,8 @@ const notices = new Notices(find('#toast'), find('#said'));
 const channel = 'BroadcastChannel' in window ? new BroadcastChannel('fathom.chat') : null;
 const key = new Key(find('#key'), { changed: () => models.load() });
 const models = new Models(find('#model'), {
-  key: () => key.value, fetch: fetch.bind(window),
+  key: () => key.value,
+  fetch: fetch.bind(window),
   on: {
     loaded: () => {
       if (models_failed) composer.forget();
@@ -50,7 +52,7 @@ const models = new Models(find('#model'), {
     failed: (refusal, times) => {
       models_failed = true;
       if (refusal.kind === 'key') key.open(refusal.title);
-      if (times === 1) composer.refuse(refusal);
+      if (times === 1 || refusal.kind === 'key') composer.refuse(refusal);
     },
     chosen: (id) => session.change_record({ model: id }),
   },
@@ -60,7 +62,12 @@ let models_failed = false;
 const store = await Store.open({ trouble: show_trouble, changed: other_tab_changed }, { channel, tab });
 await store.empty_bin(now() - UNDO_MS);
 const asking = new Asking({
-  store, tab, fetch: fetch.bind(window), now: () => performance.now(), key: () => key.value, pricing: (model) => models.pricing(model),
+  store,
+  tab,
+  fetch: fetch.bind(window),
+  now: () => performance.now(),
+  key: () => key.value,
+  pricing: (model) => models.pricing(model),
   on: {
     started: (conversation) => {
       if (conversation === session.conversation) show();
@@ -79,7 +86,12 @@ const asking = new Asking({
 });
 
 const session = new Session({
-  store, asking, now, tab, defaults: read_defaults, model: () => models.first,
+  store,
+  asking,
+  now,
+  tab,
+  defaults: read_defaults,
+  model: () => models.first,
   on: {
     opened: () => queueMicrotask(opened),
     changed: () => show(),
@@ -96,18 +108,36 @@ const session = new Session({
   },
 });
 const composer = new Composer(by_id('text', 'send', 'stop', 'typed', 'refusal'), {
-  send: (text) => send(text), stop: () => session.stop(), draft: (text) => session.set_draft(text), edit_last: () => thread.edit_last(), key: () => key.open(),
+  send: (text) => send(text),
+  stop: () => session.stop(),
+  draft: (text) => session.set_draft(text),
+  edit_last: () => thread.edit_last(),
+  key: () => key.open(),
 });
 const thread = new Thread(by_id('thread', 'scroll', 'welcome', 'latest'), session, {
-  choose: (node) => session.choose(node), again: (node) => session.again(node), go_on: (node) => session.go_on(node), edit: (node, text) => session.edit(node, text),
-  results: (node, texts) => session.give_results(node, texts), key: () => key.open(), draft: (id) => store.draft(id), set_draft: (id, text) => store.set_draft(id, text),
+  choose: (node) => session.choose(node),
+  again: (node) => session.again(node),
+  go_on: (node) => session.go_on(node),
+  edit: (node, text) => session.edit(node, text),
+  results: (node, texts) => session.give_results(node, texts),
+  key: () => key.open(),
+  draft: (id) => store.draft(id),
+  set_draft: (id, text) => store.set_draft(id, text),
 });
 const sidebar = new Sidebar(by_id('sidebar', 'list', 'search', 'scrim', 'menu'), session, store, {
-  open: (id) => open(id), deleted: (record) => remove(record), renamed: () => show_head(), running: (id) => Boolean(asking.run_of(id)),
+  open: (id) => open(id),
+  deleted: (record) => remove(record),
+  renamed: () => show_head(),
+  running: (id) => Boolean(asking.run_of(id)),
 });
 const settings = new Settings(find('#settings'), {
   changed: (changed) => session.change_record({ settings: changed }),
-  kept: (done) => notices.show(done ? 'New conversations begin with these settings.' : 'This browser gives no storage: they hold for this conversation only.'),
+  kept: (done) =>
+    notices.show(
+      done
+        ? 'New conversations begin with these settings.'
+        : 'This browser gives no storage: they hold for this conversation only.',
+    ),
 });
 
 // --- drawing
@@ -124,7 +154,10 @@ function show_head() {
   document.title = session.conversation.record.title ? `${name} – Fathom` : 'Fathom';
   models.show(session.model_of());
   page.totals.textContent = figures_of_all(session.conversation.totals());
-  find('#open-settings').setAttribute('aria-pressed', String(Object.keys(session.conversation.record.settings).length > 0));
+  find('#open-settings').setAttribute(
+    'aria-pressed',
+    String(Object.keys(session.conversation.record.settings).length > 0),
+  );
 }
 
 function opened() {
@@ -174,13 +207,17 @@ async function remove(record) {
   await store.bin(record.id, now());
   if (record.id === session.id) open_new();
   sidebar.draw();
-  notices.show(`Deleted: ${name_of(record, store.draft(record.id))}`, {
-    name: 'Undo',
-    run: async () => {
-      await store.restore(record.id);
-      await open(record.id);
+  notices.show(
+    `Deleted: ${name_of(record, store.draft(record.id))}`,
+    {
+      name: 'Undo',
+      run: async () => {
+        await store.restore(record.id);
+        await open(record.id);
+      },
     },
-  }, () => store.empty_bin(now()));
+    () => store.empty_bin(now()),
+  );
 }
 
 function show_theme() {
@@ -208,10 +245,18 @@ page.file.addEventListener('change', async () => {
   sidebar.draw();
   show();
 });
-for (const button of document.querySelectorAll('[data-close]')) button.addEventListener('click', () => button.closest('dialog').close());
-for (const dialog of document.querySelectorAll('dialog')) dialog.addEventListener('click', (event) => event.target === dialog && dialog.close());
+for (const button of document.querySelectorAll('[data-close]'))
+  button.addEventListener('click', () => button.closest('dialog').close());
+for (const dialog of document.querySelectorAll('dialog'))
+  dialog.addEventListener('click', (event) => event.target === dialog && dialog.close());
 fill_examples(find('#examples'), send);
-listen_for_keys({ stop: () => session.running && (session.stop(), true), drawer: () => sidebar.drawer_open && (sidebar.toggle(false), true), find: () => sidebar.find(), open_new, help: () => find('#help').showModal() });
+listen_for_keys({
+  stop: () => session.running && (session.stop(), true),
+  drawer: () => sidebar.drawer_open && (sidebar.toggle(false), true),
+  find: () => sidebar.find(),
+  open_new,
+  help: () => find('#help').showModal(),
+});
 
 addEventListener('pagehide', () => asking.leave());
 addEventListener('hashchange', () => location.hash.slice(1) !== session.id && open(location.hash.slice(1)));

@@ -1,5 +1,6 @@
-// Which models can be asked, what fits into them and what do they cost? /v1/models, asked at the start and whenever the last answer failed.
-// Until it answers the page is usable: what is typed is kept, and the list is tried again with growing pauses.
+// Which models can be asked, what fits into them and what do they cost? /v1/models, asked at the start and whenever the
+// last answer failed. Until it answers the page is usable: what is typed is kept, and the list is tried again with
+// growing pauses.
 import { make } from '../shared/dom.js';
 import { refusal_of, lost } from './refusal.js';
 
@@ -30,15 +31,19 @@ export class Models {
       const headers = this.key() ? { authorization: `Bearer ${this.key()}` } : {};
       const response = await this.fetch('/v1/models', { headers, cache: 'no-store' });
       const body = await response.json().catch(() => null);
-      if (response.status !== 200) throw refusal_of(response.status, body, response.headers, { has_key: Boolean(this.key()) });
-      this.#list = (Array.isArray(body?.data) ? body.data : []).filter((model) => typeof model?.id === 'string' && model.id);
+      if (response.status !== 200)
+        throw refusal_of(response.status, body, response.headers, { has_key: Boolean(this.key()) });
+      this.#list = (Array.isArray(body?.data) ? body.data : []).filter(
+        (model) => typeof model?.id === 'string' && model.id,
+      );
       if (!this.#list.length) throw lost(false);
       this.#failures = 0;
       this.on.loaded();
     } catch (error) {
       const refusal = error.kind ? error : lost(false);
       // A key does not come by itself; everything else may.
-      if (refusal.kind !== 'key') this.#timer = setTimeout(() => this.load(), PAUSES_MS[Math.min(this.#failures, PAUSES_MS.length - 1)]);
+      if (refusal.kind !== 'key')
+        this.#timer = setTimeout(() => this.load(), PAUSES_MS[Math.min(this.#failures, PAUSES_MS.length - 1)]);
       this.#failures += 1;
       this.on.failed(refusal, this.#failures);
     }

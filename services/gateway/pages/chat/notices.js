@@ -1,5 +1,5 @@
-// How does the page say something in passing? A line at the bottom for some seconds, with one thing to do about it (Undo), and a line that only
-// screen readers hear. A new note takes the place of the old one, whose time is then over.
+// How does the page say something in passing? A line at the bottom for some seconds, with one thing to do about it
+// (Undo), and a line that only screen readers hear. A new note takes the place of the old one, whose time is then over.
 import { make } from '../shared/dom.js';
 
 const SHOWN_MS = 8000;
@@ -18,11 +18,21 @@ export class Notices {
     this.#over = over;
     this.toast.replaceChildren(make('span', {}, text));
     if (action)
-      this.toast.append(make('button', { class: 'button', type: 'button', onclick: () => {
-        this.#over = null;
-        this.#end();
-        action.run();
-      } }, action.name));
+      this.toast.append(
+        make(
+          'button',
+          {
+            class: 'button',
+            type: 'button',
+            onclick: () => {
+              this.#over = null;
+              this.#end();
+              action.run();
+            },
+          },
+          action.name,
+        ),
+      );
     this.toast.hidden = false;
     this.#timer = setTimeout(() => this.#end(), SHOWN_MS);
   }

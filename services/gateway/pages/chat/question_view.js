@@ -1,5 +1,6 @@
-// How does a message of the reader look, and how is it edited? The text as it was typed, never as Markdown; long ones are folded. Editing
-// opens a field in its place, whose text survives a reload; sending it makes a new version. A tool's result is shown in the same way.
+// How does a message of the reader look, and how is it edited? The text as it was typed, never as Markdown; long ones
+// are folded. Editing opens a field in its place, whose text survives a reload; sending it makes a new version. A
+// tool's result is shown in the same way.
 import { make } from '../shared/dom.js';
 import { icon } from '../shared/icons.js';
 import { count } from '../shared/numbers.js';
@@ -31,26 +32,58 @@ export class QuestionView {
     const state = [Boolean(running), this.context.versions.length, this.context.versions.indexOf(node)].join();
     if (state === this.#was) return;
     this.#was = state;
-    const edit = make('button', { class: 'quiet', type: 'button', 'aria-label': 'Edit and send again', title: 'Edit and send again', disabled: Boolean(running), onclick: () => this.edit() }, icon('pen'));
-    this.tools.replaceChildren(...versions_bar(node, this.context.versions, this.act.choose), copy_button('Copy message', () => node.content), edit);
+    const edit = make(
+      'button',
+      {
+        class: 'quiet',
+        type: 'button',
+        'aria-label': 'Edit and send again',
+        title: 'Edit and send again',
+        disabled: Boolean(running),
+        onclick: () => this.edit(),
+      },
+      icon('pen'),
+    );
+    this.tools.replaceChildren(
+      ...versions_bar(node, this.context.versions, this.act.choose),
+      copy_button('Copy message', () => node.content),
+      edit,
+    );
     if (this.act.draft(`edit:${node.id}`)) this.edit(false);
   }
 
   #draw() {
     const long = this.#text.length > FOLD_CHARACTERS && !this.#whole;
-    this.bubble.replaceChildren(make('div', { class: 'typed' }, long ? `${this.#text.slice(0, FOLD_CHARACTERS)}…` : this.#text));
+    this.bubble.replaceChildren(
+      make('div', { class: 'typed' }, long ? `${this.#text.slice(0, FOLD_CHARACTERS)}…` : this.#text),
+    );
     if (long)
-      this.bubble.append(make('button', { class: 'button', type: 'button', onclick: () => {
-        this.#whole = true;
-        this.#draw();
-      } }, `Show all ${count(this.#text.length)} characters`));
+      this.bubble.append(
+        make(
+          'button',
+          {
+            class: 'button',
+            type: 'button',
+            onclick: () => {
+              this.#whole = true;
+              this.#draw();
+            },
+          },
+          `Show all ${count(this.#text.length)} characters`,
+        ),
+      );
   }
 
   edit(focus = true) {
     if (this.field) return this.field.focus();
     const { node } = this;
     const place = `edit:${node.id}`;
-    this.field = make('textarea', { class: 'input', 'aria-label': 'Edit message', rows: '3', oninput: () => this.act.set_draft(place, this.field.value === node.content ? '' : this.field.value) });
+    this.field = make('textarea', {
+      class: 'input',
+      'aria-label': 'Edit message',
+      rows: '3',
+      oninput: () => this.act.set_draft(place, this.field.value === node.content ? '' : this.field.value),
+    });
     this.field.value = this.act.draft(place) || node.content;
     const send = () => {
       if (!this.field.value.trim()) return;
@@ -69,8 +102,15 @@ export class QuestionView {
       event.preventDefault();
       event.stopPropagation();
     });
-    this.bubble.replaceChildren(this.field, make('div', { class: 'ends' }, make('button', { class: 'button', type: 'button', onclick: cancel }, 'Cancel'),
-      make('button', { class: 'button main', type: 'button', onclick: send }, 'Send')));
+    this.bubble.replaceChildren(
+      this.field,
+      make(
+        'div',
+        { class: 'ends' },
+        make('button', { class: 'button', type: 'button', onclick: cancel }, 'Cancel'),
+        make('button', { class: 'button main', type: 'button', onclick: send }, 'Send again'),
+      ),
+    );
     this.element.classList.add('editing');
     this.tools.hidden = true;
     if (focus) {
@@ -92,7 +132,15 @@ export class ResultView {
   constructor(element) {
     this.element = element;
     this.text = make('pre', { tabindex: '0', role: 'region', 'aria-label': 'Result of the tool' });
-    element.append(make('h2', { class: 'unseen' }, 'Result of a tool'), make('details', { class: 'card tool', open: true }, make('summary', {}, icon('tool'), make('span', {}, 'Result')), this.text));
+    element.append(
+      make('h2', { class: 'unseen' }, 'Result of a tool'),
+      make(
+        'details',
+        { class: 'card tool', open: true },
+        make('summary', {}, icon('tool'), make('span', {}, 'Result')),
+        this.text,
+      ),
+    );
   }
 
   update(node) {

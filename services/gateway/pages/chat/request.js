@@ -1,5 +1,6 @@
-// What is sent to /v1/chat/completions? The path of a conversation as messages and its settings as fields. A setting that is empty is left
-// out, so that the server's own default holds. Settings are kept as the text that was typed; check() says what is wrong with it.
+// What is sent to /v1/chat/completions? The path of a conversation as messages and its settings as fields. A setting
+// that is empty is left out, so that the server's own default holds. Settings are kept as the text that was typed;
+// check() says what is wrong with it.
 
 // name: [least, most, whole numbers only]. The ranges are those of docs/http.md.
 export const NUMBERS = {
@@ -44,7 +45,11 @@ function check_tools(text) {
 }
 
 // Stop texts, one a line; \n and \t are written as such.
-const stops = (text) => text.split('\n').filter(Boolean).map((line) => line.replaceAll('\\n', '\n').replaceAll('\\t', '\t'));
+const stops = (text) =>
+  text
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => line.replaceAll('\\n', '\n').replaceAll('\\t', '\t'));
 
 // path: the nodes from the first message to the last one, without the answer that is asked for.
 export function messages_of(path, system) {
@@ -54,8 +59,14 @@ export function messages_of(path, system) {
     else if (node.role === 'user') messages.push({ role: 'user', content: node.content });
     else if (node.tool_calls?.length)
       messages.push({
-        role: 'assistant', content: node.content || null, ...(node.reasoning && { reasoning_content: node.reasoning }),
-        tool_calls: node.tool_calls.map(({ id, name, arguments: text }) => ({ id, type: 'function', function: { name, arguments: text } })),
+        role: 'assistant',
+        content: node.content || null,
+        ...(node.reasoning && { reasoning_content: node.reasoning }),
+        tool_calls: node.tool_calls.map(({ id, name, arguments: text }) => ({
+          id,
+          type: 'function',
+          function: { name, arguments: text },
+        })),
       });
     else if (node.content) messages.push({ role: 'assistant', content: node.content });
   }
@@ -72,7 +83,8 @@ export function body_of(path, settings, model, { prefix = false } = {}) {
     if (text && !check(name, text)) body[name] = Number(text);
   }
   if ((settings.stop ?? '').trim() && !check('stop', settings.stop)) body.stop = stops(settings.stop);
-  if (settings.thinking === 'on' || settings.thinking === 'off') body.thinking = { type: settings.thinking === 'on' ? 'enabled' : 'disabled' };
+  if (settings.thinking === 'on' || settings.thinking === 'off')
+    body.thinking = { type: settings.thinking === 'on' ? 'enabled' : 'disabled' };
   if ((settings.tools ?? '').trim() && !check('tools', settings.tools)) {
     const tools = JSON.parse(settings.tools);
     if (tools.length) body.tools = tools;

@@ -1,10 +1,12 @@
-// What is the reader doing right now? Holds the conversation that is open and carries out what a reader can do in it: send, ask again, edit,
-// go on, answer a tool, stop. Each step first changes the tree and stores it, then asks. It draws nothing: `on` hears of changes.
-import { new_id, new_record, title_of } from './conversation.js';
+// What is the reader doing right now? Holds the conversation that is open and carries out what a reader can do in it:
+// send, ask again, edit, go on, answer a tool, stop. Each step first changes the tree and stores it, then asks. It
+// draws nothing: `on` hears of changes.
+import { name_of, new_id, new_record, title_of } from './conversation.js';
 import { settle } from './asking.js';
 
 export class Session {
-  // with: { store, asking, now(), tab, defaults(), model(), on: { opened(), changed(), listed(), restored(text), refused(refusal, again) } }
+  // with: { store, asking, now(), tab, defaults(), model(), on: { opened(), changed(), listed(), restored(text),
+  // refused(refusal, again) } }
   constructor(given) {
     Object.assign(this, given);
     this.open_new();
@@ -38,7 +40,8 @@ export class Session {
   // One that nothing was ever written into is not kept.
   #leave() {
     const left = this.conversation;
-    if (left && this.store.record(left.id) && !left.nodes.size && !left.record.named && !this.store.draft(left.id)) this.store.bin(left.id, 1).then(() => this.store.empty_bin(1));
+    if (left && this.store.record(left.id) && !left.nodes.size && !left.record.named && !this.store.draft(left.id))
+      this.store.bin(left.id, 1).then(() => this.store.empty_bin(1));
   }
 
   model_of(conversation = this.conversation) {
@@ -46,9 +49,14 @@ export class Session {
   }
 
   set_draft(text) {
+    const named = this.#listed_as();
     if (text && !this.store.record(this.id)) this.store.save(this.conversation.record);
     this.store.set_draft(this.id, text);
-    this.on.listed();
+    if (this.#listed_as() !== named) this.on.listed(); // not at every key: the list may be long
+  }
+
+  #listed_as() {
+    return this.store.record(this.id) ? name_of(this.conversation.record, this.store.draft(this.id)) : null;
   }
 
   async change_record(fields) {
@@ -167,7 +175,14 @@ export class Session {
   }
 
   #add_answer(conversation, parent) {
-    return this.#add(conversation, { parent, role: 'assistant', content: '', reasoning: '', model: this.model_of(conversation), state: 'writing' });
+    return this.#add(conversation, {
+      parent,
+      role: 'assistant',
+      content: '',
+      reasoning: '',
+      model: this.model_of(conversation),
+      state: 'writing',
+    });
   }
 
   // Not waited for: the store keeps the order, and an answer must not wait for a disk.

@@ -1,5 +1,6 @@
-// How is a conversation set up? A dialog of its system prompt, sampling and tools. A field that is empty leaves the choice to the server. What is
-// valid holds at once; what is not is named below its field and not used. The same settings can be made those of new conversations.
+// How is a conversation set up? A dialog of its system prompt, sampling and tools. A field that is empty leaves the
+// choice to the server. What is valid holds at once; what is not is named below its field and not used. The same
+// settings can be made those of new conversations.
 import { make } from '../shared/dom.js';
 import { check } from './request.js';
 
@@ -40,13 +41,34 @@ export class Settings {
   open(settings) {
     this.settings = { ...settings };
     this.inside.replaceChildren(
-      this.#area('system', 'System prompt', 'What the model should know or follow in the whole conversation.', { rows: '3' }),
+      this.#area('system', 'System prompt', 'What the model should know or follow in the whole conversation.', {
+        rows: '3',
+      }),
       this.#thinking(),
-      make('div', { class: 'pairs' }, ...Object.entries(FIELDS).map(([name, [label, hint]]) => this.#number(name, label, hint))),
-      this.#area('stop', 'Stop texts', 'One a line; the answer ends in front of the first one that appears. \\n is a line break.', { rows: '2', class: 'input code' }),
-      this.#area('tools', 'Tools', 'A JSON list in the form of the API. When the model calls one, you type its result.', { rows: '4', class: 'input code', spellcheck: 'false', placeholder: TOOL_EXAMPLE }),
-      make('div', { class: 'ends' }, make('button', { class: 'button', type: 'button', onclick: () => this.#clear() }, 'Clear all'),
-        make('button', { class: 'button', type: 'button', onclick: () => this.#keep() }, 'Use for new conversations')));
+      make(
+        'div',
+        { class: 'pairs' },
+        ...Object.entries(FIELDS).map(([name, [label, hint]]) => this.#number(name, label, hint)),
+      ),
+      this.#area(
+        'stop',
+        'Stop texts',
+        'One a line; the answer ends in front of the first one that appears. \\n is a line break.',
+        { rows: '2', class: 'input code' },
+      ),
+      this.#area(
+        'tools',
+        'Tools',
+        'A JSON list in the form of the API. When the model calls one, you type its result.',
+        { rows: '4', class: 'input code', spellcheck: 'false', placeholder: TOOL_EXAMPLE },
+      ),
+      make(
+        'div',
+        { class: 'ends' },
+        make('button', { class: 'button', type: 'button', onclick: () => this.#clear() }, 'Clear all'),
+        make('button', { class: 'button', type: 'button', onclick: () => this.#keep() }, 'Use for new conversations'),
+      ),
+    );
     this.dialog.showModal();
   }
 
@@ -71,7 +93,14 @@ export class Settings {
       this.#set(name, input.value);
     });
     look();
-    return make('div', { class: 'field' }, make('label', { for: input.id }, label), input, make('span', { class: 'hint', id: `${name}-hint` }, hint), wrong);
+    return make(
+      'div',
+      { class: 'field' },
+      make('label', { for: input.id }, label),
+      input,
+      make('span', { class: 'hint', id: `${name}-hint` }, hint),
+      wrong,
+    );
   }
 
   #area(name, label, hint, fields) {
@@ -79,17 +108,38 @@ export class Settings {
   }
 
   #number(name, label, hint) {
-    return this.#field(name, label, hint, make('input', { class: 'input', inputmode: 'decimal', autocomplete: 'off', placeholder: 'default' }));
+    return this.#field(
+      name,
+      label,
+      hint,
+      make('input', { class: 'input', inputmode: 'decimal', autocomplete: 'off', placeholder: 'default' }),
+    );
   }
 
   #thinking() {
-    const choices = [['', 'As the model does'], ['on', 'Think first'], ['off', 'Answer at once']];
+    const choices = [
+      ['', 'As the model does'],
+      ['on', 'Think first'],
+      ['off', 'Answer at once'],
+    ];
     const group = make('div', { class: 'choices', role: 'radiogroup', 'aria-label': 'Thinking' });
     for (const [value, label] of choices) {
-      const input = make('input', { type: 'radio', name: 'thinking', value, checked: (this.settings.thinking ?? '') === value, onchange: () => this.#set('thinking', value) });
+      const input = make('input', {
+        type: 'radio',
+        name: 'thinking',
+        value,
+        checked: (this.settings.thinking ?? '') === value,
+        onchange: () => this.#set('thinking', value),
+      });
       group.append(make('label', {}, input, make('span', {}, label)));
     }
-    return make('div', { class: 'field' }, make('span', {}, 'Thinking'), group, make('span', { class: 'hint' }, 'A model that can do only one of them refuses the other.'));
+    return make(
+      'div',
+      { class: 'field' },
+      make('span', {}, 'Thinking'),
+      group,
+      make('span', { class: 'hint' }, 'A model that can do only one of them refuses the other.'),
+    );
   }
 
   #clear() {

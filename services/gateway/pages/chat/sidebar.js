@@ -1,7 +1,9 @@
-// Which conversations are there, and how is one found, renamed or deleted? A list by day, filtered by the search field (titles at once, the text
-// of messages a moment later). On a narrow window it is a drawer. Deleting can be undone for some seconds.
+// Which conversations are there, and how is one found, renamed or deleted? A list by day, filtered by the search field
+// (titles at once, the text of messages a moment later). On a narrow window it is a drawer. Deleting can be undone for
+// some seconds.
 import { make } from '../shared/dom.js';
 import { icon } from '../shared/icons.js';
+import { name_of } from './conversation.js';
 
 const DAY_MS = 86_400_000;
 const NARROW = matchMedia('(max-width: 820px)');
@@ -49,7 +51,9 @@ export class Sidebar {
   draw() {
     if (this.#renaming) return;
     const records = this.store.list().filter(({ id }) => !this.#found || this.#found.has(id));
-    const focused = this.list.contains(document.activeElement) ? document.activeElement.closest('[data-id]')?.dataset.id : null;
+    const focused = this.list.contains(document.activeElement)
+      ? document.activeElement.closest('[data-id]')?.dataset.id
+      : null;
     this.list.replaceChildren();
     let day = null;
     let group = null;
@@ -62,18 +66,58 @@ export class Sidebar {
       }
       group.append(this.#entry(record));
     }
-    if (!records.length) this.list.append(make('p', { class: 'none' }, this.#found ? 'Nothing found.' : 'Your conversations will be listed here. They stay in this browser.'));
+    if (!records.length)
+      this.list.append(
+        make(
+          'p',
+          { class: 'none' },
+          this.#found ? 'Nothing found.' : 'Your conversations will be listed here. They stay in this browser.',
+        ),
+      );
     if (focused) this.list.querySelector(`[data-id="${focused}"] .open`)?.focus();
   }
 
   #entry(record) {
     const name = name_of(record, this.store.draft(record.id));
     const current = record.id === this.session.id;
-    return make('li', { 'data-id': record.id, class: current ? 'current' : null },
-      make('button', { class: 'open', type: 'button', 'aria-current': current ? 'true' : null, title: name, onclick: () => this.on.open(record.id) },
-        this.on.running(record.id) && make('span', { class: 'pulse', role: 'img', 'aria-label': 'being answered' }), make('span', {}, name)),
-      make('button', { class: 'quiet', type: 'button', 'aria-label': `Rename ${name}`, title: 'Rename', onclick: (event) => this.#rename(event.currentTarget.closest('li'), record, name) }, icon('pen')),
-      make('button', { class: 'quiet', type: 'button', 'aria-label': `Delete ${name}`, title: 'Delete', onclick: () => this.on.deleted(record) }, icon('trash')));
+    return make(
+      'li',
+      { 'data-id': record.id, class: current ? 'current' : null },
+      make(
+        'button',
+        {
+          class: 'open',
+          type: 'button',
+          'aria-current': current ? 'true' : null,
+          title: name,
+          onclick: () => this.on.open(record.id),
+        },
+        this.on.running(record.id) && make('span', { class: 'pulse', role: 'img', 'aria-label': 'being answered' }),
+        make('span', {}, name),
+      ),
+      make(
+        'button',
+        {
+          class: 'quiet',
+          type: 'button',
+          'aria-label': `Rename ${name}`,
+          title: 'Rename',
+          onclick: (event) => this.#rename(event.currentTarget.closest('li'), record, name),
+        },
+        icon('pen'),
+      ),
+      make(
+        'button',
+        {
+          class: 'quiet',
+          type: 'button',
+          'aria-label': `Delete ${name}`,
+          title: 'Delete',
+          onclick: () => this.on.deleted(record),
+        },
+        icon('trash'),
+      ),
+    );
   }
 
   #rename(entry, record, name) {
@@ -138,16 +182,13 @@ export class Sidebar {
   }
 }
 
-export function name_of(record, draft = '') {
-  const text = draft.slice(0, 60).trim();
-  return record.title || (text ? `Draft: ${text}` : 'New conversation');
-}
-
 function day_of(time, now) {
   const midnight = new Date(now).setHours(0, 0, 0, 0);
   if (time >= midnight) return 'Today';
   if (time >= midnight - DAY_MS) return 'Yesterday';
   if (time >= midnight - 7 * DAY_MS) return 'Previous 7 days';
   const date = new Date(time);
-  return new Date(now).getFullYear() === date.getFullYear() ? date.toLocaleString('en', { month: 'long' }) : String(date.getFullYear());
+  return new Date(now).getFullYear() === date.getFullYear()
+    ? date.toLocaleString('en', { month: 'long' })
+    : String(date.getFullYear());
 }

@@ -1,10 +1,12 @@
-// Where do conversations stay? In this browser: in IndexedDB, and in memory as far as this tab has touched them, which is what the page
-// works on. When the browser has no room or gives no storage, everything goes on in memory, `trouble` says why, and what could not be written
-// is tried again later. Other tabs hear of each change over a BroadcastChannel. Nothing is ever sent to the server but questions.
+// Where do conversations stay? In this browser: in IndexedDB, and in memory as far as this tab has touched them, which
+// is what the page works on. When the browser has no room or gives no storage, everything goes on in memory, `trouble`
+// says why, and what could not be written is tried again later. Other tabs hear of each change over a BroadcastChannel.
+// Nothing is ever sent to the server but questions.
 import { Conversation } from './conversation.js';
 import { Database } from './database.js';
 
-// More conversations than this are not kept: the list stays quick, and the browser's quota is for all pages of this address.
+// More conversations than this are not kept: the list stays quick, and the browser's quota is for all pages of this
+// address.
 export const CONVERSATIONS_MAX = 1000;
 
 export class Store {
@@ -36,7 +38,9 @@ export class Store {
       for (const record of await database.all('conversations')) store.#records.set(record.id, record);
       for (const draft of await database.all('drafts')) store.#drafts.set(draft.id, draft.text);
     } else {
-      on.trouble(`This browser gives this page no storage (${reason.message}). Conversations last until the tab is closed: export what you want to keep.`);
+      on.trouble(
+        `This browser gives this page no storage (${reason.message}). Conversations last until the tab is closed: export what you want to keep.`,
+      );
     }
     return store;
   }
@@ -68,13 +72,19 @@ export class Store {
 
   async save(record) {
     if (!this.#records.has(record.id) && this.#records.size >= this.max) {
-      this.on.trouble(`There are ${this.max} conversations in this browser, which is as many as are kept. This one lasts until the tab is closed; delete some, and send again.`);
+      this.on.trouble(
+        `There are ${this.max} conversations in this browser, which is as many as are kept. This one lasts until the tab is closed; delete some, and send again.`,
+      );
       return;
     }
     this.#records.set(record.id, record);
     await this.#write('conversations', record, (database) =>
       // Another tab may have chosen versions elsewhere in the tree.
-      database.update('conversations', record.id, (old) => ({ ...record, chosen: { ...old?.chosen, ...record.chosen } })));
+      database.update('conversations', record.id, (old) => ({
+        ...record,
+        chosen: { ...old?.chosen, ...record.chosen },
+      })),
+    );
     this.#tell(record.id);
   }
 
@@ -174,7 +184,9 @@ export class Store {
   #failed(error) {
     this.#troubled = true;
     const full = error?.name === 'QuotaExceededError';
-    this.on.trouble(`${full ? 'The storage of this browser is full' : `This browser could not store this (${error?.message ?? error})`}: what is new is only in this tab. Delete conversations or export them before you close it.`);
+    this.on.trouble(
+      `${full ? 'The storage of this browser is full' : `This browser could not store this (${error?.message ?? error})`}: what is new is only in this tab. Delete conversations or export them before you close it.`,
+    );
   }
 
   async write_again() {

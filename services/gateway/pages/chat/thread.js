@@ -1,5 +1,6 @@
-// How is the shown path of a conversation drawn? One view a message, kept by its id: what did not change is not touched, and while an answer
-// is written only its own view is updated, once a frame. The page follows the end of the answer as long as the reader does.
+// How is the shown path of a conversation drawn? One view a message, kept by its id: what did not change is not
+// touched, and while an answer is written only its own view is updated, once a frame. The page follows the end of the
+// answer as long as the reader does.
 import { each_frame, make } from '../shared/dom.js';
 import { AnswerView } from './answer_view.js';
 import { QuestionView, ResultView } from './question_view.js';
@@ -19,10 +20,14 @@ export class Thread {
       this.#growing.clear();
       this.follow();
     });
-    this.scroll.addEventListener('scroll', () => {
-      this.#following = this.#at_end();
-      this.latest.hidden = this.#following;
-    }, { passive: true });
+    this.scroll.addEventListener(
+      'scroll',
+      () => {
+        this.#following = this.#at_end();
+        this.latest.hidden = this.#following || !this.welcome.hidden;
+      },
+      { passive: true },
+    );
     this.latest.addEventListener('click', () => this.to_end());
     new ResizeObserver(() => this.follow()).observe(this.scroll);
   }
@@ -32,6 +37,10 @@ export class Thread {
   }
 
   follow() {
+    if (!this.welcome.hidden) {
+      this.latest.hidden = true;
+      return;
+    }
     if (this.#following) this.scroll.scrollTop = this.scroll.scrollHeight;
     this.latest.hidden = this.#following || this.#at_end();
   }

@@ -1,5 +1,6 @@
-// How does a call of a tool look, and how does the conversation go on? A card with the tool's name and its arguments, and, below the newest
-// answer, a field for what the tool says. This page runs no tools: the reader types or pastes the result. It survives a reload.
+// How does a call of a tool look, and how does the conversation go on? A card with the tool's name and its arguments,
+// and, below the newest answer, a field for what the tool says. This page runs no tools: the reader types or pastes the
+// result. It survives a reload.
 import { make } from '../shared/dom.js';
 import { icon } from '../shared/icons.js';
 
@@ -32,7 +33,14 @@ export class ToolCards {
     if (!this.#drawn[i]) {
       const name = make('code');
       const text = make('pre', { tabindex: '0', role: 'region', 'aria-label': 'Arguments' });
-      this.cards.append(make('details', { class: 'card tool', open: true }, make('summary', {}, icon('tool'), make('span', {}, 'Call of ', name)), text));
+      this.cards.append(
+        make(
+          'details',
+          { class: 'card tool', open: true },
+          make('summary', {}, icon('tool'), make('span', {}, 'Call of ', name)),
+          text,
+        ),
+      );
       this.#drawn[i] = { name, text };
     }
     const { name, text } = this.#drawn[i];
@@ -42,19 +50,39 @@ export class ToolCards {
   }
 
   #ask(node, calls) {
-    const go = make('button', { class: 'button main', type: 'button', disabled: true, onclick: () => this.act.results(node, this.#fields.map((field) => field.value)) }, 'Continue');
+    const go = make(
+      'button',
+      {
+        class: 'button main',
+        type: 'button',
+        disabled: true,
+        onclick: () =>
+          this.act.results(
+            node,
+            this.#fields.map((field) => field.value),
+          ),
+      },
+      'Continue',
+    );
     const check = () => {
       go.disabled = !this.#fields.every((field) => field.value.trim());
     };
     calls.forEach((call, i) => {
       const place = `tool:${node.id}:${i}`;
-      const field = make('textarea', { class: 'input code', rows: '2', placeholder: 'Type or paste the result', oninput: () => {
-        this.act.set_draft(place, field.value);
-        check();
-      } });
+      const field = make('textarea', {
+        class: 'input code',
+        rows: '2',
+        placeholder: 'Type or paste the result',
+        oninput: () => {
+          this.act.set_draft(place, field.value);
+          check();
+        },
+      });
       field.value = this.act.draft(place);
       this.#fields.push(field);
-      this.answer.append(make('label', { class: 'field' }, make('span', {}, `What ${call.name || 'the tool'} says`), field));
+      this.answer.append(
+        make('label', { class: 'field' }, make('span', {}, `What ${call.name || 'the tool'} says`), field),
+      );
     });
     this.answer.append(make('div', { class: 'ends' }, go));
     check();

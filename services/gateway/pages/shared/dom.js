@@ -1,5 +1,6 @@
-// How is a piece of a page built? make('button', { class: 'quiet', onclick: f }, 'text', child) returns the element. Text is only ever
-// set as text, so nothing that came from a model or a file can become markup. Attributes that are false or null are left out.
+// How is a piece of a page built? make('button', { class: 'quiet', onclick: f }, 'text', child) returns the element.
+// Text is only ever set as text, so nothing that came from a model or a file can become markup. Attributes that are
+// false or null are left out.
 const SVG = 'http://www.w3.org/2000/svg';
 
 export function make(tag, fields = {}, ...children) {

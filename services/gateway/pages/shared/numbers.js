@@ -1,5 +1,5 @@
-// How are counts, rates, times and sizes written? Short, in digits of equal use on both pages, without depending on the language of the
-// browser: 1,234  12.3k  41.7  0.8 s  250 ms  3 min 20 s  1.5 MB.
+// How are counts, rates, times and sizes written? Short, in digits of equal use on both pages, without depending on the
+// language of the browser: 1,234  12.3k  41.7  0.8 s  250 ms  3 min 20 s  1.5 MB.
 export const count = (value) => String(Math.round(value)).replace(/\B(?=(\d{3})+(?!\d))/g, ',');
 
 export function short_count(value) {

@@ -1,5 +1,6 @@
-// Light or dark? The system says, unless the reader chose: then data-theme on the root element does, kept in this browser. This file is
-// loaded before the first paint (blocking="render"), so a page never flashes in the wrong colours.
+// Light or dark? The system says, unless the reader chose: then data-theme on the root element does, kept in this
+// browser. This file is loaded before the first paint (blocking="render"), so a page never flashes in the wrong
+// colours.
 const PLACE = 'fathom.theme';
 const NEXT = { system: 'light', light: 'dark', dark: 'system' };
 
