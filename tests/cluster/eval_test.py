@@ -16,9 +16,9 @@ from quality import BFLOAT16, GUESSING, drafts, evaluate, export, start
 
 # Every topic, and prompts of a thousand tokens: many blocks to move and to find again.
 COMPARED = ("--per-task", 1, "--task", "arithmetic", "letters", "dates", "recall_inline", "told", "not_told", "recall_long_1k", "formats",
-            "talk")
-GATE = ("--per-task", 8, "--task", "arithmetic", "recall_inline", "told", "not_told")
-SAMPLED = ("--temperature", 1, "--seed", 11)
+            "tools", "talk")
+GATE = ("--per-task", 8, "--task", "arithmetic", "recall_inline", "told", "not_told", "tools")
+SAMPLED = ("--temperature", 1.5, "--seed", 11)
 
 
 class Eval(unittest.TestCase):
@@ -49,9 +49,9 @@ class Eval(unittest.TestCase):
         return result
 
     def test_minnow_passes_the_gate(self):
-        code, result = evaluate(self.plain, *GATE, "--at-least", "arithmetic=95", "recall=95")
+        code, result = evaluate(self.plain, *GATE, "--at-least", "arithmetic=95", "recall=95", "tools=90")
         self.assertEqual(code, 0, result["thresholds"])
-        self.assertEqual([verdict["met"] for verdict in result["thresholds"]], [True] * 2)
+        self.assertEqual([verdict["met"] for verdict in result["thresholds"]], [True] * 3)
         self.assertEqual(result["total"]["failed"], 0)
 
     def test_a_prompt_found_in_the_cache_is_answered_the_same(self):
@@ -82,7 +82,7 @@ class Eval(unittest.TestCase):
             self.as_good(cluster)
 
     def test_other_texts_are_seen_as_other(self):
-        code, result = evaluate(self.plain, *COMPARED, "--temperature", 1.5, "--seed", 1, "--against", self.answers, "--same-text")
+        code, result = evaluate(self.plain, *COMPARED, *SAMPLED, "--against", self.answers, "--same-text")
         self.assertEqual(code, 1)
         against = result["against"]
         self.assertLess(against["same_text"], against["pairs"])
@@ -92,7 +92,7 @@ class Eval(unittest.TestCase):
         out, kept = self.folder / "interrupted.json", self.folder / "interrupted.jsonl"
         with open(out, "wb") as file:
             run = subprocess.Popen([PROGRAM, "eval", "--url", f"http://127.0.0.1:{self.plain.gateway.http_port}", "--json", "--concurrency", "1",
-                                    "--answers", kept], stdout=file, stderr=subprocess.PIPE, text=True)
+                                    "--task", "arithmetic", "--answers", kept], stdout=file, stderr=subprocess.PIPE, text=True)
         self.assertIn(" right, ", run.stderr.readline(), "a tenth is over")
         run.send_signal(signal.SIGINT)
         self.assertEqual(run.wait(PATIENCE), 130)
