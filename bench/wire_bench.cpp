@@ -10,13 +10,13 @@
 #include <mutex>
 #include <thread>
 
-#include "base/log.h"
 #include "net/drive_service.h"
 #include "net/grpc_server.h"
 #include "net/reused_message.h"
 #include "net/router_link.h"
 #include "net/wire_drive.h"
 #include "net/wire_serve.h"
+#include "process/log.h"
 #include "router/router.h"
 
 namespace {

@@ -1,17 +1,5 @@
 # How is a library, a test or a program of this project declared? One line each: the name and what it stands on.
 # Sources are all *.cpp of the folder, so a file can not be left out of the build.
-find_package(Threads REQUIRED)
-find_package(PkgConfig REQUIRED)
-find_package(Boost 1.81 REQUIRED COMPONENTS json url)
-find_package(yaml-cpp REQUIRED)
-find_package(spdlog REQUIRED)
-find_package(OpenSSL REQUIRED)
-find_package(Protobuf REQUIRED)
-pkg_check_modules(GRPC REQUIRED IMPORTED_TARGET grpc++)
-pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
-pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
-pkg_check_modules(ICU REQUIRED IMPORTED_TARGET icu-uc)
-find_package(prometheus-cpp REQUIRED COMPONENTS core)
 find_program(CCACHE ccache)
 if(CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})

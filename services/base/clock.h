@@ -40,7 +40,7 @@ class Clock {
  public:
   virtual ~Clock() = default;
   virtual Instant now() const = 0;           // monotonic
-  virtual int64_t unix_seconds() const = 0;  // wall time, for `created` fields only
+  virtual int64_t unix_seconds() const = 0;  // wall time: of `created` fields, of keys that expire
 };
 
 // The machine's clocks.

@@ -25,6 +25,8 @@ using SeqId = Id<struct SeqTag>;
 using WorkerId = Id<struct WorkerTag, uint32_t>;
 // A gateway connection as the router sees it, never reused.
 using GatewayId = Id<struct GatewayTag, uint32_t>;
+// Somebody who watches the cluster, as the router sees it: one connection, never reused.
+using WatcherId = Id<struct WatcherTag, uint32_t>;
 // A request as its gateway numbers it: unique per GatewayId.
 using RequestId = Id<struct RequestTag>;
 // A physical block in one worker's pool.

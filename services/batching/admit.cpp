@@ -92,7 +92,11 @@ PlacementNeed Batcher::State::need_of(const Request& request) const {
 void Batcher::State::place(Request& request, const PlacementChoice& choice, int32_t total) {
   queue.admitted(request);
   if (claim.holder == &request) claim = {};
-  if (request.trace.admitted == kNever) request.trace.admitted = now;
+  if (request.trace.admitted == kNever) {
+    request.trace.admitted = now;
+    latencies.queue.add(now - request.trace.arrived);
+    ++counters.admitted;
+  }
   const SeqId seq = table.next_seq(request);
   Placement& place = request.place;
   place = {.seq = seq,
@@ -109,6 +113,7 @@ void Batcher::State::place(Request& request, const PlacementChoice& choice, int3
   home.blocks.take(place.grant.blocks);
   home.sequences.emplace(request.arrival, &request);
   counters.leases += request.lease_left();
+  ++counters.prefilling;
 
   WorkerView& computes = place.handoff ? *place.prefill : home;
   computes.uncomputed += place.uncomputed;

@@ -93,7 +93,23 @@ BatcherStats Batcher::stats() const {
   return stats;
 }
 
+const BatcherLatencies& Batcher::latencies() const { return state_->latencies; }
+
+std::vector<WorkerLoad> Batcher::loads() const {
+  std::vector<WorkerLoad> loads;
+  for (const WorkerView* worker : state_->live) {
+    loads.push_back({.worker = worker->id,
+                     .sequences = worker->rows(),
+                     .rows_max = worker->rows_max,
+                     .blocks_reserved = worker->blocks.reserved(),
+                     .uncomputed = worker->uncomputed,
+                     .draining = worker->draining});
+  }
+  return loads;
+}
+
 std::vector<RequestTrace> Batcher::take_traces() { return std::exchange(state_->traces, {}); }
+std::vector<Incident> Batcher::take_incidents() { return std::exchange(state_->incidents, {}); }
 bool Batcher::idle() const { return state_->table.size() == 0; }
 void Batcher::check_integrity() const { state_->check_integrity(); }
 

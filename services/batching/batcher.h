@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "base/latency_histogram.h"
 #include "base/result.h"
 #include "contract/drive.h"
 #include "contract/serve.h"
@@ -47,8 +48,10 @@ struct Decisions {
 // Numbers for metrics, as of the last call.
 struct BatcherStats {
   int32_t waiting = 0;
-  int32_t running = 0;  // admitted and not ended
-  int32_t moving = 0;   // among them: waiting for their KV at the decode home
+  int32_t running = 0;     // admitted and not ended
+  int32_t moving = 0;      // among them: waiting for their KV at the decode home
+  int32_t prefilling = 0;  // among the running: their placement has emitted nothing yet
+  int32_t decoding = 0;    // it has, and the home holds the KV
   int64_t leases = 0;
   int64_t blocks_reserved = 0;
   int64_t blocks_capacity = 0;
@@ -56,6 +59,41 @@ struct BatcherStats {
   uint64_t preemptions = 0;        // gave way for lack of blocks
   uint64_t recoveries = 0;         // placed again after a failure
   uint64_t transfer_failures = 0;
+  uint64_t arrived = 0;   // accepted, to wait or to run
+  uint64_t admitted = 0;  // placed for the first time
+  uint64_t refused = 0;   // at the door, for want of room
+  uint64_t moves = 0;     // KV that arrived at its decode home
+};
+
+// Since the beginning, of all requests; a stretch of time is the difference of two moments.
+struct BatcherLatencies {
+  LatencyHistogram queue;        // from arrival to admission
+  LatencyHistogram first_token;  // from arrival
+  LatencyHistogram inter_token;  // between two reports of a request, per token
+  LatencyHistogram request;      // from arrival to the end
+};
+
+// What one worker was promised and asked, as of the last call.
+struct WorkerLoad {
+  WorkerId worker;
+  int32_t sequences = 0;
+  int32_t rows_max = 0;
+  int32_t blocks_reserved = 0;
+  int64_t uncomputed = 0;  // prompt tokens it was told to compute and has not
+  bool draining = false;
+};
+
+// What befell one sequence, for people who watch.
+struct Incident {
+  enum class Kind : uint8_t {
+    moved,            // its KV arrived at `worker`, from `peer`
+    transfer_failed,  // it did not arrive at `worker`, from `peer`
+    recovered,        // `worker` lost it; it is placed again
+    gave_way          // on `worker`, for lack of blocks; it is placed again
+  };
+  Kind kind = Kind::moved;
+  WorkerId worker;
+  WorkerId peer;
 };
 
 // What happened to a request, for the router's histograms. Emitted by tick in order.
@@ -90,7 +128,10 @@ class Batcher {
 
   ClusterState cluster() const;
   BatcherStats stats() const;
+  const BatcherLatencies& latencies() const;
+  std::vector<WorkerLoad> loads() const;    // in order of id
   std::vector<RequestTrace> take_traces();  // of requests that ended since the last call
+  std::vector<Incident> take_incidents();   // since the last call
   bool idle() const;                        // no request waits or runs
   // Walks everything and compares it with the account above; CHECKs on a difference. For tests and
   // idle time.

@@ -36,6 +36,8 @@ void Batcher::State::check_integrity() const {
   int64_t leases = 0;
   int32_t waiting = 0;
   int32_t moving = 0;
+  int32_t prefilling = 0;
+  int32_t decoding = 0;
   size_t alive = 0;
   table.each([&](const Request& request) {
     ++alive;
@@ -63,10 +65,13 @@ void Batcher::State::check_integrity() const {
     promised[place.prefill ? place.prefill : place.home].uncomputed += place.uncomputed;
     leases += request.lease_left();
     moving += place.handoff && !place.resident;
+    prefilling += !place.first_token;
+    decoding += place.decodes();
   });
   CHECK(alive == table.size());
   CHECK(waiting == queue.size());
   CHECK(leases == counters.leases && moving == counters.moving);
+  CHECK(prefilling == counters.prefilling && decoding == counters.decoding);
   CHECK(counters.blocks_of_finished == 0);
   CHECK(live.size() == workers.size());
   for (const WorkerView* worker : live) {

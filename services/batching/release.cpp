@@ -24,6 +24,8 @@ void Batcher::State::release(Request& request, const WorkerView* freed_by) {
   WorkerView& home = *place.home;
   counters.leases -= request.lease_left();
   if (place.handoff && !place.resident) --counters.moving;
+  counters.prefilling -= !place.first_token;
+  counters.decoding -= place.decodes();
   if (place.prefill) release_prefill(request, place.prefill != freed_by);
   home.blocks.give(place.grant.blocks);
   home.uncomputed -= place.uncomputed;
@@ -45,6 +47,8 @@ void Batcher::State::requeue(Request& request, const WorkerView* freed_by) {
 void Batcher::State::lost(Request& request, const WorkerView* freed_by, bool avoid,
                           const Error& why) {
   ++counters.recoveries;
+  const WorkerView* culprit = freed_by ? freed_by : request.place.home;
+  incidents.push_back({.kind = Incident::Kind::recovered, .worker = culprit->id});
   if (++request.recoveries > config.recoveries_max) {
     return fail(request, {Code::unavailable, why.message, why.field}, freed_by);
   }

@@ -71,6 +71,7 @@ bool Batcher::State::extend_grant(WorkerView& worker, Request& request) {
 
 void Batcher::State::give_way(Request& request) {
   ++counters.preemptions;
+  incidents.push_back({.kind = Incident::Kind::gave_way, .worker = request.place.home->id});
   request.avoid_home = request.avoid_prefill = kNobody;
   requeue(request, nullptr);
 }

@@ -107,6 +107,18 @@ Tokens Batcher::State::event_of(Request& request, const Row& row) {
   return event;
 }
 
+// Its `count` newest tokens came now.
+void Batcher::State::note_times(Request& request, int32_t count) {
+  if (count == 0) return;
+  if (request.emitted() == count) {
+    latencies.first_token.add(now - request.trace.arrived);
+  } else if (request.last_tokens != kNever) {  // not the first after a router was lost
+    const Duration gap = now - request.last_tokens;
+    latencies.inter_token.add({gap.ns / count}, static_cast<uint32_t>(count));
+  }
+  request.last_tokens = now;
+}
+
 void Batcher::State::deliver(WorkerView& worker, Request& request, const Row& row) {
   Tokens event = event_of(request, row);
   const bool has_tokens = !event.tokens.empty();
@@ -124,7 +136,10 @@ void Batcher::State::deliver(WorkerView& worker, Request& request, const Row& ro
   }
   const Finish finish = event.finish;
   events.emplace_back(request.key.gateway, std::move(event));
+  note_times(request, count);
   const bool first = has_tokens && !std::exchange(place.first_token, true);
+  counters.prefilling -= first;
+  counters.decoding += first && place.decodes();
   if (first && request.trace.first_token == kNever) request.trace.first_token = now;
   if (finish != Finish::none) return end(request, finish, Code::ok, freed_by);
   if (!has_tokens) return;
@@ -154,7 +169,12 @@ void Batcher::State::on_resident(WorkerView& worker, SeqId seq) {
   Placement& place = request->place;
   if (place.home != &worker || !place.handoff || place.resident) return;
   place.resident = true;
+  counters.decoding += place.decodes();
   --counters.moving;
+  ++counters.moves;
+  incidents.push_back({.kind = Incident::Kind::moved,
+                       .worker = worker.id,
+                       .peer = place.prefill ? place.prefill->id : kNobody});
   // The prefill worker is dropped once both are here: its first token may still be on the way.
   if (place.first_token) release_prefill(*request, /*drop=*/true);
 }
@@ -167,7 +187,12 @@ void Batcher::State::on_failed(WorkerView& worker, const SeqFailure& failure) {
   // Until the KV is there only the way can have failed, whatever the code says (a fetch that timed
   // out).
   const bool transfer = place.handoff && place.home == &worker && !place.resident;
-  counters.transfer_failures += transfer;
+  if (transfer) {
+    ++counters.transfer_failures;
+    incidents.push_back({.kind = Incident::Kind::transfer_failed,
+                         .worker = worker.id,
+                         .peer = place.prefill ? place.prefill->id : kNobody});
+  }
   if (transfer || worth_another_try(failure.error.code)) {
     lost(*request, &worker, /*avoid=*/true, failure.error);
   } else {

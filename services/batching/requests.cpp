@@ -44,7 +44,10 @@ void Batcher::State::submit(GatewayId gateway, Submit&& submit) {
   if (!error && table.full()) {
     error = Error{Code::resource_exhausted, "the router holds too many requests", "queue_max"};
   }
-  if (error) return refuse(key, std::move(*error), config.retry_after);
+  if (error) {
+    ++counters.refused;
+    return refuse(key, std::move(*error), config.retry_after);
+  }
 
   Request& request = table.add(key);
   request.tokens = std::move(submit.tokens);
@@ -63,6 +66,7 @@ void Batcher::State::submit(GatewayId gateway, Submit&& submit) {
   if (request.deadline != kNever) {
     deadlines.emplace(request.deadline, request.arrival, &request);
   }
+  ++counters.arrived;
   queue.enter(request, submit.tenant);
   queue.add(request);
   admit_again = true;
@@ -129,6 +133,7 @@ void Batcher::State::end(Request& request, Finish finish, Code code, const Worke
   counters.blocks_of_finished += request.place.prefill_blocks + request.place.grant.blocks;
   queue.leave(request);
   request.trace.ended = now;
+  latencies.request.add(now - request.trace.arrived);
   request.trace.emitted = request.emitted();
   request.trace.finish = finish;
   request.trace.code = code;

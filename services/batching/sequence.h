@@ -43,6 +43,8 @@ struct Placement {
   bool first_token = false;  // this placement has emitted
   bool resident = false;     // of a handoff: the home holds the KV
   bool wants = false;        // listed in home->wanting
+
+  bool decodes() const { return first_token && (!handoff || resident); }
 };
 
 struct Request {
@@ -54,6 +56,7 @@ struct Request {
   Sampling sampling;
   Tenant* tenant = nullptr;
   Instant deadline = kNever;
+  Instant last_tokens = kNever;  // when some were reported last
 
   Placement place;
   bool resumed = false;    // was placed before, here or by a lost router: goes ahead of new ones

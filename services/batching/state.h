@@ -53,6 +53,7 @@ struct Batcher::State {
   bool plausible(const WorkerView& worker, const Request& request, const Row& row) const;
   void note_computed(Request& request, const Row& row);
   Tokens event_of(Request& request, const Row& row);
+  void note_times(Request& request, int32_t count);
   void deliver(WorkerView& worker, Request& request, const Row& row);
   void on_first_token_of_handoff(Request& request);
   void on_resident(WorkerView& worker, SeqId seq);
@@ -96,8 +97,9 @@ struct Batcher::State {
 
   std::vector<std::pair<GatewayId, FromRouter>> events;
   std::vector<RequestTrace> traces;
-  BatcherStats counters;  // of it: moving, leases, preemptions, recoveries, transfer_failures,
-                          // blocks_of_finished
+  std::vector<Incident> incidents;
+  BatcherLatencies latencies;
+  BatcherStats counters;                     // all of it but what stats() counts itself
   std::vector<Request*> candidates, passed;  // scratch
 };
 

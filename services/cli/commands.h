@@ -12,5 +12,6 @@ namespace fathom {
 void add_service_commands(CLI::App& app, int& exit_code);  // gateway, router, worker, config
 void add_up_commands(CLI::App& app, int& exit_code);       // up, down
 void add_bench_commands(CLI::App& app, int& exit_code);
+void add_eval_command(CLI::App& app, int& exit_code);
 
 }  // namespace fathom

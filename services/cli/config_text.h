@@ -1,4 +1,4 @@
-// What does a settings file look like? The reverse of base/config.h: every field of a config as
+// What does a settings file look like? The reverse of process/config.h: every field of a config as
 // YAML, with its description above it when asked. `fathom up` writes the files of its services with
 // it, `fathom config` prints the defaults. Reading the text back gives an equal config.
 #pragma once
@@ -8,7 +8,7 @@
 #include <string_view>
 #include <type_traits>
 
-#include "base/config.h"
+#include "process/config.h"
 
 namespace fathom {
 

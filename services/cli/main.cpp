@@ -1,5 +1,6 @@
 // What can the one executable do? Everything: each service, the whole cluster on one machine, the
-// benchmarks. This file only ties the words of the command line to their functions.
+// benchmarks, the quality gate. This file only ties the words of the command line to their
+// functions.
 #include <CLI/CLI.hpp>
 #include <iostream>
 
@@ -17,6 +18,7 @@ int main(int argc, char** argv) {
   fathom::add_up_commands(app, exit_code);
   fathom::add_service_commands(app, exit_code);
   fathom::add_bench_commands(app, exit_code);
+  fathom::add_eval_command(app, exit_code);
   CLI11_PARSE(app, argc, argv);
   return exit_code;
 }

@@ -8,7 +8,7 @@
 #include <mutex>
 #include <thread>
 
-#include "base/log.h"
+#include "process/log.h"
 
 namespace fathom {
 namespace {

@@ -5,13 +5,14 @@
 #include <memory>
 #include <random>
 
-#include "base/log.h"
-#include "base/metrics.h"
 #include "cli/config_text.h"
 #include "cli/service_life.h"
 #include "gateway/config.h"
 #include "gateway/gateway.h"
 #include "net/router_link.h"
+#include "net/watch_link.h"
+#include "process/log.h"
+#include "process/metrics.h"
 #include "router/config.h"
 #include "router/router.h"
 #include "worker/config.h"
@@ -56,6 +57,11 @@ int run_gateway_service(const std::string& config_file, const SignalInbox& inbox
                                                          [&config](RouterEvents& events) {
                                                            return connect_router(
                                                                config.router, config.name, events);
+                                                         },
+                                                     .watch =
+                                                         [&config](WatchEvents& events) {
+                                                           return connect_watch(config.router,
+                                                                                events);
                                                          },
                                                      .seed = random_word()}));
           log_info("listening", {{"http", gateway->address()}, {"grpc", gateway->grpc_address()}});

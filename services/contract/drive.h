@@ -159,6 +159,8 @@ struct Report {
   uint64_t step_us = 0;        // 0 for a report without a step (resident or failed news)
   int32_t prefill_tokens = 0;  // of that step
   int32_t decode_rows = 0;
+  int32_t drafted = 0;   // guessed tokens that the step verified (multi-token prediction)
+  int32_t accepted = 0;  // among them, those the model drew itself
   std::vector<Row> rows;
   std::vector<SeqId> resident;     // every block has arrived and its checksum held
   std::vector<SeqFailure> failed;  // dropped by the worker, blocks freed

@@ -134,11 +134,14 @@ ServerResponse error_response(const ApiError& error) {
     out.headers.emplace_back("retry-after", std::to_string(error.retry_after_seconds));
   if (error.should_retry)
     out.headers.emplace_back("x-should-retry", *error.should_retry ? "true" : "false");
+  if (!error.challenge.empty()) out.headers.emplace_back("www-authenticate", error.challenge);
   return out;
 }
 
 Error to_rpc_error(const ApiError& error) {
   const Code code = error.status == 400   ? Code::invalid_argument
+                    : error.status == 401 ? Code::unauthenticated
+                    : error.status == 403 ? Code::permission_denied
                     : error.status == 404 ? Code::not_found
                     : error.status == 429 ? Code::resource_exhausted
                     : error.status == 499 ? Code::cancelled

@@ -19,6 +19,7 @@ struct ApiError {
   std::string param;            // the field at fault; empty is null
   int retry_after_seconds = 0;  // 0: no header
   std::optional<bool> should_retry;
+  std::string challenge;  // WWW-Authenticate; empty: no header
 };
 
 // A request that can not be served as it is.

@@ -23,6 +23,13 @@ struct GatewayConfig {
       eos_token_ids;  // empty: from the checkpoint's generation_config.json or config.json
   int32_t threads = 1;
   bool pages = true;
+  std::string keys_file;  // empty: everybody may ask
+
+  // Decimals with up to 6 places, per million tokens; 0: not told.
+  std::string price_input_per_million = "0";
+  std::string price_cached_input_per_million = "0";
+  std::string price_output_per_million = "0";
+  std::string currency = "USD";
 
   int32_t max_tokens_default = 4096;  // chat; the completions surface defaults to 16
   int32_t max_tokens_max = 131072;
@@ -54,6 +61,13 @@ struct GatewayConfig {
     v("eos_token_ids", eos_token_ids, "tokens that end an answer; empty for the checkpoint's");
     v("threads", threads, "event loops that serve clients");
     v("pages", pages, "serve the chat page at / and the cluster page at /cluster");
+    v("keys_file", keys_file, "API keys, one JSON object a line; empty: everybody may ask");
+    v("price_input_per_million", price_input_per_million,
+      "told to clients: a million prompt tokens; 0 tells no price");
+    v("price_cached_input_per_million", price_cached_input_per_million,
+      "of those, one that a cache held; 0: costs like the others");
+    v("price_output_per_million", price_output_per_million, "a million generated tokens");
+    v("currency", currency, "of the prices, three letters");
     v("max_tokens_default", max_tokens_default, "answer length of a chat that names none");
     v("max_tokens_max", max_tokens_max, "largest answer length a client may ask");
     v("n_max", n_max, "largest number of choices per prompt");

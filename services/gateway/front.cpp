@@ -10,8 +10,14 @@ void Front::handle(std::shared_ptr<HttpExchange> exchange) {
   const Instant received = served_.clock().now();
   const ServerRequest& request = exchange->request();
   const Routed routed = find_route(request.method, request.path, request.query);
+  Asker asker;
+  if (needs_key(routed.route))
+    if (const auto error = served_.admission().admit(shown_in(request), asker))
+      return refuse(*exchange, routed, *error, received);
   if (routed.route == Route::chat || routed.route == Route::completions)
-    return generate(exchange, routed, received);
+    return generate(exchange, routed, asker, received);
+  if (routed.route == Route::cluster_state || routed.route == Route::cluster_events)
+    return watch(exchange, routed, received);
   ServerResponse response = answer(routed, request);
   add_openai_headers(response, served_.clock(), received);
   served_.metrics().request(routed.name, response.status);
@@ -25,13 +31,22 @@ ServerResponse Front::refuse(int status, std::string_view message) {
   return response;
 }
 
+void Front::refuse(HttpExchange& exchange, const Routed& routed, const ApiError& error,
+                   Instant received) {
+  served_.metrics().request(routed.name, error.status);
+  ServerResponse response = error_response(error);
+  add_openai_headers(response, served_.clock(), received);
+  exchange.respond(std::move(response));
+}
+
 void Front::generate(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed,
-                     Instant received) {
+                     const Asker& asker, Instant received) {
   const std::string& body = exchange->request().body;
   const bool chat = routed.route == Route::chat;
   Parsed<Generate> parsed = chat ? parse_chat(body, served_.parse_limits())
                                  : parse_completion(body, served_.parse_limits());
   served_.metrics().unknown_fields.Increment(parsed.unknown_fields);
+  asker.claim(parsed.request);
   std::shared_ptr<Generation> generation;
   const auto make_answer = [&](const Generate& request) {
     OpenAiContext context{.exchange = exchange,
@@ -48,18 +63,38 @@ void Front::generate(const std::shared_ptr<HttpExchange>& exchange, const Routed
   };
   std::optional<ApiError> error = std::move(parsed.error);
   if (!error)
-    error = served_.run(
-        {.thread = exchange->thread(), .trace = exchange->request().id, .received = received},
-        std::move(parsed.request), make_answer, count, generation);
-  if (error) {
-    count(error->status);
-    ServerResponse response = error_response(*error);
-    add_openai_headers(response, served_.clock(), received);
-    return exchange->respond(std::move(response));
-  }
+    error = served_.run({.thread = exchange->thread(),
+                         .trace = exchange->request().id,
+                         .received = received,
+                         .use = asker.use},
+                        std::move(parsed.request), make_answer, count, generation);
+  if (error) return refuse(*exchange, routed, *error, received);
   exchange->on_closed([weak = std::weak_ptr(generation)](HttpClosed) {
     if (const auto running = weak.lock()) running->client_left();
   });
+}
+
+void Front::watch(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed,
+                  Instant received) {
+  const ServerRequest& request = exchange->request();
+  if (const auto error = served_.admission().refuse_operator_data(request))
+    return refuse(*exchange, routed, *error, received);
+  if (cluster_.draining())
+    return refuse(*exchange, routed, from_status(503, "the gateway is draining"), received);
+  const auto count = [this, name = routed.name](int status) {
+    served_.metrics().request(name, status);
+  };
+  if (routed.route == Route::cluster_state) return cluster_.answer_state(exchange, count);
+  const std::string_view id = request.header("last-event-id");
+  const std::optional<WatchFrom> from = parse_watch_id(id);
+  if (!id.empty() && !from) {
+    const ApiError error = bad_request("this is not an id of ours", "Last-Event-ID");
+    return refuse(*exchange, routed, error, received);
+  }
+  count(200);
+  if (request.method == "HEAD")
+    return exchange->respond({.content_type = "text/event-stream; charset=utf-8"});
+  cluster_.stream_events(exchange, from);
 }
 
 ServerResponse Front::answer(const Routed& routed, const ServerRequest& request) {

@@ -5,19 +5,22 @@
 #include <functional>
 #include <memory>
 
-#include "base/metrics.h"
+#include "gateway/cluster_watch.h"
 #include "gateway/pages.h"
 #include "gateway/routes.h"
 #include "gateway/served.h"
 #include "net/http_server.h"
+#include "process/metrics.h"
 
 namespace fathom {
 
 class Front final : public HttpHandler {
  public:
   // `connections` is asked when metrics are.
-  Front(Served& served, const Metrics& metrics, std::function<int()> connections)
+  Front(Served& served, ClusterWatch& cluster, const Metrics& metrics,
+        std::function<int()> connections)
       : served_(served),
+        cluster_(cluster),
         metrics_(metrics),
         connections_(std::move(connections)),
         pages_(embedded_pages()) {}
@@ -26,7 +29,10 @@ class Front final : public HttpHandler {
 
  private:
   void generate(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed,
-                Instant received);
+                const Asker& asker, Instant received);
+  void watch(const std::shared_ptr<HttpExchange>& exchange, const Routed& routed, Instant received);
+  void refuse(HttpExchange& exchange, const Routed& routed, const ApiError& error,
+              Instant received);
   ServerResponse answer(const Routed& routed, const ServerRequest& request);
   ServerResponse models(const std::string& only) const;
   ServerResponse tokenize(const ServerRequest& request);
@@ -35,6 +41,7 @@ class Front final : public HttpHandler {
   ServerResponse page(const std::string& path, const ServerRequest& request) const;
 
   Served& served_;
+  ClusterWatch& cluster_;
   const Metrics& metrics_;
   std::function<int()> connections_;
   const Pages pages_;

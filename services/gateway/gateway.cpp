@@ -2,31 +2,44 @@
 
 #include <filesystem>
 
-#include "base/log.h"
+#include "gateway/cluster_watch.h"
 #include "gateway/front.h"
 #include "gateway/inference.h"
+#include "gateway/keys_watch.h"
 #include "gateway/metrics.h"
 #include "gateway/served.h"
+#include "process/log.h"
 
 namespace fathom {
 namespace {
 
 class RunningGateway final : public Gateway {
  public:
-  RunningGateway(const GatewayConfig& config, GatewayParts parts, ServedModel model)
-      : threads_(make_http_threads(config.threads)),
+  RunningGateway(const GatewayConfig& config, GatewayParts parts, ServedModel model,
+                 std::unique_ptr<Admission> admission)
+      : admission_(std::move(admission)),
+        threads_(make_http_threads(config.threads)),
         metrics_(parts.metrics, metric_label(config)),
         dispatch_({.pending_max = config.pending_max,
                    .router_patience = Duration::seconds(config.router_patience_seconds)},
                   *threads_, parts.clock, metrics_),
-        served_(config, std::move(model), *threads_, parts.clock, metrics_, dispatch_, parts.seed),
-        front_(served_, parts.metrics, [this] { return server_ ? server_->connections() : 0; }) {}
+        served_(config, std::move(model), *threads_, parts.clock, metrics_, dispatch_, *admission_,
+                parts.seed),
+        cluster_({.keep_alive = Duration::seconds(config.keep_alive_seconds)}, *threads_,
+                 parts.clock),
+        front_(served_, cluster_, parts.metrics,
+               [this] { return server_ ? server_->connections() : 0; }) {
+    if (admission_->asks_for_keys()) watch_.emplace(*admission_);
+  }
   ~RunningGateway() override { stop(); }
 
   Status listen(const GatewayConfig& config, const GatewayParts& parts) {
     link_ = parts.connect(dispatch_);
     if (!link_) return invalid("no link to the router", "router");
     dispatch_.set_link(link_.get());
+    watch_link_ = parts.watch(cluster_);
+    if (!watch_link_) return invalid("no way to watch the router", "router");
+    cluster_.set_link(watch_link_.get());
     const HttpServerConfig http{
         .listen = config.listen, .limits = config.http, .id_seed = parts.seed};
     FATHOM_TRY(server_, start_http_server(http, *threads_, front_));
@@ -44,6 +57,7 @@ class RunningGateway final : public Gateway {
   void drain() override {
     log_info("gateway draining", {{"pending", dispatch_.pending()}});
     served_.drain();
+    cluster_.drain();
     server_->drain();
     if (inference_) inference_->drain();
   }
@@ -55,9 +69,11 @@ class RunningGateway final : public Gateway {
     if (inference_) inference_->stop();
     if (server_) server_->stop();
     dispatch_.set_link(nullptr);
+    cluster_.set_link(nullptr);
     // Loops first: nothing on them may be about to use the link.
     threads_->stop();
     link_.reset();
+    watch_link_.reset();
   }
 
  private:
@@ -66,15 +82,19 @@ class RunningGateway final : public Gateway {
     return std::filesystem::path(config.checkpoint).filename().string();
   }
 
+  std::unique_ptr<Admission> admission_;
   std::unique_ptr<HttpThreads> threads_;
   GatewayMetrics metrics_;
   Dispatch dispatch_;
   Served served_;
+  ClusterWatch cluster_;
   Front front_;
   std::unique_ptr<RouterLink> link_;
+  std::unique_ptr<WatchLink> watch_link_;
   std::unique_ptr<HttpServer> server_;
   std::unique_ptr<InferenceFront> inference_;
   bool stopped_ = false;
+  std::optional<KeysWatch> watch_;
 };
 
 Status check(const GatewayConfig& c) {
@@ -108,7 +128,9 @@ Result<std::unique_ptr<Gateway>> start_gateway(const GatewayConfig& config,
                                                const GatewayParts& parts) {
   FATHOM_CHECKED(check(config));
   FATHOM_TRY(ServedModel model, ServedModel::load(config.checkpoint, config.eos_token_ids));
-  auto gateway = std::make_unique<RunningGateway>(config, parts, std::move(model));
+  FATHOM_TRY(auto admission, Admission::open(config.keys_file, parts.clock, parts.metrics));
+  auto gateway =
+      std::make_unique<RunningGateway>(config, parts, std::move(model), std::move(admission));
   if (const Status listening = gateway->listen(config, parts); !listening.ok())
     return listening.error();
   log_info("gateway listens", {{"http", gateway->address()}, {"grpc", gateway->grpc_address()}});

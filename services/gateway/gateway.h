@@ -8,20 +8,23 @@
 #include <string>
 
 #include "base/clock.h"
-#include "base/metrics.h"
 #include "base/result.h"
 #include "gateway/config.h"
 #include "net/router_link.h"
+#include "net/watch_link.h"
+#include "process/metrics.h"
 
 namespace fathom {
 
 using RouterLinkFactory = std::function<std::unique_ptr<RouterLink>(RouterEvents&)>;
+using WatchLinkFactory = std::function<std::unique_ptr<WatchLink>(WatchEvents&)>;
 
 struct GatewayParts {
   Clock& clock;
   Metrics& metrics;
   RouterLinkFactory connect;
-  uint64_t seed = 0;  // of request ids and of answers whose clients gave no seed
+  WatchLinkFactory watch;  // for /cluster
+  uint64_t seed = 0;       // of request ids and of answers whose clients gave no seed
 };
 
 class Gateway {

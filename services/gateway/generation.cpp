@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "base/log.h"
 #include "base/philox.h"
+#include "process/log.h"
 
 namespace fathom {
 
@@ -166,6 +166,7 @@ void Generation::observe(Choice& choice, const Tokens& tokens) {
   choice.last_tokens = now;
   m.generated_tokens.Increment(count);
   m.vllm_generated_tokens.Increment(count);
+  if (parts_.use != nullptr) parts_.use->generated_tokens.Increment(count);
 }
 
 void Generation::end_choice(Choice& choice, Ending why) {
@@ -214,6 +215,10 @@ void Generation::complete() {
   m.vllm_prefix_queries.Increment(usage.prompt);
   m.vllm_prefix_hits.Increment(usage.cached);
   m.reasoning_tokens.Increment(usage.reasoning);
+  if (parts_.use != nullptr) {
+    parts_.use->prompt_tokens.Increment(usage.prompt);
+    parts_.use->cached_tokens.Increment(usage.cached);
+  }
   answer_->complete(usage);
   close(200);
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "gateway/admission.h"
 #include "gateway/answer.h"
 #include "gateway/dispatch.h"
 #include "gateway/metrics.h"
@@ -31,6 +32,7 @@ struct GenerationParts {
   const Clock& clock;
   GatewayMetrics& metrics;
   const ServedModel& model;
+  const KeyUse* use = nullptr;  // of the key that asked; null without keys
 };
 
 class Generation final : public std::enable_shared_from_this<Generation> {

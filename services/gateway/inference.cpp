@@ -16,6 +16,12 @@ rpc::Usage rpc_usage(const UsageCount& usage) {
           .reasoning_tokens = usage.reasoning};
 }
 
+Shown shown_by(const rpc::Caller& caller) {
+  return {.authorization = caller.authorization,
+          .x_api_key = caller.x_api_key,
+          .api_key = caller.api_key};
+}
+
 void set_text(rpc::ChatEvent& event, const Delta& delta) {
   event.reasoning_content = delta.reasoning;
   event.content = delta.content;
@@ -110,11 +116,16 @@ void RpcFront::generate(rpc::Caller caller, const Request& request,
             .trace = std::move(caller.request_id),
             .received = served_.clock().now(),
             .time_left = caller.time_left};
+  Asker asker;
+  std::optional<ApiError> refusal = served_.admission().admit(shown_by(caller), asker);
   Generate parsed;
-  if (const auto error = read_rpc(request, served_.parse_limits(), parsed)) {
+  if (!refusal) refusal = read_rpc(request, served_.parse_limits(), parsed);
+  if (const auto& error = refusal) {
     served_.metrics().request(route, error->status);
     return stream->finish(to_rpc_error(*error));
   }
+  asker.claim(parsed);
+  where.use = asker.use;
   const int thread = where.thread;
   threads_.post(thread, [this, where = std::move(where), parsed = std::move(parsed), stream,
                          route]() mutable {
@@ -143,10 +154,12 @@ void RpcFront::run(Run&& where, Generate&& request, std::shared_ptr<rpc::EventSt
   });
 }
 
-void RpcFront::tokenize(rpc::Caller, rpc::TokenizeRequest request,
+void RpcFront::tokenize(rpc::Caller caller, rpc::TokenizeRequest request,
                         rpc::Reply<rpc::TokenizeResponse> reply) {
   Tokenize parsed;
-  std::optional<ApiError> error = read_rpc(request, parsed);
+  Asker asker;
+  std::optional<ApiError> error = served_.admission().admit(shown_by(caller), asker);
+  if (!error) error = read_rpc(request, parsed);
   if (!error) error = served_.check_model(parsed.model, false);
   rpc::TokenizeResponse response{.context_max = served_.context_max()};
   const int64_t now = served_.clock().unix_seconds();
@@ -156,7 +169,12 @@ void RpcFront::tokenize(rpc::Caller, rpc::TokenizeRequest request,
   reply(std::move(response));
 }
 
-void RpcFront::list_models(rpc::Caller, rpc::Reply<std::vector<rpc::Model>> reply) {
+void RpcFront::list_models(rpc::Caller caller, rpc::Reply<std::vector<rpc::Model>> reply) {
+  Asker asker;
+  if (const auto error = served_.admission().admit(shown_by(caller), asker)) {
+    served_.metrics().request("grpc_models", error->status);
+    return reply(to_rpc_error(*error));
+  }
   std::vector<std::string> names;
   if (const std::string name = served_.model_name(); !name.empty()) names.push_back(name);
   names.insert(names.end(), served_.config().model_aliases.begin(),

@@ -8,8 +8,8 @@
 #include <mutex>
 #include <string>
 
-#include "base/metrics.h"
 #include "contract/serve.h"
+#include "process/metrics.h"
 
 namespace fathom {
 

@@ -65,7 +65,8 @@ struct Generate {
   bool show_reasoning = true;
   bool wants_no_reasoning = false;  // reasoning_effort none, thinking disabled
   ToolUse tools;
-  std::string tenant;
+  std::string tenant;        // whose share of the queue it takes
+  std::string user;          // who among the tenant's
   std::string service_tier;  // echoed; empty: not asked
 
   // Filled by encode().

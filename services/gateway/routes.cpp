@@ -33,6 +33,8 @@ constexpr std::array kTable = {
     Entry{"/version", "GET", Route::version, "version"},
     Entry{"/load", "GET", Route::load, "load"},
     Entry{"/metrics", "GET", Route::metrics, "metrics"},
+    Entry{"/cluster/state", "GET", Route::cluster_state, "cluster"},
+    Entry{"/cluster/events", "GET", Route::cluster_events, "cluster"},
     Entry{"/", "GET", Route::page, "page", "chat/index.html"},
     Entry{"/cluster", "GET", Route::page, "page", "cluster/index.html"},
 };
@@ -69,6 +71,20 @@ bool has_field(std::string_view query, std::string_view name) {
 }
 
 }  // namespace
+
+bool needs_key(Route route) {
+  switch (route) {
+    case Route::live:
+    case Route::ready:
+    case Route::version:
+    case Route::metrics:
+    case Route::page:
+    case Route::refused:
+      return false;
+    default:
+      return true;
+  }
+}
 
 Routed find_route(std::string_view method, std::string_view path, std::string_view query) {
   while (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);

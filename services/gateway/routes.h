@@ -20,6 +20,8 @@ enum class Route : uint8_t {
   version,
   load,
   metrics,
+  cluster_state,
+  cluster_events,
   page,  // of the browser; `rest` is its path below pages/
   refused,
 };
@@ -31,6 +33,10 @@ struct Routed {
   ApiError error;     // for refused
   std::string allow;  // for 405
 };
+
+// Whether a key must be shown where the gateway asks for keys: everywhere but for probes, metrics
+// and the files of the pages.
+bool needs_key(Route route);
 
 Routed find_route(std::string_view method, std::string_view path, std::string_view query);
 

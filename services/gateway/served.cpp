@@ -25,13 +25,15 @@ uint64_t fnv1a(std::string_view text) {
 }  // namespace
 
 Served::Served(const GatewayConfig& config, ServedModel model, HttpThreads& threads,
-               const Clock& clock, GatewayMetrics& metrics, Dispatch& dispatch, uint64_t seed)
+               const Clock& clock, GatewayMetrics& metrics, Dispatch& dispatch,
+               const Admission& admission, uint64_t seed)
     : config_(config),
       model_(std::move(model)),
       threads_(threads),
       clock_(clock),
       metrics_(metrics),
       dispatch_(dispatch),
+      admission_(admission),
       seed_(seed),
       started_(clock.unix_seconds()) {}
 
@@ -138,7 +140,7 @@ std::optional<ApiError> Served::run(Run where, Generate request,
       .start_max = Duration::seconds(config_.start_seconds_max),
       .request_max = std::min(Duration::seconds(config_.request_seconds_max), where.time_left),
       .retry_after_seconds = config_.retry_after_seconds};
-  const GenerationParts parts{dispatch_, threads_, clock_, metrics_, model_};
+  const GenerationParts parts{dispatch_, threads_, clock_, metrics_, model_, where.use};
   count_running(1);
   out =
       Generation::start(parts, times, where.thread, std::move(request), std::move(where.trace),

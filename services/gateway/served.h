@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "gateway/admission.h"
 #include "gateway/config.h"
 #include "gateway/dispatch.h"
 #include "gateway/encode.h"
@@ -23,19 +24,21 @@ struct Run {
   int thread = 0;
   std::string trace;  // the request id, for logs
   Instant received;
+  const KeyUse* use = nullptr;    // whose tokens are counted; null: nobody's
   Duration time_left{INT64_MAX};  // what the client said; the config's bound holds as well
 };
 
 class Served {
  public:
   Served(const GatewayConfig& config, ServedModel model, HttpThreads& threads, const Clock& clock,
-         GatewayMetrics& metrics, Dispatch& dispatch, uint64_t seed);
+         GatewayMetrics& metrics, Dispatch& dispatch, const Admission& admission, uint64_t seed);
 
   const GatewayConfig& config() const { return config_; }
   const ServedModel& model() const { return model_; }
   const Clock& clock() const { return clock_; }
   GatewayMetrics& metrics() const { return metrics_; }
   const Dispatch& dispatch() const { return dispatch_; }
+  const Admission& admission() const { return admission_; }
 
   std::string model_name() const;  // empty until the router named one, if the config does not
   int32_t vocab() const;           // 0: not known
@@ -69,6 +72,7 @@ class Served {
   const Clock& clock_;
   GatewayMetrics& metrics_;
   Dispatch& dispatch_;
+  const Admission& admission_;
   const uint64_t seed_;
   std::atomic<uint64_t> drawn_{0};
   const int64_t started_;

@@ -6,7 +6,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "base/log.h"
+#include "process/log.h"
 
 namespace fathom {
 namespace {

@@ -4,11 +4,11 @@
 #include <condition_variable>
 #include <map>
 
-#include "base/log.h"
 #include "net/client_stream.h"
 #include "net/grpc_channel.h"
 #include "net/timer_loop.h"
 #include "net/wire_drive.h"
+#include "process/log.h"
 #include "worker.grpc.pb.h"
 
 namespace fathom {

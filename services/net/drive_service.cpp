@@ -3,9 +3,9 @@
 #include <atomic>
 #include <deque>
 
-#include "base/log.h"
 #include "net/server_stream.h"
 #include "net/wire_drive.h"
+#include "process/log.h"
 #include "worker.grpc.pb.h"
 
 namespace fathom {

@@ -7,8 +7,8 @@
 #include <memory>
 #include <string>
 
-#include "base/metrics.h"
 #include "base/result.h"
+#include "process/metrics.h"
 
 namespace fathom {
 

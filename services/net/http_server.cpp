@@ -10,9 +10,9 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <latch>
 
-#include "base/log.h"
 #include "net/http_loops.h"
 #include "net/http_session.h"
+#include "process/log.h"
 
 namespace fathom {
 namespace {

@@ -8,10 +8,10 @@
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/read.hpp>
 
-#include "base/log.h"
 #include "base/philox.h"
 #include "net/http_answer.h"
 #include "net/http_target.h"
+#include "process/log.h"
 
 namespace fathom {
 

@@ -23,6 +23,7 @@ rpc::Caller caller_of(const grpc::CallbackServerContext& context) {
     return it == metadata.end() ? std::string() : std::string(it->second.data(), it->second.size());
   };
   caller.authorization = value("authorization");
+  caller.x_api_key = value("x-api-key");
   caller.api_key = value("api-key");
   caller.request_id = value("x-request-id");
   const auto deadline = context.deadline();

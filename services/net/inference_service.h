@@ -28,8 +28,9 @@ namespace rpc {
 struct Caller {
   std::string peer;           // "ipv4:127.0.0.1:53412"
   std::string authorization;  // the metadata of that name, e.g. "Bearer sk-..."; empty when absent
-  std::string api_key;        // metadata "api-key", the other way to send it
-  std::string request_id;     // metadata "x-request-id"
+  std::string x_api_key;      // metadata "x-api-key" and "api-key", the other ways to send it
+  std::string api_key;
+  std::string request_id;         // metadata "x-request-id"
   Duration time_left{INT64_MAX};  // until the client's deadline; INT64_MAX means none
 };
 

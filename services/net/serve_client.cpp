@@ -1,13 +1,13 @@
 #include <algorithm>
 #include <condition_variable>
 
-#include "base/log.h"
 #include "contract/drive.h"
 #include "net/client_stream.h"
 #include "net/grpc_channel.h"
 #include "net/router_link.h"
 #include "net/timer_loop.h"
 #include "net/wire_serve.h"
+#include "process/log.h"
 #include "router.grpc.pb.h"
 
 namespace fathom {

@@ -3,10 +3,10 @@
 #include <map>
 #include <shared_mutex>
 
-#include "base/log.h"
 #include "contract/drive.h"
 #include "net/server_stream.h"
 #include "net/wire_serve.h"
+#include "process/log.h"
 #include "router.grpc.pb.h"
 
 namespace fathom {

@@ -101,6 +101,8 @@ void to_wire(const Report& from, v1::Report& to) {
   }
   to.set_free_blocks(from.free_blocks);
   to.set_draining(from.draining);
+  to.set_drafted(from.drafted);
+  to.set_accepted(from.accepted);
 }
 
 Result<Report> from_wire(const v1::Report& from) {
@@ -114,6 +116,8 @@ Result<Report> from_wire(const v1::Report& from) {
   to.prefill_tokens = fields.not_negative(from.prefill_tokens(), "prefill_tokens");
   to.decode_rows = fields.not_negative(from.decode_rows(), "decode_rows");
   to.free_blocks = fields.not_negative(from.free_blocks(), "free_blocks");
+  to.drafted = fields.not_negative(from.drafted(), "drafted");
+  to.accepted = fields.within(from.accepted(), 0, from.drafted(), "accepted");
   if (!fields.ok()) return fields.error();
   to.draining = from.draining();
   Fields rows;

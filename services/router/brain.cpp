@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "base/log.h"
+#include "process/log.h"
 
 namespace fathom {
 namespace {
@@ -29,10 +29,13 @@ const char* role_name(Role role) {
 
 }  // namespace
 
-Brain::Brain(const BatcherConfig& config, Duration state_interval, BrainPorts ports)
+Brain::Brain(const BatcherConfig& config, const BrainTimes& times, BrainPorts ports)
     : ports_(std::move(ports)),
-      state_interval_(state_interval),
+      times_(times),
+      queue_max_(config.queue_max),
       batcher_(config),
+      // The epoch is the time at which the process started.
+      observer_(static_cast<int64_t>(config.epoch), ports_.clock.now()),
       thread_([this] { run(); }) {}
 
 Brain::~Brain() {
@@ -56,6 +59,7 @@ void Brain::run() {
   Duration patience{INT64_MAX};
   while (ports_.inbox.take(news, patience)) {
     now_ = ports_.clock.now();
+    observer_.advance(now_, batcher_);
     for (News& item : news) hear(item);
     decide();
     const Instant done = ports_.clock.now();
@@ -72,6 +76,7 @@ void Brain::hear(GatewayUp& news) {
   gateways_.insert(news.gateway);
   ports_.metrics.gateways.Set(static_cast<double>(gateways_.size()));
   log_info("gateway joined", {{"gateway", news.name}, {"id", news.gateway.value}});
+  observer_.gateway_up(news.gateway, news.name, now_);
   newcomers_.push_back(news.gateway);
 }
 
@@ -89,6 +94,7 @@ void Brain::hear(GatewayDown& news) {
   gateways_.erase(news.gateway);
   ports_.metrics.gateways.Set(static_cast<double>(gateways_.size()));
   log_info("gateway left", {{"id", news.gateway.value}});
+  observer_.gateway_down(news.gateway, now_);
   batcher_.gateway_down(news.gateway);
 }
 
@@ -97,15 +103,20 @@ void Brain::hear(WorkerReport& news) {
   const auto it = workers_.find(news.worker);
   if (it == workers_.end() || !it->second.accepted) return;
   ports_.metrics.step(news.address, news.report);
+  observer_.step(news.worker, news.report, now_);
   batcher_.report(news.worker, news.report, now_);
 }
 
 void Brain::welcome(WorkerId worker, const std::string& address, const Welcome& welcome) {
   const Status status = batcher_.worker_up(worker, welcome);
   workers_[worker] = {address, status.ok()};
-  if (!status.ok()) return ports_.workers.disconnect(worker, status.error());
+  if (!status.ok()) {
+    observer_.worker_refused(address, status.error().text(), now_);
+    return ports_.workers.disconnect(worker, status.error());
+  }
   complaints_.erase(address);
   ports_.metrics.worker_up(address, welcome);
+  observer_.worker_up(worker, address, welcome, now_);
   log_info("worker joined", {{"worker", address},
                              {"id", worker.value},
                              {"role", role_name(welcome.role)},
@@ -121,6 +132,7 @@ void Brain::hear(WorkerDown& news) {
     last = news.why.text();
     log_warning("worker is not available", {{"worker", news.address}, {"why", last}});
   }
+  observer_.worker_down(news.worker, news.address, news.why.text(), now_);
   const auto it = workers_.find(news.worker);
   if (it == workers_.end()) return;
   if (it->second.accepted) {
@@ -130,8 +142,16 @@ void Brain::hear(WorkerDown& news) {
   workers_.erase(it);
 }
 
+void Brain::hear(WatcherUp& news) {
+  WatchFrom& from = watchers_[news.watcher] = news.from;
+  tell(news.watcher, from);
+}
+
+void Brain::hear(WatcherDown& news) { watchers_.erase(news.watcher); }
+
 void Brain::hear(DrainNow&) {
   log_info("draining");
+  observer_.draining(now_);
   batcher_.drain();
 }
 
@@ -141,17 +161,48 @@ void Brain::decide() {
   wake_ = decisions.wake;
   tell_state();  // before the events: it is the first that a gateway hears
   send(std::move(decisions.events));
-  for (const RequestTrace& trace : batcher_.take_traces()) ports_.metrics.ended(trace);
+  for (const RequestTrace& trace : batcher_.take_traces()) {
+    ports_.metrics.ended(trace);
+    observer_.ended(trace);
+  }
+  for (const Incident& incident : batcher_.take_incidents()) observer_.incident(incident);
+  tell_watchers();
+}
+
+// Right after a second has ended, so that each view brings one more.
+void Brain::tell_watchers() {
+  if (watchers_.empty()) {
+    watch_at_ = kNever;
+    return;
+  }
+  if (watch_at_ == kNever || now_ >= watch_at_) {
+    const bool due = watch_at_ != kNever;
+    const Duration beyond_second{times_.watch_interval.ns - Duration::seconds(1).ns};
+    watch_at_ = beyond_second.ns >= 0 ? observer_.second_end() + beyond_second
+                                      : now_ + times_.watch_interval;
+    if (due)
+      for (auto& [watcher, from] : watchers_) tell(watcher, from);
+  }
+  wake_ = std::min(wake_, watch_at_);
+}
+
+void Brain::tell(WatcherId watcher, WatchFrom& from) {
+  ClusterUpdate update = observer_.update(from, batcher_, queue_max_, now_);
+  if (!update.seconds.empty()) from.second = update.seconds.back().number;
+  if (!update.happenings.empty()) from.happening = update.happenings.back().number;
+  ports_.watchers.send(watcher, std::move(update));
 }
 
 void Brain::send(std::vector<std::pair<GatewayId, FromRouter>> events) {
   // Usually one gateway, and a handful at most.
   std::map<GatewayId, std::vector<FromRouter>> sorted;
+  size_t generated = 0;
   for (auto& [gateway, event] : events) {
-    if (const auto* tokens = std::get_if<Tokens>(&event))
-      ports_.metrics.generated_tokens.Increment(static_cast<double>(tokens->tokens.size()));
+    if (const auto* tokens = std::get_if<Tokens>(&event)) generated += tokens->tokens.size();
     sorted[gateway].push_back(std::move(event));
   }
+  ports_.metrics.generated_tokens.Increment(static_cast<double>(generated));
+  observer_.sent(static_cast<int64_t>(generated));
   for (auto& [gateway, batch] : sorted) ports_.gateways.send(gateway, std::move(batch));
 }
 
@@ -170,8 +221,8 @@ void Brain::tell_state() {
   for (const GatewayId gateway : newcomers_) ports_.gateways.send(gateway, {state});
   newcomers_.clear();
   if (state == told_) return;
-  if (same_service(state, told_) && now_ < told_at_ + state_interval_) {
-    wake_ = std::min(wake_, told_at_ + state_interval_);
+  if (same_service(state, told_) && now_ < told_at_ + times_.state_interval) {
+    wake_ = std::min(wake_, told_at_ + times_.state_interval);
     return;
   }
   told_ = state;

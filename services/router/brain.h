@@ -17,8 +17,10 @@
 #include "batching/batcher.h"
 #include "net/drive_link.h"
 #include "net/serve_service.h"
+#include "net/watch_service.h"
 #include "router/inbox.h"
 #include "router/metrics.h"
+#include "router/observer.h"
 
 namespace fathom {
 
@@ -28,13 +30,19 @@ struct BrainPorts {
   RouterInbox& inbox;
   RouterMetrics& metrics;
   ServeService& gateways;
+  WatchService& watchers;
   DriveLinks& workers;
   std::function<void(bool ready)> on_ready;  // when it changes, on the brain's thread
 };
 
+struct BrainTimes {
+  Duration state_interval;  // least, between two reports of load to the gateways
+  Duration watch_interval;  // between two views for whoever watches
+};
+
 class Brain {
  public:
-  Brain(const BatcherConfig& config, Duration state_interval, BrainPorts ports);
+  Brain(const BatcherConfig& config, const BrainTimes& times, BrainPorts ports);
   ~Brain();  // stops the inbox and waits for the thread
 
   ClusterState cluster() const;  // as of the last decision
@@ -55,14 +63,19 @@ class Brain {
   void hear(GatewayDown& news);
   void hear(WorkerReport& news);
   void hear(WorkerDown& news);
+  void hear(WatcherUp& news);
+  void hear(WatcherDown& news);
   void hear(DrainNow& news);
   void welcome(WorkerId worker, const std::string& address, const Welcome& welcome);
   void decide();
   void send(std::vector<std::pair<GatewayId, FromRouter>> events);
   void tell_state();
+  void tell_watchers();
+  void tell(WatcherId watcher, WatchFrom& from);
 
   const BrainPorts ports_;
-  const Duration state_interval_;
+  const BrainTimes times_;
+  const int32_t queue_max_;
   Batcher batcher_;  // this and what follows up to state_mutex_: on the brain's thread only
   Instant now_{0};
   Instant wake_ = kNever;
@@ -70,7 +83,10 @@ class Brain {
   std::vector<GatewayId> newcomers_;  // have not heard the state yet
   std::map<WorkerId, Peer> workers_;
   std::map<std::string, std::string> complaints_;  // by worker address: what was logged last
-  ClusterState told_;                              // to the gateways
+  Observer observer_;
+  std::map<WatcherId, WatchFrom> watchers_;  // with what each has
+  Instant watch_at_ = kNever;                // the next view
+  ClusterState told_;                        // to the gateways
   Instant told_at_{0};
 
   mutable std::mutex state_mutex_;

@@ -20,6 +20,7 @@ struct RouterConfig {
   int32_t recoveries_max = 16;
   double retry_after_seconds = 1;
   double state_interval_seconds = 0.1;
+  double watch_interval_seconds = 1;
   double drain_seconds_max = 600;
 
   template <class V>
@@ -36,6 +37,8 @@ struct RouterConfig {
     v("retry_after_seconds", retry_after_seconds, "told to refused clients");
     v("state_interval_seconds", state_interval_seconds,
       "least time between two reports of load to the gateways");
+    v("watch_interval_seconds", watch_interval_seconds,
+      "time between two views for whoever watches the cluster");
     v("drain_seconds_max", drain_seconds_max, "longest wait for running requests at the end");
   }
 };

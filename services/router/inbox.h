@@ -13,6 +13,8 @@
 #include "base/ids.h"
 #include "contract/drive.h"
 #include "contract/serve.h"
+#include "contract/watch.h"
+#include "net/watch_service.h"
 
 namespace fathom {
 
@@ -37,10 +39,17 @@ struct WorkerDown {
   std::string address;
   Error why;
 };
+struct WatcherUp {
+  WatcherId watcher;
+  WatchFrom from;
+};
+struct WatcherDown {
+  WatcherId watcher;
+};
 struct DrainNow {};
 
-using News =
-    std::variant<GatewayUp, GatewayMessages, GatewayDown, WorkerReport, WorkerDown, DrainNow>;
+using News = std::variant<GatewayUp, GatewayMessages, GatewayDown, WorkerReport, WorkerDown,
+                          WatcherUp, WatcherDown, DrainNow>;
 
 class RouterInbox {
  public:

@@ -1,11 +1,11 @@
 #include "router/metrics.h"
 
+#include "router/outcome.h"
+
 namespace fathom {
 namespace {
 
 const std::string kPrefix = "fathom_router_";
-constexpr std::array<const char*, 6> kOutcomes = {"stop",    "length",  "cancelled",
-                                                  "refused", "timeout", "failed"};
 
 prometheus::Gauge& gauge(Metrics& metrics, const std::string& name, const std::string& help) {
   return metrics.gauge(kPrefix + name, help);
@@ -21,28 +21,12 @@ prometheus::Gauge& workers(Metrics& metrics, const std::string& role) {
                        {{"role", role}});
 }
 
-std::map<std::string, prometheus::Counter*> outcome_counters(Metrics& metrics) {
-  std::map<std::string, prometheus::Counter*> out;
-  for (const char* outcome : kOutcomes)
-    out[outcome] = &metrics.counter(kPrefix + "requests_total", "Requests that ended, by outcome",
-                                    {{"outcome", outcome}});
+OutcomeCounters outcome_counters(Metrics& metrics) {
+  OutcomeCounters out{};
+  for (size_t i = 0; i < out.size(); ++i)
+    out[i] = &metrics.counter(kPrefix + "requests_total", "Requests that ended, by outcome",
+                              {{"outcome", std::string(kOutcomeNames[i])}});
   return out;
-}
-
-const char* outcome_of(const RequestTrace& trace) {
-  switch (trace.finish) {
-    case Finish::stop:
-      return "stop";
-    case Finish::length:
-      return "length";
-    case Finish::cancelled:
-      return "cancelled";
-    default:
-      break;
-  }
-  if (trace.code == Code::deadline_exceeded) return "timeout";
-  if (trace.code == Code::resource_exhausted) return "refused";
-  return "failed";
 }
 
 void add_since(prometheus::Counter& counter, uint64_t before, uint64_t now) {
@@ -112,7 +96,7 @@ RouterMetrics::RouterMetrics(Metrics& metrics)
       decode_workers_(workers(metrics, "decode")) {}
 
 void RouterMetrics::ended(const RequestTrace& trace) {
-  outcomes_.at(outcome_of(trace))->Increment();
+  outcomes_[static_cast<size_t>(outcome_of(trace))]->Increment();
   if (trace.admitted != kNever) {
     queue_seconds_.Observe((trace.admitted - trace.arrived).to_seconds());
     prompt_tokens_.Increment(trace.prompt_tokens);
@@ -164,6 +148,7 @@ void RouterMetrics::levels(const BatcherStats& stats, const ClusterState& cluste
   blocks_reserved_.Set(static_cast<double>(stats.blocks_reserved));
   blocks_capacity_.Set(static_cast<double>(stats.blocks_capacity));
   blocks_of_finished_.Set(static_cast<double>(stats.blocks_of_finished));
+  add_since(*outcomes_[static_cast<size_t>(Outcome::refused)], last_.refused, stats.refused);
   add_since(preemptions_, last_.preemptions, stats.preemptions);
   add_since(recoveries_, last_.recoveries, stats.recoveries);
   add_since(transfer_failures_, last_.transfer_failures, stats.transfer_failures);

@@ -9,10 +9,13 @@
 #include <memory>
 #include <string>
 
-#include "base/metrics.h"
 #include "batching/batcher.h"
+#include "contract/watch.h"
+#include "process/metrics.h"
 
 namespace fathom {
+
+using OutcomeCounters = std::array<prometheus::Counter*, kOutcomeNames.size()>;
 
 // Of one worker address; kept while the process lives, its levels zeroed while the worker is away.
 struct WorkerSeries {
@@ -53,7 +56,7 @@ class RouterMetrics {
   WorkerSeries& series(const std::string& address);
 
   Metrics& metrics_;
-  std::map<std::string, prometheus::Counter*> outcomes_;
+  OutcomeCounters outcomes_;
   prometheus::Histogram &queue_seconds_, &first_token_seconds_, &request_seconds_;
   prometheus::Counter &prompt_tokens_, &cached_tokens_;
   prometheus::Gauge &running_, &waiting_, &moving_, &leases_;

@@ -3,11 +3,11 @@
 #include <atomic>
 #include <utility>
 
-#include "base/log.h"
 #include "net/drive_link.h"
 #include "net/grpc_server.h"
 #include "net/http_operations.h"
 #include "net/serve_service.h"
+#include "process/log.h"
 #include "router/brain.h"
 
 namespace fathom {
@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t kInboxTokensMax = int64_t{32} << 20;
 
 // Turns what gRPC threads hear into news.
-class Ears final : public GatewayEvents, public WorkerEvents {
+class Ears final : public GatewayEvents, public WorkerEvents, public WatcherEvents {
  public:
   Ears(RouterInbox& inbox, RouterMetrics& metrics, Duration retry_after)
       : inbox_(inbox), metrics_(metrics), retry_after_(retry_after) {}
@@ -36,6 +36,10 @@ class Ears final : public GatewayEvents, public WorkerEvents {
   void on_worker_down(WorkerId worker, const std::string& address, const Error& why) override {
     inbox_.force(WorkerDown{worker, address, why});
   }
+  void on_watcher_up(WatcherId watcher, const WatchFrom& from) override {
+    inbox_.force(WatcherUp{watcher, from});
+  }
+  void on_watcher_down(WatcherId watcher) override { inbox_.force(WatcherDown{watcher}); }
 
  private:
   RouterInbox& inbox_;
@@ -95,6 +99,7 @@ class Process final : public Router {
         inbox_(kInboxTokensMax),
         ears_(inbox_, metrics_, Duration::seconds(config.retry_after_seconds)),
         gateways_(make_serve_service(ears_)),
+        watchers_(make_watch_service(ears_)),
         workers_(make_drive_links(
             {.epoch = parts.epoch, .step_token_budget = config.step_token_budget}, ears_)) {
     ears_.connect(*gateways_, *workers_);
@@ -118,6 +123,7 @@ class Process final : public Router {
   RouterInbox inbox_;
   Ears ears_;
   std::unique_ptr<ServeService> gateways_;
+  std::unique_ptr<WatchService> watchers_;
   std::unique_ptr<DriveLinks> workers_;
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<Brain> brain_;
@@ -127,14 +133,17 @@ class Process final : public Router {
 };
 
 Status Process::start(const RouterConfig& config, RouterParts parts) {
-  FATHOM_TRY(server_,
-             start_grpc_server({.listen = config.listen, .services = {&gateways_->grpc()}}));
+  FATHOM_TRY(server_, start_grpc_server({.listen = config.listen,
+                                         .services = {&gateways_->grpc(), &watchers_->grpc()}}));
+  const BrainTimes times{.state_interval = Duration::seconds(config.state_interval_seconds),
+                         .watch_interval = Duration::seconds(config.watch_interval_seconds)};
   brain_ = std::make_unique<Brain>(
-      batcher_config(config, parts.epoch), Duration::seconds(config.state_interval_seconds),
+      batcher_config(config, parts.epoch), times,
       BrainPorts{.clock = parts.clock,
                  .inbox = inbox_,
                  .metrics = metrics_,
                  .gateways = *gateways_,
+                 .watchers = *watchers_,
                  .workers = *workers_,
                  .on_ready = [this](bool ready) { server_->set_serving(ready && !draining_); }});
   if (!config.operations_listen.empty()) {
@@ -166,6 +175,7 @@ void Process::stop() {
   operations_.reset();  // asks not_ready(), so it goes first
   workers_->stop();
   gateways_->stop();
+  watchers_->stop();
   inbox_.stop();
   if (server_) server_->stop(Duration::seconds(1));
 }
@@ -185,6 +195,8 @@ Status check(const RouterConfig& config) {
     return invalid("must not be negative", "retry_after_seconds");
   if (!(config.state_interval_seconds >= 0))
     return invalid("must not be negative", "state_interval_seconds");
+  if (!(config.watch_interval_seconds >= 0.1))
+    return invalid("must be at least 0.1", "watch_interval_seconds");
   if (!(config.drain_seconds_max >= 0)) return invalid("must not be negative", "drain_seconds_max");
   if (config.workers.empty()) return invalid("names no worker", "workers");
   for (size_t i = 0; i < config.workers.size(); ++i) {

@@ -8,9 +8,9 @@
 #include <string>
 
 #include "base/clock.h"
-#include "base/metrics.h"
 #include "base/result.h"
 #include "contract/serve.h"
+#include "process/metrics.h"
 #include "router/config.h"
 
 namespace fathom {

@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "base/log.h"
+#include "process/log.h"
 
 namespace fathom {
 namespace {
@@ -210,6 +210,8 @@ void Loop::take_drafts(Sequence& sequence, const StepRow& row, StepRowResult& re
     speculation_.observe_row(row.drafts, right);
     metrics_.draft_tokens.Increment(row.drafts);
     metrics_.accepted_draft_tokens.Increment(right);
+    report_.drafted += row.drafts;
+    report_.accepted += right;
   }
   sequence.guess(std::move(result.drafts));
 }

@@ -4,7 +4,7 @@
 
 #include <array>
 
-#include "base/metrics.h"
+#include "process/metrics.h"
 #include "worker/sequence.h"
 
 namespace fathom {

@@ -5,11 +5,11 @@
 #include <thread>
 #include <utility>
 
-#include "base/log.h"
 #include "net/drive_service.h"
 #include "net/fetch.h"
 #include "net/grpc_server.h"
 #include "net/http_operations.h"
+#include "process/log.h"
 #include "worker/ending.h"
 #include "worker/engine_choice.h"
 #include "worker/follower.h"

@@ -10,9 +10,9 @@
 #include <string>
 
 #include "base/clock.h"
-#include "base/metrics.h"
 #include "base/result.h"
 #include "net/fetch.h"
+#include "process/metrics.h"
 #include "worker/config.h"
 
 namespace fathom {

@@ -7,6 +7,7 @@
 #include "net/wire_drive.h"
 #include "net/wire_inference.h"
 #include "net/wire_serve.h"
+#include "net/wire_watch.h"
 
 namespace {
 
@@ -45,7 +46,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 1 || size > (1u << 20)) return 0;
   const char* bytes = reinterpret_cast<const char*>(data) + 1;
   const int count = static_cast<int>(size) - 1;
-  switch (data[0] % 8) {
+  switch (data[0] % 10) {
     case 0:
       reads_or_refuses<v1::EditBatch>(bytes, count);
       break;
@@ -69,6 +70,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       break;
     case 7:
       reads<v1::TokenizeRequest>(bytes, count);
+      break;
+    case 8:
+      reads_or_refuses<v1::WatchRequest>(bytes, count);
+      break;
+    case 9:
+      reads_or_refuses<v1::ClusterUpdate>(bytes, count);
       break;
   }
   return 0;

@@ -4,8 +4,8 @@
 
 #include <set>
 
-#include "base/config.h"
 #include "gateway/config.h"
+#include "process/config.h"
 #include "router/config.h"
 #include "worker/config.h"
 

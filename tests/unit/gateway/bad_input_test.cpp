@@ -284,16 +284,20 @@ TEST(GatewayStart, mistakes_are_named) {
   const auto start = [&](GatewayConfig config) {
     Metrics metrics;
     config.listen = config.listen == "127.0.0.1:8000" ? "127.0.0.1:0" : config.listen;
-    auto gateway =
-        start_gateway(config, {.clock = clock, .metrics = metrics, .connect = router.factory()});
+    auto gateway = start_gateway(config, {.clock = clock,
+                                          .metrics = metrics,
+                                          .connect = router.factory(),
+                                          .watch = router.watch_factory()});
     return gateway.ok() ? Error{Code::ok, "", ""} : gateway.error();
   };
   EXPECT_EQ(start({.checkpoint = "/nowhere"}).field, "/nowhere");
   EXPECT_EQ(start({.threads = 0}).field, "threads");
   EXPECT_EQ(start({.pending_max = 0}).field, "pending_max");
   Metrics metrics;
-  auto first = start_gateway({.listen = "127.0.0.1:0"},
-                             {.clock = clock, .metrics = metrics, .connect = router.factory()});
+  auto first = start_gateway({.listen = "127.0.0.1:0"}, {.clock = clock,
+                                                         .metrics = metrics,
+                                                         .connect = router.factory(),
+                                                         .watch = router.watch_factory()});
   ASSERT_TRUE(first.ok());
   const Error taken = start({.listen = (*first)->address()});
   EXPECT_EQ(taken.code, Code::unavailable);
@@ -312,9 +316,11 @@ TEST(GatewayStart, a_tokenizer_larger_than_the_model_is_refused_at_start) {
   SystemClock clock;
   Metrics metrics;
   FakeRouter router;
-  const auto gateway =
-      start_gateway({.listen = "127.0.0.1:0", .checkpoint = directory.string()},
-                    {.clock = clock, .metrics = metrics, .connect = router.factory()});
+  const auto gateway = start_gateway({.listen = "127.0.0.1:0", .checkpoint = directory.string()},
+                                     {.clock = clock,
+                                      .metrics = metrics,
+                                      .connect = router.factory(),
+                                      .watch = router.watch_factory()});
   std::filesystem::remove_all(directory);
   ASSERT_FALSE(gateway.ok());
   EXPECT_THAT(gateway.error().field, HasSubstr("tokenizer.json"));

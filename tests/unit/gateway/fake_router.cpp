@@ -11,6 +11,31 @@ class FakeRouter::Link final : public RouterLink {
   FakeRouter& router_;
 };
 
+class FakeRouter::Watch final : public WatchLink {
+ public:
+  explicit Watch(FakeRouter& router) : router_(router) {}
+  void watch(bool wanted) override {
+    const std::lock_guard lock(router_.mutex_);
+    router_.watched_ = wanted;
+    router_.changed_.notify_all();
+  }
+
+ private:
+  FakeRouter& router_;
+};
+
+WatchLinkFactory FakeRouter::watch_factory() {
+  return [this](WatchEvents& events) -> std::unique_ptr<WatchLink> {
+    watch_events_ = &events;
+    return std::make_unique<Watch>(*this);
+  };
+}
+
+bool FakeRouter::wait_watched(bool wanted) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, std::chrono::seconds(10), [&] { return watched_ == wanted; });
+}
+
 ClusterState FakeRouter::ready_state() {
   return {.ready = true,
           .model = "tiny",

@@ -21,6 +21,7 @@ class FakeRouter {
   using Script = std::function<std::vector<FromRouter>(const Submit&)>;
 
   RouterLinkFactory factory();
+  WatchLinkFactory watch_factory();
   void answer_by(Script script);
 
   // As the link would.
@@ -28,6 +29,12 @@ class FakeRouter {
   void lose();
   void tell(std::vector<FromRouter> events);
   void refuse_sends(std::optional<Error> error);  // what send() says from now on
+
+  // To whoever watches. What the gateway said it has is asked as the link would.
+  void show(ClusterUpdate update) { watch_events_->on_update(std::move(update)); }
+  void lose_watch() { watch_events_->on_watch_lost({Code::unavailable, "test", ""}); }
+  WatchFrom watched_so_far() { return watch_events_->watched_so_far(); }
+  bool wait_watched(bool wanted);  // false when it is not so within ten seconds
 
   // The next message of this kind; nothing after ten seconds.
   std::optional<Submit> next_submit();
@@ -38,6 +45,7 @@ class FakeRouter {
 
  private:
   class Link;
+  class Watch;
   Status take(std::vector<ToRouter> messages);
   template <class T>
   std::optional<T> next(std::deque<T>& queue);
@@ -51,6 +59,8 @@ class FakeRouter {
   std::optional<Error> refusal_;
   Script script_;
   RouterEvents* events_ = nullptr;
+  WatchEvents* watch_events_ = nullptr;
+  bool watched_ = false;
 };
 
 }  // namespace fathom

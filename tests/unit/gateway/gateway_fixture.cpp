@@ -81,8 +81,11 @@ void GatewayTest::start_unconnected(Kind kind, GatewayConfig config) {
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().text();
     tokenizer_ = *tokenizer;
   }
-  auto gateway = start_gateway(
-      config, {.clock = clock_, .metrics = metrics_, .connect = router_.factory(), .seed = 11});
+  auto gateway = start_gateway(config, {.clock = clock_,
+                                        .metrics = metrics_,
+                                        .connect = router_.factory(),
+                                        .watch = router_.watch_factory(),
+                                        .seed = 11});
   ASSERT_TRUE(gateway.ok()) << gateway.error().text();
   gateway_ = std::move(*gateway);
 }

@@ -2,12 +2,14 @@
 // a correct peer may send; about one in eight fields is left empty or at its limit.
 #pragma once
 
+#include <algorithm>
 #include <climits>
 #include <string>
 
 #include "base/philox.h"
 #include "contract/drive.h"
 #include "contract/serve.h"
+#include "contract/watch.h"
 
 namespace fathom {
 
@@ -149,6 +151,8 @@ class RandomWords {
     out.step_us = bits();
     out.prefill_tokens = count();
     out.decode_rows = count();
+    out.drafted = count();
+    out.accepted = size(std::min(out.drafted, 1000));
     for (int32_t i = size(6); i > 0; --i) out.rows.push_back(row());
     for (int32_t i = size(6); i > 0; --i) out.resident.push_back(SeqId{bits()});
     for (int32_t i = size(3); i > 0; --i) out.failed.push_back({SeqId{bits()}, error()});
@@ -183,6 +187,61 @@ class RandomWords {
       default:
         return Finished{RequestId{bits()}, finish(), error(), {static_cast<int64_t>(bits() >> 1)}};
     }
+  }
+
+  double amount() { return chance(8) ? 0.0 : static_cast<double>(bits() >> 30) * 1e-3; }
+  int64_t many() { return static_cast<int64_t>(bits() >> 8); }
+  Percentiles percentiles() { return {amount(), amount(), amount(), many()}; }
+  WatchedLatencies latencies() {
+    return {percentiles(), percentiles(), percentiles(), percentiles()};
+  }
+  WatchedSecond second(int64_t number) {
+    WatchedSecond out{number, count(), count(), count(), count(), count(),
+                      many(), many(),  count(), many(),  many()};
+    for (int64_t& ended : out.ended) ended = many();
+    out.prompt_tokens = many();
+    out.cached_tokens = many();
+    out.generated_tokens = many();
+    out.moves = many();
+    out.preemptions = many();
+    out.recoveries = many();
+    out.latencies = latencies();
+    return out;
+  }
+  WatchedWorker watched_worker() {
+    WatchedWorker out{text(), static_cast<WorkerPhase>(size(3)), amount(),
+                      raw(),  static_cast<Role>(size(2)),        count()};
+    for (WatchedSteps& steps : out.steps) steps = {many(), amount(), amount()};
+    out.rows = amount();
+    out.rows_max = count();
+    out.prompt_tokens_per_step = amount();
+    out.prompt_tokens_per_second = amount();
+    out.cached_tokens_per_second = amount();
+    out.generated_tokens_per_second = amount();
+    out.drafted_per_second = amount();
+    out.accepted_per_second = amount();
+    out.sequences = count();
+    out.uncomputed = many();
+    out.blocks = count();
+    out.block_tokens = count();
+    out.blocks_reserved = count();
+    out.blocks_held = count();
+    for (int32_t i = size(kWatchedSteps); i > 0; --i) out.step_means.push_back(unit());
+    return out;
+  }
+  WatchFrom watch_from() { return {many(), many()}; }
+  ClusterUpdate cluster_update() {
+    ClusterUpdate out;
+    out.view = {amount(), amount(), text(), flag(), flag(), count(), count(), latencies()};
+    for (int32_t i = size(4); i > 0; --i) out.view.workers.push_back(watched_worker());
+    int64_t number = 0;
+    for (int32_t i = size(6); i > 0; --i) out.seconds.push_back(second(number += 1 + size(9)));
+    for (int32_t i = size(6); i > 0; --i)
+      out.happenings.push_back(
+          {number += 1 + size(9),
+           static_cast<HappeningKind>(size(static_cast<int32_t>(kHappeningNames.size()) - 1)),
+           text(), text(), raw(), many()});
+    return out;
   }
 
  private:

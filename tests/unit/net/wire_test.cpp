@@ -8,6 +8,7 @@
 #include "net/wire_drive.h"
 #include "net/wire_sampling.h"
 #include "net/wire_serve.h"
+#include "net/wire_watch.h"
 #include "random_words.h"
 
 namespace fathom {
@@ -65,6 +66,24 @@ TEST(Wire, every_field_of_gateway_messages_and_events_survives) {
   }
 }
 
+TEST(Wire, every_field_of_what_a_watcher_sees_survives) {
+  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+    RandomWords random(seed);
+    const ClusterUpdate update = random.cluster_update();
+    const WatchFrom from = random.watch_from();
+    v1::ClusterUpdate message;
+    v1::WatchRequest request;
+    wire::to_wire(update, message);
+    wire::to_wire(from, request);
+    const auto back = wire::from_wire(through_bytes(message));
+    const auto from_back = wire::from_wire(through_bytes(request));
+    ASSERT_TRUE(back.ok()) << seed << ": " << back.error().text();
+    ASSERT_TRUE(from_back.ok()) << seed << ": " << from_back.error().text();
+    ASSERT_EQ(*back, update) << seed;
+    ASSERT_EQ(*from_back, from) << seed;
+  }
+}
+
 // No field may be forgotten by the generator: each one that exists appears in some message.
 template <class Message>
 void expect_all_fields_used(const std::vector<Message>& messages, std::set<std::string>& unused) {
@@ -93,6 +112,10 @@ TEST(Wire, the_random_words_leave_no_field_untouched) {
   std::vector<v1::Tokens> tokens;
   std::vector<v1::Finished> ends;
   std::vector<v1::ClusterState> states;
+  std::vector<v1::ClusterView> views;
+  std::vector<v1::WatchedWorker> workers;
+  std::vector<v1::WatchedSecond> seconds;
+  std::vector<v1::Happening> happenings;
   for (uint64_t seed = 0; seed < 200; ++seed) {
     RandomWords random(seed);
     v1::EditBatch batch;
@@ -118,6 +141,12 @@ TEST(Wire, the_random_words_leave_no_field_untouched) {
       ends.push_back(event.finished());
       states.push_back(event.state());
     }
+    v1::ClusterUpdate update;
+    wire::to_wire(random.cluster_update(), update);
+    views.push_back(update.view());
+    workers.insert(workers.end(), update.view().workers().begin(), update.view().workers().end());
+    seconds.insert(seconds.end(), update.seconds().begin(), update.seconds().end());
+    happenings.insert(happenings.end(), update.happenings().begin(), update.happenings().end());
   }
   std::set<std::string> unused;
   expect_all_fields_used(prefills, unused);
@@ -131,6 +160,10 @@ TEST(Wire, the_random_words_leave_no_field_untouched) {
   expect_all_fields_used(tokens, unused);
   expect_all_fields_used(ends, unused);
   expect_all_fields_used(states, unused);
+  expect_all_fields_used(views, unused);
+  expect_all_fields_used(workers, unused);
+  expect_all_fields_used(seconds, unused);
+  expect_all_fields_used(happenings, unused);
   EXPECT_THAT(unused, testing::IsEmpty());
 }
 
@@ -147,6 +180,34 @@ std::string refused(void (*spoil)(v1::Prefill&)) {
   if (result.ok()) return "accepted";
   EXPECT_EQ(result.error().code, Code::invalid_argument);
   return result.error().field;
+}
+
+TEST(Wire, impossible_views_are_refused_naming_the_field) {
+  const auto refused_view = [](auto spoil) {
+    v1::ClusterUpdate update;
+    ClusterUpdate good{.view = {.workers = {{.address = "a:1"}}},
+                       .seconds = {{.number = 5}, {.number = 6}},
+                       .happenings = {{.number = 7, .worker = "a:1", .text = "left"}}};
+    wire::to_wire(good, update);
+    EXPECT_TRUE(wire::from_wire(update).ok());
+    spoil(update);
+    const auto result = wire::from_wire(update);
+    return result.ok() ? "accepted" : result.error().field;
+  };
+  EXPECT_EQ(refused_view([](auto& u) { u.mutable_view()->set_time(-1); }), "view.time");
+  EXPECT_EQ(refused_view([](auto& u) { u.mutable_view()->mutable_workers(0)->set_phase(4); }),
+            "view.workers.phase");
+  EXPECT_EQ(refused_view([](auto& u) { u.mutable_view()->mutable_workers(0)->clear_steps(); }),
+            "view.workers.steps");
+  EXPECT_EQ(refused_view([](auto& u) { u.mutable_seconds(1)->set_number(5); }), "seconds.number");
+  EXPECT_EQ(refused_view([](auto& u) { u.mutable_seconds(0)->clear_ended(); }), "seconds.ended");
+  EXPECT_EQ(refused_view([](auto& u) { u.mutable_happenings(0)->set_kind(13); }),
+            "happenings.kind");
+  EXPECT_EQ(refused_view([](auto& u) {
+              const auto endless = std::numeric_limits<double>::infinity();
+              u.mutable_seconds(0)->mutable_latencies()->mutable_queue()->set_p99(endless);
+            }),
+            "seconds.p99");
 }
 
 TEST(Wire, impossible_edits_are_refused_naming_the_field) {

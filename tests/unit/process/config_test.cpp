@@ -1,4 +1,4 @@
-#include "base/config.h"
+#include "process/config.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "base/metrics.h"
+#include "process/metrics.h"
 
 #include <prometheus/text_serializer.h>
 
