@@ -5,6 +5,9 @@
 namespace fathom {
 namespace {
 
+constexpr std::string_view kThinkOpen = "<think>";
+constexpr float kForbidden = -100;  // the bias clients use to rule a token out
+
 std::optional<ApiError> encode_chat(const ServedModel& model, const ChatInput& chat,
                                     int64_t unix_seconds, EncodedChat& out) {
   if (!model.chat) return bad_request(model.chat_missing, "messages", "unsupported_value");
@@ -34,6 +37,12 @@ std::optional<ApiError> require_call(const ServedModel& model, EncodedChat& chat
   return std::nullopt;
 }
 
+// Where the prompt leaves it to the model whether it thinks, it may not begin to.
+void forbid_thoughts(const ServedModel& model, Sampling& sampling) {
+  const auto think = model.tokenizer->find_added(kThinkOpen);
+  if (think) sampling.logit_bias.emplace_back(*think, kForbidden);
+}
+
 std::optional<ApiError> encode_generate(const ServedModel& model, const ChatInput& chat,
                                         int64_t unix_seconds, Generate& request) {
   EncodedChat encoded;
@@ -41,6 +50,8 @@ std::optional<ApiError> encode_generate(const ServedModel& model, const ChatInpu
   if (request.wants_no_reasoning && !encoded.can_answer_at_once)
     return bad_request("this model always reasons before it answers", "reasoning_effort",
                        "unsupported_value");
+  if (request.wants_no_reasoning && encoded.reasoning == ReasoningStart::maybe)
+    forbid_thoughts(model, request.sampling);
   if (request.tools.wanted) {
     request.tools.format = model.chat->tool_format();
     if (request.tools.choice != ToolUse::Choice::automatic)

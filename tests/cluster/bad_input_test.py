@@ -100,7 +100,8 @@ class BadInput(unittest.TestCase):
         self.refused(400, CHAT | {"messages": [{"role": "user"}]}, "/v1/chat/completions", param="messages[0]")
 
     def test_what_is_not_there_yet_says_so(self):
-        self.refused(400, CHAT | {"tools": [{"type": "function", "function": {"name": "f"}}]}, "/v1/chat/completions", param="tools")
+        tools = {"tools": [{"type": "function", "function": {"name": "f"}}]}
+        self.refused(400, CHAT | tools, "/v1/chat/completions", param="tools")  # its template shows none
         self.refused(400, CHAT | {"response_format": {"type": "json_object"}}, "/v1/chat/completions", param="response_format")
         for path in ("/v1/embeddings", "/v1/responses", "/anthropic/v1/messages", "/nowhere"):
             status, answer, _ = self.cluster.post(path, {"model": "test-model"})

@@ -1,7 +1,7 @@
 """What does a running server answer? Asks the questions of a JSON-lines file (see evaluate.py) over HTTP and
 prints the share of right answers by task: `python ask.py http://127.0.0.1:8000 ../questions.jsonl [MAX_PER_TASK] [AT_ONCE]`.
 
-Questions with tools are left out where the server refuses them."""
+Questions that the server refuses are counted apart."""
 import collections
 import concurrent.futures
 import json
