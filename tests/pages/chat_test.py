@@ -119,11 +119,18 @@ class TalkingToMinnow(unittest.TestCase):
         field = chat.page.locator("#settings").get_by_label("Temperature")
         field.fill("3")
         expect(chat.page.locator("#temperature-wrong")).to_have_text("This has to be from 0 to 2.")
+        chat.page.keyboard.press("Escape")
+        chat.say("Hello").done()  # what is not valid is not sent
+        expect(chat.page.locator("article.assistant")).to_have_count(2)
+        expect(chat.refusal).to_be_hidden()
+
+    def test_thinking_can_be_switched_off(self):
+        chat = self.chat().set(temperature="0")
+        chat.button("Settings of this conversation").click()
         chat.page.get_by_label("Answer at once").check()
         chat.page.keyboard.press("Escape")
-        chat.say("Hello")  # what is not valid is not sent; a model that always thinks refuses to answer at once
-        expect(chat.refusal).to_contain_text("This model always reasons before it answers.")
-        expect(chat.field).to_have_value("Hello")
+        self.assertIn("Minnow", chat.ask("Hello"))
+        expect(chat.answer().locator("details.thought")).to_be_hidden()
 
     def test_the_model_calls_a_tool_and_puts_its_result_into_words(self):
         chat = self.chat().set(temperature="0", tools=json.dumps([{"type": "function", "function": {
