@@ -162,6 +162,8 @@ class Cluster {
   }
 
   void show_urls() {
+    screen_.line("chat     " + plan_.url);
+    screen_.line("cluster  " + plan_.url + "/cluster");
     screen_.line("API      " + plan_.url + "/v1");
     screen_.line("gRPC     " + plan_.grpc);
     for (const auto& service : plan_.services) {

@@ -65,6 +65,24 @@ class Keeping(unittest.TestCase):
         self.assertEqual([message["content"] for message in self.front.calls[-1].body["messages"]], ["apples", "You said apples.", "plums"])
         expect(chat.entries).to_have_text(["apples", "pears"])
 
+    def test_what_is_typed_before_the_page_listens_is_kept(self):
+        profile = self.browser.profile()
+        self.addCleanup(profile.close)
+        held, slow = [], True  # a slow network
+        profile.route("**/assets/chat/main.js", lambda route: held.append(route) if slow else route.continue_())
+        page = self.browser.watched(profile, self.front.url)
+        with page.expect_request("**/assets/chat/main.js"):
+            page.goto(self.front.url, wait_until="commit")
+        page.locator("#text").press_sequentially("in a hurry")
+        slow = False
+        for request in held:
+            request.continue_()
+        expect(page.locator("html[data-ready]")).to_have_count(1)
+        expect(page.locator("#text")).to_have_value("in a hurry")
+        Chat(page).reload()
+        expect(page.locator("#text")).to_have_value("in a hurry")
+        self.assertEqual(page.problems, [])
+
     def test_a_draft_of_each_conversation_survives_a_reload(self):
         chat = self.chat()
         chat.ask("apples")

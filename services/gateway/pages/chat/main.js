@@ -160,8 +160,19 @@ function show_head() {
   );
 }
 
+// What was typed before this script could listen belongs to the first conversation that opens.
+let listened = false;
+
+function keep_early() {
+  const early = listened ? '' : find('#text').value;
+  listened = true;
+  const draft = store.draft(session.id);
+  if (early.trim() && early !== draft) session.set_draft(draft ? `${draft}\n${early}` : early);
+}
+
 function opened() {
   history.replaceState(null, '', `#${session.id}`);
+  keep_early();
   composer.forget();
   composer.set(store.draft(session.id));
   thread.show(true);
