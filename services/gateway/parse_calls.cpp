@@ -2,6 +2,7 @@
 // before it that has none yet; templates write results in their order and without their ids, so
 // they are put into the order of the calls.
 #include <algorithm>
+#include <map>
 #include <unordered_map>
 
 #include "gateway/openai_fields.h"
@@ -109,10 +110,11 @@ void check_results(JsonFields& fields, std::vector<ChatMessage>& messages) {
     const auto end = std::find_if(call + 1, messages.end(), [](const ChatMessage& message) {
       return message.role != ChatRole::tool;
     });
-    std::stable_sort(call + 1, end, [&](const ChatMessage& a, const ChatMessage& b) {
-      return place_of(call->tool_calls, a.tool_call_id) <
-             place_of(call->tool_calls, b.tool_call_id);
-    });
+    std::multimap<size_t, ChatMessage> results;  // of one place: in the order they came
+    for (auto result = call + 1; result != end; ++result)
+      results.emplace(place_of(call->tool_calls, result->tool_call_id), std::move(*result));
+    auto next = call + 1;
+    for (auto& [place, result] : results) *next++ = std::move(result);
   }
 }
 
