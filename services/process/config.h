@@ -53,6 +53,8 @@ class Reader {
   Status finish() const {
     FATHOM_CHECKED(status_);
     for (const auto& entry : node_) {
+      if (!entry.first.IsScalar())
+        return invalid("the name of a setting must be a word", path_.empty() ? "settings" : path_);
       const auto key = entry.first.as<std::string>();
       if (!known_.contains(key))
         return invalid("unknown setting", path_.empty() ? key : path_ + "." + key);

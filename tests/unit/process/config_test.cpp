@@ -51,6 +51,15 @@ TEST(Config, a_wrong_type_is_named_with_its_path) {
   EXPECT_EQ(config_from_text<Settings>("peers: [{port: many}]").error().field, "peers[0].port");
 }
 
+TEST(Config, a_key_that_is_no_word_is_refused) {
+  for (const char* text : {"[a, b]: 1", "{x: 1}: 2", "name: y\n? {on: true}\n: 3"}) {
+    const auto settings = config_from_text<Settings>(text);
+    ASSERT_FALSE(settings.ok()) << text;
+    EXPECT_EQ(settings.error().field, "settings") << text;
+  }
+  EXPECT_EQ(config_from_text<Settings>("peers: [{[1]: 2}]").error().field, "peers[0]");
+}
+
 TEST(Config, text_that_is_not_yaml_names_the_file) {
   const auto settings = config_from_text<Settings>("a: [", "router.yaml");
   ASSERT_FALSE(settings.ok());
