@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { Conversation, new_id, new_record, title_of } from '../../../services/gateway/pages/chat/conversation.js';
 import { add_costs, cost_of, scaled, written } from '../../../services/gateway/pages/chat/cost.js';
 import { settle, speed } from '../../../services/gateway/pages/chat/asking.js';
+import { Leftover } from '../../../services/gateway/pages/chat/leftover.js';
 import { Store } from '../../../services/gateway/pages/chat/store.js';
 import { read_document, written_document } from '../../../services/gateway/pages/chat/transfer.js';
 import { count, duration, rate, short_count, size } from '../../../services/gateway/pages/shared/numbers.js';
@@ -119,6 +120,46 @@ test('a full disk: everything goes on in memory, it is said, and is written when
   disk.full = false;
   await store.write_again();
   assert.deepEqual([disk.tables.conversations.size, disk.tables.nodes.size, troubles.at(-1)], [1, 1, null]);
+});
+
+test('what was on its way to the disk when the page went is there in the next one, once', async () => {
+  const kept = new Map();
+  const storage = {
+    getItem: (key) => kept.get(key) ?? null,
+    setItem: (key, text) => kept.set(key, text),
+    removeItem: (key) => kept.delete(key),
+  };
+  const leftover = new Leftover(() => storage);
+  const disk = new Disk();
+  await disk.put('drafts', [{ id: 'sent', text: 'was sent' }]);
+  const stuck = Object.assign(Object.create(disk), {
+    put: () => new Promise(() => {}),
+    update: () => new Promise(() => {}),
+    remove: () => new Promise(() => {}),
+  });
+  const on = { trouble: assert.fail, changed() {} };
+  const gone = await Store.open(on, { open: async () => stuck, leftover });
+  gone.save({ ...new_record(0, {}), id: 'c', chosen: { q: 'a' } });
+  gone.save_node(node('q', ''));
+  gone.set_draft('c', 'a');
+  gone.set_draft('c', 'another');
+  gone.set_draft('sent', '');
+  gone.leave();
+  const next = await Store.open(on, { open: async () => disk, leftover });
+  assert.deepEqual(ids([...(await next.load('c')).nodes.values()]), ['q']);
+  assert.deepEqual(next.record('c').chosen, { q: 'a' });
+  assert.deepEqual([next.draft('c'), next.draft('sent')], ['another', '']);
+  assert.deepEqual(leftover.take(), []);
+  next.leave(); // all of it is on the disk
+  assert.deepEqual(leftover.take(), []);
+});
+
+test('where nothing can be left, a page still goes and comes', async () => {
+  const denied = new Leftover(() => {
+    throw new DOMException('denied', 'SecurityError');
+  });
+  denied.leave([['drafts', { id: 'c', text: 'typed' }]]);
+  assert.deepEqual(denied.take(), []);
 });
 
 test('no storage at all: it works and says so', async () => {

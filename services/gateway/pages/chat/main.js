@@ -11,6 +11,7 @@ import { fill_examples } from './examples.js';
 import { figures_of_all } from './figures.js';
 import { Key } from './key.js';
 import { listen_for_keys } from './keyboard.js';
+import { Leftover } from './leftover.js';
 import { Models } from './models.js';
 import { Notices } from './notices.js';
 import { Session } from './session.js';
@@ -59,7 +60,8 @@ const models = new Models(find('#model'), {
 });
 let models_failed = false;
 
-const store = await Store.open({ trouble: show_trouble, changed: other_tab_changed }, { channel, tab });
+const leftover = new Leftover(() => localStorage);
+const store = await Store.open({ trouble: show_trouble, changed: other_tab_changed }, { channel, tab, leftover });
 await store.empty_bin(now() - UNDO_MS);
 const asking = new Asking({
   store,
@@ -269,7 +271,11 @@ listen_for_keys({
   help: () => find('#help').showModal(),
 });
 
-addEventListener('pagehide', () => asking.leave());
+addEventListener('pagehide', () => {
+  asking.leave();
+  store.leave();
+});
+addEventListener('pageshow', (event) => event.persisted && store.stay());
 addEventListener('hashchange', () => location.hash.slice(1) !== session.id && open(location.hash.slice(1)));
 // The clocks of a running answer go on while nothing comes.
 setInterval(() => session.running && thread.grew(session.running.node), 500);

@@ -11,12 +11,13 @@ const NARROW = matchMedia('(max-width: 820px)');
 export class Sidebar {
   #found = null; // ids that match the search, or null
   #asked = 0;
+  #searched = null; // the newest search: done when its result is drawn
   #renaming = null;
 
   // elements: { sidebar, list, search, scrim, menu }; session; store; on: { open(id), deleted(record), running(id) }
   constructor(elements, session, store, on) {
     Object.assign(this, { ...elements, session, store, on });
-    this.search.addEventListener('input', () => this.#search());
+    this.search.addEventListener('input', () => (this.#searched = this.#search()));
     this.search.addEventListener('keydown', (event) => this.#search_key(event));
     this.list.addEventListener('keydown', (event) => this.#list_key(event));
     this.menu.addEventListener('click', () => this.toggle());
@@ -163,12 +164,18 @@ export class Sidebar {
     const first = this.list.querySelector('.open');
     if (event.key === 'Escape' && this.search.value) {
       this.search.value = '';
-      this.#search();
+      this.#searched = this.#search();
       event.stopPropagation();
     } else if (event.key === 'ArrowDown' && first) first.focus();
-    else if (event.key === 'Enter' && first) first.click();
+    else if (event.key === 'Enter') this.#open_first();
     else return;
     event.preventDefault();
+  }
+
+  // Of what is found for all that was typed, however fast.
+  async #open_first() {
+    await this.#searched;
+    this.list.querySelector('.open')?.click();
   }
 
   #list_key(event) {

@@ -15,17 +15,18 @@ export class Store {
   #opened = new Map(); // conversations with their messages
   #drafts = new Map();
   #writing = new Map(); // drafts on their way: id -> written again when that is done?
+  #under_way = new Map(); // 'table/id' -> [table, value] of records and messages on their way
   #troubled = false;
   #unwritten = new Map(); // 'table/id' -> [table, value]
 
   // on: { trouble(reason or null), changed(conversation id) from another tab }
-  constructor(database, channel, on, tab, max = CONVERSATIONS_MAX) {
-    Object.assign(this, { channel, on, tab, max });
+  constructor(database, leftover, channel, on, tab, max = CONVERSATIONS_MAX) {
+    Object.assign(this, { leftover, channel, on, tab, max });
     this.#database = database;
     channel?.addEventListener('message', ({ data }) => this.#heard(data));
   }
 
-  static async open(on, { channel, tab, open = () => Database.open(), max } = {}) {
+  static async open(on, { channel, tab, leftover, open = () => Database.open(), max } = {}) {
     let database = null;
     let reason = null;
     try {
@@ -33,8 +34,9 @@ export class Store {
     } catch (error) {
       reason = error;
     }
-    const store = new Store(database, channel, on, tab, max);
+    const store = new Store(database, leftover, channel, on, tab, max);
     if (database) {
+      for (const [table, value] of leftover?.take() ?? []) await store.#put(table, value);
       for (const record of await database.all('conversations')) store.#records.set(record.id, record);
       for (const draft of await database.all('drafts')) store.#drafts.set(draft.id, draft.text);
     } else {
@@ -78,19 +80,13 @@ export class Store {
       return;
     }
     this.#records.set(record.id, record);
-    await this.#write('conversations', record, (database) =>
-      // Another tab may have chosen versions elsewhere in the tree.
-      database.update('conversations', record.id, (old) => ({
-        ...record,
-        chosen: { ...old?.chosen, ...record.chosen },
-      })),
-    );
+    await this.#put('conversations', record);
     this.#tell(record.id);
   }
 
   async save_node(node) {
     if (!this.#records.has(node.conversation)) return;
-    await this.#write('nodes', node, (database) => database.put('nodes', [node]));
+    await this.#put('nodes', node);
     this.#tell(node.conversation);
   }
 
@@ -142,10 +138,8 @@ export class Store {
 
   async #write_draft(id) {
     this.#writing.set(id, false);
-    const text = this.#drafts.get(id);
     try {
-      if (text) await this.#database.put('drafts', [{ id, text }]);
-      else await this.#database.remove('drafts', [id]);
+      await write(this.#database, 'drafts', { id, text: this.draft(id) });
     } catch (error) {
       this.#failed(error);
     }
@@ -169,16 +163,31 @@ export class Store {
 
   // --- writing
 
-  async #write(table, value, write) {
+  async #put(table, value) {
     if (!this.#database) return;
+    const key = `${table}/${value.id}`;
+    const written = [table, value];
+    this.#under_way.set(key, written);
     try {
-      await write(this.#database);
-      this.#unwritten.delete(`${table}/${value.id}`);
+      await write(this.#database, table, value);
+      this.#unwritten.delete(key);
       if (this.#troubled) await this.write_again(); // there is room again
     } catch (error) {
-      this.#unwritten.set(`${table}/${value.id}`, [table, value]);
+      this.#unwritten.set(key, written);
       this.#failed(error);
     }
+    if (this.#under_way.get(key) === written) this.#under_way.delete(key);
+  }
+
+  // The page is going away: what has not reached the disk is left for the next one.
+  leave() {
+    const drafts = [...this.#writing.keys()].map((id) => ['drafts', { id, text: this.draft(id) }]);
+    this.leftover?.leave([...this.#under_way.values(), ...drafts]);
+  }
+
+  // It came back instead, as it was, and writes on by itself.
+  stay() {
+    this.leftover?.take();
   }
 
   #failed(error) {
@@ -193,7 +202,7 @@ export class Store {
     for (const [key, [table, value]] of [...this.#unwritten]) {
       if (!this.#database) return;
       try {
-        await this.#database.put(table, [value]);
+        await write(this.#database, table, value);
         this.#unwritten.delete(key);
       } catch {
         return;
@@ -239,4 +248,11 @@ export class Store {
     for (const record of this.list()) out.push({ record, nodes: [...(await this.load(record.id)).nodes.values()] });
     return out;
   }
+}
+
+function write(database, table, value) {
+  if (table === 'drafts' && !value.text) return database.remove('drafts', [value.id]);
+  if (table !== 'conversations') return database.put(table, [value]);
+  // Another tab may have chosen versions elsewhere in the tree.
+  return database.update(table, value.id, (old) => ({ ...value, chosen: { ...old?.chosen, ...value.chosen } }));
 }
