@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <map>
 
+#include "net/backoff.h"
 #include "net/client_stream.h"
 #include "net/grpc_channel.h"
 #include "net/timer_loop.h"
@@ -14,8 +15,6 @@
 namespace fathom {
 namespace {
 
-constexpr Duration kBackoffMin = Duration::ms(100);
-constexpr Duration kBackoffMax = Duration::ms(2000);
 constexpr Duration kLookAgain = Duration::ms(5000);  // for new addresses behind a name
 constexpr Duration kWelcomeWithin =
     Duration::ms(10000);  // a worker that accepts and then says nothing
@@ -111,7 +110,7 @@ struct Endpoint {
   std::string address;  // as events show it
   std::string target;   // as gRPC wants it
   size_t name = 0;
-  Duration backoff = kBackoffMin;
+  Backoff backoff;
 };
 
 class Links final : public DriveLinks, private StreamOwner {
@@ -189,7 +188,7 @@ void Links::look(size_t index) {
       log_warning("worker name does not resolve", {{"why", hosts.error().text()}});
     names_[index].failing = !hosts.ok();
     if (hosts.ok()) found(index, hosts.value());
-    loop_.after(hosts.ok() ? kLookAgain : kBackoffMax, [this, index] { look(index); });
+    loop_.after(hosts.ok() ? kLookAgain : Backoff::kMax, [this, index] { look(index); });
   });
 }
 
@@ -221,8 +220,7 @@ void Links::open(Endpoint endpoint) {
 }
 
 void Links::retry(Endpoint endpoint) {
-  const Duration delay = endpoint.backoff;
-  endpoint.backoff = std::min(delay * 2, kBackoffMax);
+  const Duration delay = endpoint.backoff.next();
   loop_.after(delay, [this, endpoint] {
     if (names_[endpoint.name].numeric) return open(endpoint);
     // The name may have moved on: ask again, and only come back if it still leads here.
@@ -260,7 +258,7 @@ void Links::on_stream_end(WorkerId worker, const Error& why, bool welcomed) {
     again = !stopped_;
   }
   events_.on_worker_down(worker, endpoint.address, why);
-  if (welcomed && why.code != Code::failed_precondition) endpoint.backoff = kBackoffMin;
+  if (welcomed && why.code != Code::failed_precondition) endpoint.backoff.reset();
   if (again)
     loop_.post([this, endpoint = std::move(endpoint)]() mutable { retry(std::move(endpoint)); });
   std::lock_guard lock(mutex_);

@@ -2,6 +2,7 @@
 #include <condition_variable>
 
 #include "contract/drive.h"
+#include "net/backoff.h"
 #include "net/client_stream.h"
 #include "net/grpc_channel.h"
 #include "net/router_link.h"
@@ -13,8 +14,6 @@
 namespace fathom {
 namespace {
 
-constexpr Duration kBackoffMin = Duration::ms(100);
-constexpr Duration kBackoffMax = Duration::ms(2000);
 // What may wait to be written: 4 M prompt tokens, 16 MB. A router that reads takes it in
 // milliseconds.
 constexpr int64_t kTokensQueuedMax = int64_t{4} << 20;
@@ -127,7 +126,7 @@ class ServeClient final : public RouterLink, private StreamOwner {
   bool connected_ = false;
   bool stopped_ = false;
   bool complained_ = false;  // about this outage
-  Duration backoff_ = kBackoffMin;
+  Backoff backoff_;
   TimerLoop loop_;
 };
 
@@ -148,7 +147,7 @@ void ServeClient::open_locked() {
     if (connected_ || stopped_) return;
     connected_ = true;
     complained_ = false;
-    backoff_ = kBackoffMin;
+    backoff_.reset();
   }
   log_info("connected to the router", {{"address", address_}});
   events_.on_router_connected();
@@ -168,8 +167,7 @@ void ServeClient::on_stream_end(const Error& why) {
   std::lock_guard lock(mutex_);
   stream_.reset();
   if (stopped_) return ended_.notify_all();  // under the lock: we may be destroyed right after
-  loop_.after(backoff_, [this] { connect(); });
-  backoff_ = std::min(backoff_ * 2, kBackoffMax);
+  loop_.after(backoff_.next(), [this] { connect(); });
 }
 
 ServeClient::~ServeClient() {

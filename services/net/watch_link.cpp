@@ -1,9 +1,9 @@
 #include "net/watch_link.h"
 
-#include <algorithm>
 #include <condition_variable>
 
 #include "contract/drive.h"
+#include "net/backoff.h"
 #include "net/client_stream.h"
 #include "net/grpc_channel.h"
 #include "net/timer_loop.h"
@@ -12,9 +12,6 @@
 
 namespace fathom {
 namespace {
-
-constexpr Duration kBackoffMin = Duration::ms(100);
-constexpr Duration kBackoffMax = Duration::ms(2000);
 
 class StreamOwner {
  public:
@@ -65,7 +62,7 @@ class WatchClient final : public WatchLink, private StreamOwner {
       std::lock_guard lock(mutex_);
       if (wanted_ == wanted) return;
       wanted_ = wanted;
-      backoff_ = kBackoffMin;
+      backoff_.reset();
       told_lost_ = false;
     }
     loop_.post([this] { follow(); });
@@ -76,7 +73,7 @@ class WatchClient final : public WatchLink, private StreamOwner {
   void on_stream_update(ClusterUpdate update) override {
     {
       std::lock_guard lock(mutex_);
-      backoff_ = kBackoffMin;
+      backoff_.reset();
       told_lost_ = false;
     }
     events_.on_update(std::move(update));
@@ -92,7 +89,7 @@ class WatchClient final : public WatchLink, private StreamOwner {
   bool stopped_ = false;
   bool let_go_ = false;     // of the stream, since nobody watched
   bool told_lost_ = false;  // of this outage
-  Duration backoff_ = kBackoffMin;
+  Backoff backoff_;
   TimerLoop loop_;
 };
 
@@ -125,8 +122,7 @@ void WatchClient::on_stream_end(const Error& why) {
   stream_.reset();
   if (stopped_) return ended_.notify_all();  // under the lock: we may be destroyed right after
   if (!wanted_) return;
-  loop_.after(backoff_, [this] { follow(); });
-  backoff_ = std::min(backoff_ * 2, kBackoffMax);
+  loop_.after(backoff_.next(), [this] { follow(); });
 }
 
 WatchClient::~WatchClient() {
