@@ -57,23 +57,4 @@ inline int32_t cut(const Groups& g, int32_t experts, int32_t width, int32_t step
   return n;
 }
 
-// out[t] += the sum over slots j of weights[t, j] * y[place of (t, j)].
-inline void add_in_slot_order(const Inner& inner, const OpContext& ctx, const ExpertsParams& p,
-                              const Groups& groups, const float* y) {
-  const int32_t hidden = p.experts[0].gate.cols;
-  Workspace workspace(ctx);
-  const int lanes = lanes_for(ctx, p.rows, int64_t{p.rows} * p.chosen * hidden);
-  float* sums = workspace.take<float>(int64_t{lanes} * hidden);
-  share(ctx, lanes, p.rows, [&](int lane, int t) {
-    float* sum = sums + int64_t{lane} * hidden;
-    std::fill_n(sum, hidden, 0.0f);
-    for (int32_t j = 0; j < p.chosen; ++j) {
-      const int32_t pair = t * p.chosen + j;
-      if (groups.at[pair] >= 0)
-        inner.axpy(sum, p.weights[pair], y + int64_t{groups.at[pair]} * hidden, hidden);
-    }
-    inner.add(p.out + t * p.out_stride, sum, hidden);
-  });
-}
-
 }  // namespace fathom::cpu

@@ -102,7 +102,15 @@ void experts(const Inner& inner, const OpContext& ctx, const ExpertsParams& p) {
       prepare_rows(inner, ctx, ctx.compute, middle, width, groups.count, width, rounded);
   float* y = workspace.take<float>(int64_t{groups.count} * hidden);
   down(pass, middle_rows, pieces, cut(groups, experts, hidden, step, pieces), y);
-  add_in_slot_order(inner, ctx, p, groups, y);
+  add_slots(inner, ctx,
+            {.y = y,
+             .at = groups.at,
+             .weights = p.weights,
+             .rows = p.rows,
+             .chosen = p.chosen,
+             .width = hidden,
+             .out = p.out,
+             .out_stride = p.out_stride});
 }
 
 }  // namespace fathom::cpu
