@@ -73,14 +73,14 @@ Result<KvLayout> layout_for(const ModelConfig& model, const TpEngineConfig& conf
 
 // A step that finds no memory breaks the group, not the process.
 template <class F>
-Status within_memory(const Batch& batch, const F& step) {
+Status within_memory(int32_t rows, const F& step) {
   try {
     return step();
   } catch (const std::bad_alloc&) {
-    return Error{Code::resource_exhausted,
-                 "no memory is left for the activations of a step of " +
-                     std::to_string(batch.rows()) + " rows",
-                 "step_token_budget"};
+    return Error{
+        Code::resource_exhausted,
+        "no memory is left for the activations of a step of " + std::to_string(rows) + " rows",
+        "step_token_budget"};
   }
 }
 
@@ -154,7 +154,12 @@ Status ModelRanks::read_weights(const TpEngineConfig& config, const LoadProgress
   threads_ = std::make_unique<RankThreads>(local);
   barrier_ = std::make_unique<BreakableBarrier>(local);
   const auto shard_of = [&](int32_t i) {
-    return Shard{config.group.process * local + i, config.tensor_parallel, i, local};
+    return Shard{config.group.process * local + i,
+                 config.tensor_parallel,
+                 i,
+                 local,
+                 config.experts.rank,
+                 config.experts.ranks};
   };
   // Where the weights lie is known from the headers; read first, they come in the order of the
   // file.
@@ -314,6 +319,7 @@ Status ModelRanks::start(int32_t blocks) {
                     .context = {rank.lanes.get(), rank.scratch.get(), compute_, rank.device.get()},
                     .comm = rank.comm.get(),
                     .collectives = rank.collectives.get(),
+                    .experts = exchange_.get(),
                     .barrier = alone ? nullptr : barrier_.get(),
                     .writes_cache = alone || i == 0,
                     .shares_cache = rank.gpu >= 0 && ranks_.size() > 1 &&
@@ -333,7 +339,7 @@ Status ModelRanks::start(int32_t blocks) {
 }
 
 Status ModelRanks::forward(int32_t local, const Batch& batch, const LogitsSink& sink) {
-  return finished(local, within_memory(batch, [&] {
+  return finished(local, within_memory(batch.rows(), [&] {
                     return ranks_[static_cast<size_t>(local)].forward->forward(batch, sink);
                   }));
 }
@@ -342,18 +348,33 @@ Status ModelRanks::forward(int32_t local, const Batch& batch, const LogitsSink& 
 Status ModelRanks::finished(int32_t local, Status status) {
   Rank& rank = ranks_[static_cast<size_t>(local)];
   if (status.ok() && rank.collectives) status = rank.collectives->finish();
+  if (status.ok() && exchange_) status = exchange_->finish();
   if (status.ok()) return status;
-  barrier_->give_up();
+  give_up();
   rank.forward.reset();
   rank.collectives.reset();
   return status;
 }
 
+void ModelRanks::give_up() {
+  barrier_->give_up();
+  if (exchange_) exchange_->leave();
+}
+
 Status ModelRanks::draft(int32_t local, const Batch& batch, std::span<const int32_t> from,
                          const LogitsSink& sink) {
-  return finished(local, within_memory(batch, [&] {
+  return finished(local, within_memory(batch.rows(), [&] {
                     return ranks_[static_cast<size_t>(local)].forward->draft(batch, from, sink);
                   }));
+}
+
+Status ModelRanks::assist() {
+  while (true) {
+    FATHOM_TRY(const ExpertPass pass, exchange_->join());
+    if (pass == ExpertPass::none) return {};
+    FATHOM_CHECKED(
+        finished(0, within_memory(0, [&] { return ranks_.front().forward->assist(pass); })));
+  }
 }
 
 }  // namespace fathom

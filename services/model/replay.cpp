@@ -21,7 +21,8 @@ bool every_row_wants_logits(const Batch& batch) {
 }  // namespace
 
 std::optional<Padding> padding_for(const Batch& batch, const RankOps& ops, int32_t rows_max) {
-  if (ops.device().is_host() || ops.has_tap() || !ops.sums_on_device()) return std::nullopt;
+  if (ops.device().is_host() || ops.has_tap() || !ops.sums_on_device() || ops.shares_experts())
+    return std::nullopt;
   if (!batch.expanded().empty() || !every_row_wants_logits(batch)) return std::nullopt;
   const auto* rows = std::ranges::find_if(kRows, [&](int32_t n) { return n >= batch.rows(); });
   if (rows == std::end(kRows) || *rows > rows_max) return std::nullopt;
