@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace fathom {
 
@@ -60,6 +61,8 @@ struct WorkerConfig {
   std::string speculative = "off";
   int32_t speculative_tokens = 3;  // a bound: how many pay is measured, see worker/speculation.h
   int32_t tensor_parallel = 1;
+  int32_t expert_parallel = 1;
+  std::vector<std::string> rank_listen;
   int32_t threads = 0;
   int32_t context_max = 0;
   int32_t block_tokens = 64;
@@ -103,6 +106,13 @@ struct WorkerConfig {
       "equal on all workers of a router");
     v("speculative_tokens", speculative_tokens, "most tokens it guesses ahead, 1 to 3");
     v("tensor_parallel", tensor_parallel, "ranks of the whole group");
+    v("expert_parallel", expert_parallel,
+      "ranks of this process that divide the experts alone: each is a worker with sequences, KV "
+      "and "
+      "an address of its own");
+    v("rank_listen", rank_listen,
+      "of expert_parallel: host:port of each rank but the first, which has `listen`; empty for the "
+      "ports after that one");
     v("threads", threads, "computing threads of this process; 0 for one per core");
     v("context_max", context_max, "positions a sequence may reach; 0 for the model's own limit");
     v("block_tokens", block_tokens, "positions of one KV block; equal on all workers of a router");
