@@ -34,7 +34,7 @@ class ExpertParallel(unittest.TestCase):
     def test_streams_land_on_every_rank_and_have_the_tokens_of_a_whole_worker(self):
         with cluster_of(("both",), ranks=2) as cluster:
             worker = cluster.workers[0]
-            self.assertEqual(cluster.router.metric("fathom_router_workers", role="decode"), 2)
+            wait_for("both ranks are workers", lambda: cluster.router.metric("fathom_router_workers", role="decode") == 2)
             self.expect_all([cluster.complete(prompt, TOKENS) for prompt in PROMPTS])
             for rank in (0, 1):
                 self.assertGreater(generated(worker, rank), 0)
