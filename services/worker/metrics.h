@@ -18,6 +18,7 @@ struct WorkerMetrics {
   prometheus::Histogram& step_seconds_mixed;
   prometheus::Histogram& step_rows;
   prometheus::Histogram& step_prefill_tokens;
+  prometheus::Counter& steps_ahead;       // begun while the step before was in flight
   prometheus::Counter& prompt_tokens;     // prompt positions computed, recomputed ones included
   prometheus::Counter& generated_tokens;  // tokens drawn
   prometheus::Counter& draft_tokens;      // guesses put to the test
