@@ -59,6 +59,7 @@ struct WorkerConfig {
   std::string engine = "model";
   std::string speculative = "off";
   int32_t speculative_tokens = 3;  // a bound: how many pay is measured, see worker/speculation.h
+  std::string steps_ahead = "auto";
   int32_t tensor_parallel = 1;
   int32_t threads = 0;
   int32_t context_max = 0;
@@ -103,6 +104,9 @@ struct WorkerConfig {
       "off, or auto: the model's multi-token-prediction module guesses ahead where that is faster; "
       "equal on all workers of a router");
     v("speculative_tokens", speculative_tokens, "most tokens it guesses ahead, 1 to 3");
+    v("steps_ahead", steps_ahead,
+      "on, off or auto: whether a step of decoding rows begins before the tokens of the last one "
+      "are read; auto where that pays, on one GPU");
     v("tensor_parallel", tensor_parallel, "ranks of the whole group");
     v("threads", threads, "computing threads of this process; 0 for one per core");
     v("context_max", context_max, "positions a sequence may reach; 0 for the model's own limit");

@@ -70,7 +70,9 @@ TEST_F(TemplateTest, tokenize_shows_the_prompt_that_the_chat_would_get) {
     const std::string prompt = prompt_of(extra);
     ASSERT_TRUE(submit_) << extra;
     const auto counted = parsed(tokenize(extra).body);
-    EXPECT_EQ(at(counted, "/tokens"), json::serialize(json::value_from(submit_->tokens))) << prompt;
+    EXPECT_EQ(at(counted, "/tokens"),
+              boost::json::serialize(boost::json::value_from(submit_->tokens)))
+        << prompt;
   }
   const RawResponse refused = tokenize(R"(,"chat_template_kwargs":{"thinking":"yes"})");
   EXPECT_EQ(refused.status, 400);
