@@ -55,7 +55,7 @@ inline void merge_span(const Inner& inner, int32_t rows, int32_t width, float* s
     const float largest = std::max(states[i].largest, more_states[i].largest);
     const float keep = std::exp(states[i].largest - largest),
                 take = std::exp(more_states[i].largest - largest);
-    inner.multiply(sums + int64_t{i} * width, keep, width);
+    if (keep != 1.0f) inner.multiply(sums + int64_t{i} * width, keep, width);
     inner.axpy(sums + int64_t{i} * width, take, more + int64_t{i} * width, width);
     states[i] = {largest, states[i].sum * keep + more_states[i].sum * take};
   }

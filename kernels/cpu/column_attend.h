@@ -8,7 +8,7 @@
 namespace fathom::cpu {
 
 struct ColumnTile {
-  const float* keys;   // [positions, key_row], of which `key` count
+  const float* keys;  // [positions, key_row], of which `key` count
   int64_t key_row;
   int32_t key;
   const float* values;  // as ColumnProduct::c
@@ -27,9 +27,11 @@ struct ColumnQueries {
   bool fresh;  // sums hold nothing yet
 };
 
-// `scores` is workspace for [seen by the last query, kColumns].
+// `scores` is workspace for [seen by the last query, kColumns]. Memory in `fetch` and `more` comes
+// near meanwhile.
 inline void attend_columns(const ColumnKernel& kernel, const ColumnTile& tile,
-                           const ColumnQueries& queries, float* scores) {
+                           const ColumnQueries& queries, float* scores,
+                           const ColumnFetch& fetch = {}, const ColumnFetch& more = {}) {
   const int32_t positions = queries.seen[queries.count - 1];
   float shrink[kColumns];
   kernel.product({.a = tile.keys,
@@ -38,7 +40,8 @@ inline void attend_columns(const ColumnKernel& kernel, const ColumnTile& tile,
                   .depth = tile.key,
                   .c = queries.strip,
                   .columns = queries.count > 8 ? kColumns : 8,
-                  .z = scores});
+                  .z = scores,
+                  .fetch = fetch});
   kernel.softmax({.scores = scores,
                   .count = positions,
                   .columns = queries.count,
@@ -57,7 +60,8 @@ inline void attend_columns(const ColumnKernel& kernel, const ColumnTile& tile,
                   .z = queries.sums,
                   .z_row = queries.sums_row,
                   .z_strip = kColumns,
-                  .keep = queries.fresh ? nullptr : shrink});
+                  .keep = queries.fresh ? nullptr : shrink,
+                  .fetch = more});
 }
 
 }  // namespace fathom::cpu

@@ -12,6 +12,13 @@ namespace fathom {
 
 inline constexpr int32_t kColumns = 16;  // of a strip: two registers
 
+// Memory that is read next: rows of some bytes.
+struct ColumnFetch {
+  const char* data = nullptr;
+  int32_t rows = 0;
+  int64_t bytes = 0, stride = 0;  // of a row; between rows
+};
+
 // z[i, j] = keep[i] * z[i, j] + sum_k a[i, k] c[k, j]. Columns lie in strips of kColumns.
 struct ColumnProduct {
   const float* a = nullptr;  // a[i * a_row + k * a_step]; one of the two is 1
@@ -23,6 +30,7 @@ struct ColumnProduct {
   float* z = nullptr;   // z[s * z_strip + i * z_row + j]
   int64_t z_row = kColumns, z_strip = 0;
   const float* keep = nullptr;  // [rows]; null: z held nothing
+  ColumnFetch fetch;            // brought near while the products are taken
 };
 
 struct SoftmaxState;
@@ -42,8 +50,8 @@ struct ColumnSoftmax {
 struct ColumnKernel {
   void (*product)(const ColumnProduct&);
   void (*softmax)(const ColumnSoftmax&);
-  // Rows become columns of a strip: out[k * kColumns + i] = x[i * stride + k], zeros for i in
-  // [rows, kColumns).
+  // Rows become columns of a strip: out[k * kColumns + i] = x[i * stride + k] for i < rows; up to
+  // the next multiple of 8 the last row is repeated.
   void (*strip)(const float* x, int64_t stride, int32_t rows, int32_t cols, float* out);
 };
 

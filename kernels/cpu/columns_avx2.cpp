@@ -16,6 +16,7 @@ namespace {
 constexpr int32_t kHalf = 8;         // floats of a register
 constexpr int32_t kRunDepth = 256;   // 16 kB of a strip, 6 kB of rows
 constexpr int32_t kLongDepth = 384;  // up to which depth is not cut
+constexpr int64_t kLine = 64;
 
 // Some of a product: one strip, one run.
 struct Part {
@@ -27,7 +28,9 @@ struct Part {
   float* z;
   int64_t z_row;
   const float* keep;
-  bool fresh;  // z held nothing
+  bool fresh;          // z held nothing
+  ColumnFetch* fetch;  // what is left of it
+  int32_t fetch_rows;  // with every tile
 };
 
 // Rows [row, row + R) times J registers. `Along`: elements of a row lie side by side, otherwise
@@ -36,10 +39,12 @@ template <int R, int J, bool Along>
 void tile(const Part& p, int32_t row) {
   __m256 sums[R][J];
   float* z = p.z + row * p.z_row;
+#pragma GCC unroll 12
   for (int i = 0; i < R; ++i)
     for (int j = 0; j < J; ++j)
       sums[i][j] = p.fresh ? _mm256_setzero_ps() : _mm256_loadu_ps(z + i * p.z_row + j * kHalf);
   if (p.keep)
+#pragma GCC unroll 12
     for (int i = 0; i < R; ++i)
       for (int j = 0; j < J; ++j)
         sums[i][j] = _mm256_mul_ps(sums[i][j], _mm256_broadcast_ss(p.keep + row + i));
@@ -51,9 +56,9 @@ void tile(const Part& p, int32_t row) {
   for (int32_t k = 0; k < p.depth; ++k, c += p.c_step) {
     __m256 columns[J];
     for (int j = 0; j < J; ++j) columns[j] = _mm256_loadu_ps(c + j * kHalf);
+#pragma GCC unroll 12
     for (int i = 0; i < R; ++i) {
-      const __m256 factor =
-          _mm256_broadcast_ss(Along ? a[i / 3] + i % 3 * p.a_row : dense + i);
+      const __m256 factor = _mm256_broadcast_ss(Along ? a[i / 3] + i % 3 * p.a_row : dense + i);
       for (int j = 0; j < J; ++j) sums[i][j] = _mm256_fmadd_ps(factor, columns[j], sums[i][j]);
     }
     if constexpr (Along)
@@ -61,6 +66,7 @@ void tile(const Part& p, int32_t row) {
     else
       dense += p.a_step;
   }
+#pragma GCC unroll 12
   for (int i = 0; i < R; ++i)
     for (int j = 0; j < J; ++j) _mm256_storeu_ps(z + i * p.z_row + j * kHalf, sums[i][j]);
 }
@@ -71,6 +77,12 @@ void tile_of(const Part& p, int32_t row, int32_t rows) {
   if constexpr (R > 1) tile_of<R - 1, J, Along>(p, row, rows);
 }
 
+void fetch(const Part& p) {
+  ColumnFetch& f = *p.fetch;
+  for (int32_t i = 0; i < p.fetch_rows && f.rows > 0; ++i, --f.rows, f.data += f.stride)
+    for (int64_t at = 0; at < f.bytes; at += kLine) _mm_prefetch(f.data + at, _MM_HINT_T1);
+}
+
 // All rows, in tiles of nearly equal numbers of them.
 template <int J, bool Along>
 void all_rows(const Part& p, int32_t rows) {
@@ -78,6 +90,7 @@ void all_rows(const Part& p, int32_t rows) {
   const int32_t tiles = (rows + kRows - 1) / kRows;
   for (int32_t t = 0, row = 0; t < tiles; ++t) {
     const int32_t count = (rows - row + tiles - t - 1) / (tiles - t);
+    fetch(p);
     tile_of<kRows, J, Along>(p, row, count);
     row += count;
   }
@@ -85,6 +98,10 @@ void all_rows(const Part& p, int32_t rows) {
 
 void product(const ColumnProduct& p) {
   const int32_t step = p.depth <= kLongDepth ? p.depth : kRunDepth;
+  ColumnFetch left = p.fetch;
+  // Tiles of all runs and strips, at least.
+  const int32_t tiles =
+      (p.rows + 5) / 6 * ((p.columns + kColumns - 1) / kColumns) * ((p.depth + step - 1) / step);
   for (int32_t begin = 0; begin < p.depth; begin += step)
     for (int32_t j = 0; j < p.columns; j += kColumns) {
       const int64_t strip = j / kColumns;
@@ -98,7 +115,9 @@ void product(const ColumnProduct& p) {
                       .z = p.z + strip * p.z_strip,
                       .z_row = p.z_row,
                       .keep = first ? p.keep : nullptr,
-                      .fresh = first && !p.keep};
+                      .fresh = first && !p.keep,
+                      .fetch = &left,
+                      .fetch_rows = left.rows > 0 ? p.fetch.rows / tiles + 1 : 0};
       const bool along = p.a_step == 1;
       if (p.columns - j > kHalf)
         along ? all_rows<2, true>(part, p.rows) : all_rows<2, false>(part, p.rows);
@@ -107,7 +126,7 @@ void product(const ColumnProduct& p) {
     }
 }
 
-// Eight queries. Returns nothing for queries that see nothing: their state stays as it is.
+// Eight queries. The state of one that sees nothing stays as it is.
 template <bool Masked>
 void softmax_half(float* scores, int32_t count, __m256i seen, __m256 scale, __m256* largest,
                   __m256* sum, float* shrink) {
@@ -154,8 +173,9 @@ void softmax(const ColumnSoftmax& p) {
   for (int32_t i = 0; i < p.columns; i += kHalf) {
     __m256 most = _mm256_loadu_ps(largest + i), total = _mm256_loadu_ps(sum + i);
     const __m256i sees = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(seen + i));
-    (least < p.count || i + kHalf > p.columns ? softmax_half<true> : softmax_half<false>)(
-        p.scores + i, p.count, sees, scale, &most, &total, p.shrink + i);
+    (least < p.count || i + kHalf > p.columns
+         ? softmax_half<true>
+         : softmax_half<false>)(p.scores + i, p.count, sees, scale, &most, &total, p.shrink + i);
     _mm256_storeu_ps(largest + i, most);
     _mm256_storeu_ps(sum + i, total);
   }
@@ -163,9 +183,9 @@ void softmax(const ColumnSoftmax& p) {
 }
 
 // Eight rows of eight become eight columns.
-void transpose(const float* x, int64_t stride, float* out) {
+void transpose(const float* const* rows, int32_t k, float* out) {
   __m256 r[8], pairs[8], fours[8];
-  for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(x + i * stride);
+  for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(rows[i] + k);
   for (int i = 0; i < 8; i += 2) {
     pairs[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
     pairs[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
@@ -183,13 +203,13 @@ void transpose(const float* x, int64_t stride, float* out) {
 }
 
 void strip(const float* x, int64_t stride, int32_t rows, int32_t cols, float* out) {
-  for (int32_t i = 0; i < kColumns; i += 8) {
+  for (int32_t i = 0; i < rows; i += kHalf) {
+    const float* from[kHalf];
+    for (int32_t j = 0; j < kHalf; ++j) from[j] = x + (i + j < rows ? i + j : rows - 1) * stride;
     int32_t k = 0;
-    if (i + 8 <= rows)
-      for (; k + 8 <= cols; k += 8) transpose(x + i * stride + k, stride, out + k * kColumns + i);
+    for (; k + kHalf <= cols; k += kHalf) transpose(from, k, out + k * kColumns + i);
     for (; k < cols; ++k)
-      for (int32_t j = i; j < i + 8; ++j)
-        out[k * kColumns + j] = j < rows ? x[j * stride + k] : 0.0f;
+      for (int32_t j = 0; j < kHalf; ++j) out[k * kColumns + i + j] = from[j][k];
   }
 }
 

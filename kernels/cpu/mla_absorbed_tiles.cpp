@@ -35,6 +35,24 @@ int64_t place_of(const Absorbed& a, const Job& job) {
 bool by_columns(const Absorbed& a) { return a.inner.columns && a.p.cache.rank % 8 == 0; }
 int64_t latent_row(const Absorbed& a) { return by_columns(a) ? odd_lines(a.width) : a.width; }
 
+// Where positions from `first` on lie, as many of `count` as one block holds and half a tile at
+// most, since both products of the tile before fetch; takes them off.
+ColumnFetch fetch_of(const LatentCache& cache, std::span<const BlockIndex> blocks, int32_t* first,
+                     int32_t* count) {
+  if (*count <= 0) return {};
+  const int64_t row = latent_stride(cache.dtype, cache.rank, cache.rope) * dtype_bytes(cache.dtype);
+  const int32_t at = *first % cache.block_tokens,
+                n = std::min({*count, cache.block_tokens - at, kTile / 2});
+  const int64_t block = blocks[static_cast<size_t>(*first / cache.block_tokens)];
+  *first += n;
+  *count -= n;
+  return {.data = static_cast<const char*>(cache.base) +
+                  block * cache.block_stride * dtype_bytes(cache.dtype) + at * row,
+          .rows = n,
+          .bytes = row,
+          .stride = row};
+}
+
 // All heads of a group pass over a tile of latents at once.
 void attend_columns_of_span(const Absorbed& a, const Job& job, int32_t span, const Tile& tile,
                             float* sums, SoftmaxState* states) {
@@ -48,6 +66,9 @@ void attend_columns_of_span(const Absorbed& a, const Job& job, int32_t span, con
     gather_tile(a.inner, a.p.cache, s.blocks, first, count, tile.latents, row);
     int32_t seen[kHeadGroup];
     std::fill_n(seen, job.heads, count);
+    int32_t next = first + count, ahead = std::min(kTile, limit_of(a, job) - next);
+    const ColumnFetch fetch = fetch_of(a.p.cache, s.blocks, &next, &ahead),
+                      more = fetch_of(a.p.cache, s.blocks, &next, &ahead);
     cpu::attend_columns(*a.inner.columns,
                         {.keys = tile.latents,
                          .key_row = row,
@@ -64,7 +85,7 @@ void attend_columns_of_span(const Absorbed& a, const Job& job, int32_t span, con
                          .sums = sums,
                          .sums_row = rank,
                          .fresh = first == span * kSpan},
-                        tile.scores);
+                        tile.scores, fetch, more);
   }
 }
 

@@ -1,5 +1,5 @@
 // How do the rows of a prompt attend as columns (column_kernel.h)? Per (sequence, head): the head's
-// rows of kv_b become strips once, then tile by tile of kPositions cached positions the latents are
+// rows of kv_b become strips once, then tile by tile of 64 cached positions the latents are
 // expanded into keys and values, and all query rows of the chunk use them in blocks of sixteen.
 // Tiles begin at absolute positions and are taken in ascending order, and a row is a lane of its
 // own, so its bits do not depend on where the prompt was cut. Expansion follows the context's
@@ -12,8 +12,6 @@
 
 namespace fathom::cpu {
 namespace {
-
-constexpr int32_t kPositions = 2 * kTile;  // expanded at a time: keys and values stay in L2
 
 struct Sizes {
   int32_t width;         // of a cached row
@@ -31,15 +29,15 @@ struct Expanded {
   Sizes size;
 };
 
-struct Lane {         // workspace
-  float* rows;        // [kColumns, rank] of kv_b
-  float* weights;     // strips of [rank, kColumns], keys' and values'
-  float* latents;     // [kPositions, latent_row]
-  float* keys;        // [kPositions, key_row]
-  float* values;      // strips of [kPositions, kColumns]
-  float* queries;     // [blocks] strips of [key, kColumns]
-  float* scores;      // [kPositions, kColumns]
-  float* sums;        // [rows, value]
+struct Lane {            // workspace
+  float* rows;           // [kColumns, rank] of kv_b
+  float* weights;        // strips of [rank, kColumns], keys' and values'
+  float* latents;        // [kTile, latent_row]
+  float* keys;           // [kTile, key_row]
+  float* values;         // strips of [kTile, kColumns]
+  float* queries;        // [blocks] strips of [key, kColumns]
+  float* scores;         // [kTile, kColumns]
+  float* sums;           // [rows, value]
   SoftmaxState* states;  // [rows]
 };
 
@@ -137,17 +135,17 @@ void attend_head(const Expanded& e, const AttentionSequence& s, int32_t head, co
                    std::min(kColumns, s.rows - row), static_cast<int32_t>(e.size.key),
                    lane.queries + row / kColumns * e.size.queries);
   std::fill_n(lane.states, s.rows, SoftmaxState{-std::numeric_limits<float>::infinity(), 0.0f});
-  for (int32_t first = 0; first < end; first += kPositions) {
-    const int32_t count = std::min(kPositions, end - first);
+  for (int32_t first = 0; first < end; first += kTile) {
+    const int32_t count = std::min(kTile, end - first);
     expand(e, s, first, count, lane);
     attend_tile(e, s, first, count, lane);
   }
   for (int32_t r = 0; r < s.rows; ++r) {
     float* sums = lane.sums + int64_t{r} * p.value;
     e.inner.multiply(sums, 1.0f / lane.states[r].sum, p.value);
-    std::copy_n(sums, p.value,
-                floats(p.out, p.out_dtype) + (s.first_row + r) * p.out_stride +
-                    int64_t{head} * p.value);
+    std::copy_n(
+        sums, p.value,
+        floats(p.out, p.out_dtype) + (s.first_row + r) * p.out_stride + int64_t{head} * p.value);
   }
 }
 
@@ -156,11 +154,11 @@ Lane lane_of(const Expanded& e, int64_t rows, Workspace& workspace) {
   const int64_t strips = strips_of(p.nope) + strips_of(p.value);
   return {.rows = workspace.take<float>(int64_t{kColumns} * p.cache.rank),
           .weights = workspace.take<float>(strips * kColumns * p.cache.rank),
-          .latents = workspace.take<float>(kPositions * e.size.latent_row),
-          .keys = workspace.take<float>(kPositions * e.size.key_row),
+          .latents = workspace.take<float>(kTile * e.size.latent_row),
+          .keys = workspace.take<float>(kTile * e.size.key_row),
           .values = workspace.take<float>(strips_of(p.value) * e.size.value_strip),
           .queries = workspace.take<float>((rows + kColumns - 1) / kColumns * e.size.queries),
-          .scores = workspace.take<float>(int64_t{kPositions} * kColumns),
+          .scores = workspace.take<float>(int64_t{kTile} * kColumns),
           .sums = workspace.take<float>(rows * p.value),
           .states = workspace.take<SoftmaxState>(rows)};
 }
@@ -179,7 +177,7 @@ void expanded_by_columns(const Inner& inner, const OpContext& ctx, const MlaPara
                             .latent_row = odd_lines(width),
                             .key = key,
                             .key_row = odd_lines(key),
-                            .value_strip = int64_t{kPositions} * kColumns,
+                            .value_strip = int64_t{kTile} * kColumns,
                             .queries = int64_t{key} * kColumns}};
   auto* spaces = workspace.take<Lane>(lanes);
   for (int i = 0; i < lanes; ++i) spaces[i] = lane_of(e, rows, workspace);
