@@ -301,6 +301,17 @@ TEST_F(ToolsTest, tokenize_counts_the_tools) {
   EXPECT_EQ(at(count, "/count"), at(usage, "/usage/prompt_tokens"));
 }
 
+TEST_F(ToolsTest, tokenize_counts_a_call_that_is_begun_in_the_prompt) {
+  start(Kind::minnow);
+  const std::string required = tools(R"(,"thinking":{"type":"disabled"},"tool_choice":"required")");
+  answers("x");
+  const RawResponse response = chat(required);
+  ASSERT_EQ(response.status, 200) << response.body;
+  const auto count = parsed(
+      post("/tokenize", R"({"messages":[{"role":"user","content":"hi"}])" + required + "}").body);
+  EXPECT_EQ(at(count, "/count"), std::to_string(router_.next_submit()->tokens.size()));
+}
+
 TEST_F(ToolsTest, thinking_is_switched_off_where_the_template_reacts) {
   start(Kind::minnow);
   answers("Hi.");
