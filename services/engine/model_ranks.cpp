@@ -58,9 +58,6 @@ DType kv_dtype_of(const TpEngineConfig& config) {
 
 Result<KvLayout> layout_for(const ModelConfig& model, const TpEngineConfig& config) {
   const DType dtype = kv_dtype_of(config);
-  if (dtype == DType::i8 && config.device.cuda)
-    return Error{Code::unimplemented,
-                 "int8 latents are the CPU's only; on a GPU KV is float32 or bfloat16", "kv_dtype"};
   if (dtype == DType::i8 && model.attention == AttentionKind::gqa)
     return invalid(
         "int8 is for latent attention; this model's keys and values are float32 or bfloat16",
@@ -154,7 +151,11 @@ Status ModelRanks::make_devices(const TpEngineConfig& config) {
 }
 
 Shard ModelRanks::shard_of(int32_t local) const {
-  return {first_rank_ + local, size_, local, static_cast<int32_t>(ranks_.size()), own_kv_};
+  return {.rank = first_rank_ + local,
+          .size = size_,
+          .local_rank = local,
+          .local_size = static_cast<int32_t>(ranks_.size()),
+          .own_kv = own_kv_};
 }
 
 void ModelRanks::divide_kv_pools() {

@@ -93,7 +93,9 @@ KvHeads kv_heads_of(const Shard& shard, int32_t heads, int32_t kv_heads) {
   if (!shard.own_kv) return {shard.local_begin(kv_heads), shard.local_part(kv_heads)};
   int32_t most = 0;
   for (int32_t r = 0; r < shard.size; ++r) {
-    const Shard other{r, shard.size, r % shard.local_size, shard.local_size, true};
+    Shard other = shard;
+    other.rank = r;
+    other.local_rank = r % shard.local_size;
     most = std::max(most, own_kv_heads(other, heads, kv_heads).count);
   }
   return {std::min(own_kv_heads(shard, heads, kv_heads).first, kv_heads - most), most};

@@ -88,7 +88,11 @@ TEST(KvHeads, a_rank_with_kv_of_its_own_makes_all_that_it_reads_and_all_make_equ
         for (int32_t process = 0; process < processes; ++process) {
           std::vector<bool> made(static_cast<size_t>(kv_heads));
           for (int32_t i = 0; i < local; ++i) {
-            const Shard shard{process * local + i, size, i, local, true};
+            const Shard shard{.rank = process * local + i,
+                              .size = size,
+                              .local_rank = i,
+                              .local_size = local,
+                              .own_kv = true};
             const KvHeads got = kv_heads_of(shard, heads, kv_heads);
             ASSERT_GE(got.first, 0);
             ASSERT_LE(got.end(), kv_heads);
@@ -103,8 +107,12 @@ TEST(KvHeads, a_rank_with_kv_of_its_own_makes_all_that_it_reads_and_all_make_equ
         }
         EXPECT_EQ(std::ranges::count(counts, counts.front()), size);
       }
-  EXPECT_EQ(kv_heads_of({1, 8, 1, 8, true}, 64, 8), (KvHeads{1, 1})) << "no head more than needed";
-  EXPECT_EQ(kv_heads_of({3, 16, 3, 16, true}, 64, 8), (KvHeads{1, 1}));
+  const auto of = [](int32_t rank, int32_t size) {
+    return Shard{
+        .rank = rank, .size = size, .local_rank = rank, .local_size = size, .own_kv = true};
+  };
+  EXPECT_EQ(kv_heads_of(of(1, 8), 64, 8), (KvHeads{1, 1})) << "no head more than needed";
+  EXPECT_EQ(kv_heads_of(of(3, 16), 64, 8), (KvHeads{1, 1}));
 }
 
 TEST(Weights, ranks_together_hold_every_divided_byte_once) {
