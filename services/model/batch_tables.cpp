@@ -1,7 +1,6 @@
 #include "model/batch_tables.h"
 
 #include <cstring>
-#include <numeric>
 
 #include "base/check.h"
 
@@ -69,7 +68,8 @@ void BatchTables::lay_out(const Batch& batch, std::span<const int32_t> from) {
   send();
 }
 
-void BatchTables::lay_out_padded(const Batch& batch, const Padding& padding) {
+void BatchTables::lay_out_padded(const Batch& batch, const Padding& padding,
+                                 std::span<const int32_t> from) {
   CHECK(!device_.is_host() && batch.expanded().empty() && padding.rows >= batch.rows());
   const auto rows = static_cast<size_t>(padding.rows);
   rows_ = padding.rows;
@@ -79,9 +79,10 @@ void BatchTables::lay_out_padded(const Batch& batch, const Padding& padding) {
   step_positions_.resize(rows, 0);
   step_slots_.assign(batch.slots().begin(), batch.slots().end());
   step_slots_.resize(rows, -1);
-  step_logit_rows_.resize(rows);
-  std::iota(step_logit_rows_.begin(), step_logit_rows_.end(), 0);
-  step_from_.clear();
+  step_logit_rows_.assign(batch.logit_rows().begin(), batch.logit_rows().end());
+  step_logit_rows_.resize(static_cast<size_t>(padding.logits), 0);
+  step_from_.assign(from.begin(), from.end());
+  if (!from.empty()) step_from_.resize(rows, 0);
   runs_.clear();
   blocks_.clear();
   expanded_runs_ = 0;
@@ -93,7 +94,7 @@ void BatchTables::lay_out_padded(const Batch& batch, const Padding& padding) {
   absorbed_.context_max = all_.context_max = padding.context;
 }
 
-// Everything in one copy. What a padded batch has of each but blocks depends on its rows alone and
+// Everything in one copy. What a padded batch has of each but blocks depends on its shape alone and
 // comes first, so that its places do too.
 void BatchTables::send() {
   const std::span<const AttentionRun> runs(runs_);
