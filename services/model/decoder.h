@@ -28,8 +28,8 @@ class Decoder final : public ModelRank {
   void reserve(const Batch& batch, int32_t rows);
   // Embedding and all layers, over what batch_ holds.
   Status run_layers();
-  // The draft module's layer, over what batch_ holds: a guess is the likeliest of what the head makes
-  // of residual_.
+  // The draft module's layer, over what batch_ holds: a guess is the likeliest of what the head
+  // makes of residual_.
   void reserve_draft(const Batch& batch, int32_t rows);
   Status run_draft();
   const Weight& draft_head() const {

@@ -153,7 +153,8 @@ __global__ __launch_bounds__(kThreads, kW* kT > 32 ? 1 : 2) void lanes_of_tiles(
   constexpr int kRunsW = N::kRows * kRuns / kThreads, kRunsX = N::kTokens * kRuns / kThreads;
   __shared__ float sums[N::kOutputs];
   __shared__ uint64_t come;
-  __shared__ float4 ws[2][N::kRows][kRuns], xs[2][N::kTokens][kRuns];
+  __shared__ float4 ws[2][N::kRows][kRuns];
+  __shared__ float4 xs[2][N::kTokens][kRuns];
   const Meeting<N::kOutputs> meeting(sums, &come);
   wait_for_previous();
   const Place<N, kW, kT, kGroupsW> at(parts);
