@@ -69,6 +69,15 @@ struct EmbedParams {  // out[t] = table[tokens[t] - first_row]; rows outside the
   float* out = nullptr;  // [tokens, hidden]
 };
 
+// Ids that a sampler left on the device become the tokens of rows: tokens[i] = drawn[from[i]] where
+// from[i] >= 0.
+struct FeedTokensParams {
+  const TokenId* drawn = nullptr;
+  const int32_t* from = nullptr;  // [rows]
+  int32_t rows = 0;
+  TokenId* tokens = nullptr;  // [rows]
+};
+
 struct RmsNormParams {       // out = weight * x / sqrt(mean(x^2) + eps)
   const float* x = nullptr;  // [rows, width], row stride x_stride
   int64_t x_stride = 0;
@@ -328,6 +337,7 @@ struct Ops {
   // it as x. float32 always is accepted.
   DType product_input;
   void (*embed)(const OpContext&, const EmbedParams&);
+  void (*feed_tokens)(const OpContext&, const FeedTokensParams&);
   void (*rms_norm)(const OpContext&, const RmsNormParams&);
   void (*add_norm)(const OpContext&, const AddNormParams&);
   void (*linear)(const OpContext&, const LinearParams&);

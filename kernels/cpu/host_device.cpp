@@ -5,11 +5,26 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 namespace fathom {
 namespace {
 
 constexpr size_t kAlign = 256;
+
+class HostDownload final : public Download {
+ public:
+  void begin(const void* from, size_t bytes) override {
+    bytes_.resize(bytes);
+    if (bytes > 0) std::memcpy(bytes_.data(), from, bytes);
+  }
+  Result<std::span<const std::byte>> finish() override {
+    return std::span<const std::byte>(bytes_);
+  }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
 
 class HostDevice final : public Device {
  public:
@@ -38,6 +53,7 @@ class HostDevice final : public Device {
   Status download(void* to, const void* from, size_t bytes) override {
     return move(to, from, bytes);
   }
+  std::unique_ptr<Download> make_download() override { return std::make_unique<HostDownload>(); }
   Status wait() override { return {}; }
   Status read(void* to, const void* from, size_t bytes) const override {
     return move(to, from, bytes);

@@ -10,6 +10,7 @@
 namespace fathom::cpu {
 
 void embed(const Inner&, const OpContext&, const EmbedParams&);
+void feed_tokens(const Inner&, const OpContext&, const FeedTokensParams&);
 void rms_norm(const Inner&, const OpContext&, const RmsNormParams&);
 void add_norm(const Inner&, const OpContext&, const AddNormParams&);
 void add_bias(const Inner&, const OpContext&, const AddBiasParams&);

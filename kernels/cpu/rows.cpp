@@ -1,6 +1,6 @@
-// What is done to rows one at a time? Embedding, gathering, norm, rotation, writing the cache,
-// SwiGLU and adding. Each row (for add: each element) stands alone, so any cut over lanes gives the
-// same bits.
+// What is done to rows one at a time? Embedding, feeding tokens, gathering, norm, rotation, writing
+// the cache, SwiGLU and adding. Each row (for add: each element) stands alone, so any cut over
+// lanes gives the same bits.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -22,6 +22,11 @@ void embed(const Inner& inner, const OpContext& ctx, const EmbedParams& p) {
     else
       inner.widen(p.table, row, false, out);
   });
+}
+
+void feed_tokens(const Inner&, const OpContext&, const FeedTokensParams& p) {
+  for (int32_t i = 0; i < p.rows; ++i)
+    if (p.from[i] >= 0) p.tokens[i] = p.drawn[p.from[i]];
 }
 
 void rms_norm(const Inner& inner, const OpContext& ctx, const RmsNormParams& p) {

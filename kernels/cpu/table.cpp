@@ -46,6 +46,7 @@ const Ops* ops_of() {
       .name = inner_of(set)->name,
       .product_input = DType::f32,
       .embed = bound<set, EmbedParams, cpu::embed>,
+      .feed_tokens = bound<set, FeedTokensParams, cpu::feed_tokens>,
       .rms_norm = bound<set, RmsNormParams, cpu::rms_norm>,
       .add_norm = bound<set, AddNormParams, cpu::add_norm>,
       .linear = bound<set, LinearParams, kLinear<set>>,

@@ -7,6 +7,7 @@
 namespace fathom::cuda {
 
 void embed(const OpContext&, const EmbedParams&);             // rows.cu
+void feed_tokens(const OpContext&, const FeedTokensParams&);  // rows.cu
 void rms_norm(const OpContext&, const RmsNormParams&);        // norm.cu
 void add_norm(const OpContext&, const AddNormParams&);        // norm.cu
 void linear(const OpContext&, const LinearParams&);           // linear.cu

@@ -27,6 +27,11 @@ Status check_settings(const TpEngineConfig& c) {
   FATHOM_CHECKED(positive(c.threads_per_rank, "threads_per_rank"));
   FATHOM_CHECKED(positive(c.block_tokens, "block_tokens"));
   if (c.speculative_tokens < 0) return invalid("must not be negative", "speculative_tokens");
+  if (c.steps_ahead.value_or(false) && c.tensor_parallel > 1)
+    return Error{Code::unimplemented,
+                 "only rank 0 knows what was drawn: a group of several ranks finishes each step "
+                 "before the next",
+                 "steps_ahead"};
   FATHOM_CHECKED(positive(c.group.processes, "group.processes"));
   if (c.tensor_parallel % c.group.processes != 0)
     return invalid("tensor_parallel " + std::to_string(c.tensor_parallel) + " is not divided by " +

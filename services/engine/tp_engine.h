@@ -60,6 +60,9 @@ struct TpEngineConfig {
   int32_t speculative_tokens = 0;
   int32_t expanded_prompt_min = 64;  // see model/batch.h; equal on all workers of a cluster
   bool huge_pages = true;            // see model/prefault.h
+  // Whether a step may be begun while one is in flight (EngineInfo::steps_ahead); none: on a GPU,
+  // which computes beside its host. UNIMPLEMENTED for more than one rank.
+  std::optional<bool> steps_ahead;
   GroupPlace group;
   // Sees every row of logits before it is sampled: row of the plan, position, logits. For tests;
   // called on the thread that steps.

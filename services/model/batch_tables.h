@@ -37,6 +37,9 @@ class BatchTables {
   const int64_t* slots() const { return slots_; }
   const int32_t* logit_rows() const { return logit_rows_; }
   const int32_t* from() const { return from_; }
+  // Rows whose tokens a sampler left on the device (Batch::feed): tokens() lacks them until they
+  // are fed. No drawn: all are known.
+  FeedTokensParams feeding() const { return feeding_; }
   // The batch's sequences by form of attention; `all` is both.
   const AttentionTables& expanded() const { return expanded_; }
   const AttentionTables& absorbed() const { return absorbed_; }
@@ -57,11 +60,12 @@ class BatchTables {
   const int64_t* slots_ = nullptr;
   const int32_t* logit_rows_ = nullptr;
   const int32_t* from_ = nullptr;
+  FeedTokensParams feeding_;
   AttentionTables expanded_, absorbed_, all_;
   // What is sent next; reused from step to step.
   std::vector<std::byte> staged_;
   std::vector<TokenId> step_tokens_;
-  std::vector<int32_t> step_positions_, step_logit_rows_, step_from_;
+  std::vector<int32_t> step_positions_, step_logit_rows_, step_from_, step_fed_;
   std::vector<int64_t> step_slots_;
   std::vector<AttentionRun> runs_;  // the expanded ones first
   std::vector<BlockIndex> blocks_;

@@ -36,6 +36,7 @@ Status Decoder::forward(const Batch& batch, const LogitsSink& sink) {
     reserve(batch, padding->rows);
     logits_.reserve(ops_.config(), ops_.shard(), padding->rows);
     batch_.lay_out_padded(batch, *padding);
+    ops_.feed(batch_);  // other draws in every step, so it is not part of what is recorded
     Status status;
     ops_.device().replay({.rows = padding->rows, .context = padding->context}, [&] {
       ops_.set_rows(padding->rows);
@@ -50,6 +51,7 @@ Status Decoder::forward(const Batch& batch, const LogitsSink& sink) {
   }
   reserve(batch, batch.rows());
   batch_.lay_out(batch);
+  ops_.feed(batch_);
   FATHOM_CHECKED(run_layers());
   return logits_.run(ops_, *last_norm_, weights_.ends.lm_head, residual_.data(),
                      batch_.logit_rows(), static_cast<int32_t>(batch.logit_rows().size()), sink);

@@ -9,6 +9,13 @@ DeviceRope::DeviceRope(Device& device, RopeTable host)
   device.upload(frequencies.data(), table.frequencies.data(), count * sizeof(float));
 }
 
+void RankOps::feed(const BatchTables& batch) const {
+  const FeedTokensParams feeding = batch.feeding();
+  if (feeding.drawn == nullptr) return;
+  parts_.ops->feed_tokens(parts_.context, feeding);
+  parts_.context.scratch->reset();
+}
+
 void RankOps::embed(const Weight& embedding, const BatchTables& batch, float* out) const {
   parts_.ops->embed(parts_.context, {.tokens = batch.tokens(), .table = embedding, .out = out});
   parts_.context.scratch->reset();

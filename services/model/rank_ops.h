@@ -49,6 +49,8 @@ class RankOps {
   int32_t rows() const { return rows_; }
   void set_rows(int32_t rows) { rows_ = rows; }
 
+  // Puts tokens in their places that a sampler left on the device; nothing where all are known.
+  void feed(const BatchTables& batch) const;
   void embed(const Weight& embedding, const BatchTables& batch, float* out) const;
   void norm(const float* x, int64_t x_stride, const Weight& weight, float eps,
             const RowsView& out) const;

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <initializer_list>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "engine/fake_engine.h"
@@ -90,6 +91,7 @@ TpEngineConfig model_settings(const WorkerConfig& c) {
           .context_max = c.context_max,
           .speculative_tokens = drafts_of(c),
           .huge_pages = c.huge_pages,
+          .steps_ahead = c.steps_ahead == "auto" ? std::optional<bool>() : c.steps_ahead == "on",
           .group = {.processes = c.group.processes,
                     .process = c.group.index,
                     .leader = c.group.leader,
@@ -121,6 +123,7 @@ std::unique_ptr<Engine> fake_engine(const WorkerConfig& c) {
                         .read_everything = c.fake.read_everything,
                         .drafts_max = drafts_of(c),
                         .draft_acceptance = c.fake.draft_acceptance,
+                        .steps_ahead = c.steps_ahead == "on",
                         .step_base = Duration::seconds(c.fake.step_ms * 1e-3),
                         .step_per_token = Duration::seconds(c.fake.step_token_us * 1e-6)};
   if (fake.step_base.ns > 0 || fake.step_per_token.ns > 0) fake.wait = pass_time;
@@ -134,6 +137,7 @@ Status check_worker_config(const WorkerConfig& c) {
   FATHOM_CHECKED(one_of(c.device, {"cpu", "cuda", "auto"}, "device"));
   FATHOM_CHECKED(one_of(c.compute, {"float32", "bfloat16", "auto"}, "compute"));
   FATHOM_CHECKED(one_of(c.speculative, {"off", "auto"}, "speculative"));
+  FATHOM_CHECKED(one_of(c.steps_ahead, {"auto", "on", "off"}, "steps_ahead"));
   if (c.speculative_tokens < 1 || c.speculative_tokens > Speculation::kDraftsMax)
     return invalid("must be 1 to " + std::to_string(Speculation::kDraftsMax), "speculative_tokens");
   FATHOM_CHECKED(one_of(c.kv_dtype, {"auto", "float32", "bfloat16", "int8"}, "kv_dtype"));
@@ -146,6 +150,8 @@ Status check_worker_config(const WorkerConfig& c) {
   FATHOM_CHECKED(at_least(c.gpu, 0, "gpu"));
   if (!(c.gpu_memory_share > 0 && c.gpu_memory_share <= 1))
     return invalid("must be above 0 and at most 1", "gpu_memory_share");
+  if (!(c.stall_seconds > 0 && c.stall_seconds <= 86400))
+    return invalid("must be above 0 and at most 86400", "stall_seconds");
   FATHOM_CHECKED(at_least(c.rows_max, 1, "rows_max"));
   FATHOM_CHECKED(at_least(c.step_token_budget, 0, "step_token_budget"));
   FATHOM_CHECKED(check_engine(c));

@@ -52,6 +52,7 @@ struct Schedule {
   int32_t drafts = 0;                    // guesses asked of an engine that drafts
   DraftCount* counted = nullptr;
   bool prompt_drafts = true;  // the drafter follows the prompt
+  bool ahead = false;  // each decoding step begins before the last one is waited for; no drafts
 };
 
 std::vector<Generated> generate(EngineUnderTest& engine, const std::vector<Request>& requests,

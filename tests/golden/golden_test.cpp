@@ -116,14 +116,18 @@ class Golden : public ::testing::TestWithParam<std::tuple<const char*, const cha
   std::vector<Request> requests = requests_of(c);
 };
 
-TEST_P(Golden, alone_batched_chunked_and_moved_match_the_reference_and_each_other) {
-  EngineUnderTest engine(config());
+TEST_P(Golden, alone_batched_chunked_ahead_and_moved_match_the_reference_and_each_other) {
+  TpEngineConfig settings = config();
+  settings.steps_ahead = true;
+  EngineUnderTest engine(settings);
   const auto alone = generate(engine, requests, {});
   expect_golden(c, named("alone"), alone);
 
   const auto batched = generate(engine, requests, {.together = true});
   expect_golden(c, named("all in one batch"), batched);
   expect_same("batched", batched, alone);
+  // Once more, as steps of that size are recorded by now.
+  expect_same("steps ahead", generate(engine, requests, {.together = true, .ahead = true}), alone);
 
   for (const int32_t chunk : {1, 7, 33}) {
     if (chunk == 33) {

@@ -66,6 +66,15 @@ TEST_P(Rows, embedding_of_a_vocabulary_shard_is_zero_outside_it) {
     }
 }
 
+TEST_P(Rows, drawn_ids_become_the_tokens_of_rows_that_wait_for_them) {
+  const std::vector<TokenId> drawn = {70, 71, 72};
+  const std::vector<int32_t> from = {2, -1, 0, 0, -1};
+  std::vector<TokenId> tokens = {1, 2, 3, 4, 5};
+  m_.ops.feed_tokens(
+      m_.ctx, {.drawn = drawn.data(), .from = from.data(), .rows = 5, .tokens = tokens.data()});
+  EXPECT_EQ(tokens, (std::vector<TokenId>{72, 2, 70, 70, 5}));
+}
+
 TEST_P(Rows, norm_divides_by_the_root_of_the_mean_square) {
   for (const int32_t width : {1, 15, 16, 64, 100, 1537})
     for (const DType dtype : {DType::f32, DType::bf16}) {
