@@ -43,6 +43,8 @@ WorkerMetrics::WorkerMetrics(Metrics& metrics)
     : step_seconds_prefill(step_seconds(metrics, "prefill")),
       step_seconds_decode(step_seconds(metrics, "decode")),
       step_seconds_mixed(step_seconds(metrics, "mixed")),
+      step_running_seconds(metrics.gauge("fathom_worker_step_running_seconds",
+                                         "What the step that runs has taken so far")),
       step_rows(
           metrics.histogram("fathom_worker_step_rows", "Rows of one engine step", size_buckets())),
       step_prefill_tokens(metrics.histogram("fathom_worker_step_prefill_tokens",
