@@ -137,7 +137,6 @@ Status RankOps::experts(const ExpertsParams& p) const {
 }
 
 Status RankOps::wait_for_cache() const {
-  if (parts_.shares_cache) return parts_.collectives->barrier();
   if (parts_.barrier != nullptr && !parts_.barrier->arrive_and_wait())
     return Error{Code::unavailable, "another rank of this process gave up", "tensor_parallel"};
   return {};

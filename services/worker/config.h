@@ -79,6 +79,7 @@ struct WorkerConfig {
   // The sender may first compute other prompts for minutes; a lost one is noticed by its
   // connection.
   double fetch_patience_seconds = 600;
+  double stall_seconds = 30;
   double group_connect_seconds = 600;
   WorkerGroupConfig group;
   FakeEngineSettings fake;
@@ -134,6 +135,9 @@ struct WorkerConfig {
       "how long a peer's fetch waits for its sequence here");
     v("fetch_patience_seconds", fetch_patience_seconds,
       "how long our fetch waits without progress");
+    v("stall_seconds", stall_seconds,
+      "a step that has not returned for so long is logged, the worker is not ready and takes no "
+      "router until it does");
     v("group_connect_seconds", group_connect_seconds,
       "how long processes of a group wait for each other");
     v("group", group, "a tensor-parallel group over several processes");

@@ -176,6 +176,8 @@ Status check_worker_config(const WorkerConfig& c) {
   FATHOM_CHECKED(at_least(c.gpu, 0, "gpu"));
   if (!(c.gpu_memory_share > 0 && c.gpu_memory_share <= 1))
     return invalid("must be above 0 and at most 1", "gpu_memory_share");
+  if (!(c.stall_seconds > 0 && c.stall_seconds <= 86400))
+    return invalid("must be above 0 and at most 86400", "stall_seconds");
   FATHOM_CHECKED(at_least(c.rows_max, 1, "rows_max"));
   FATHOM_CHECKED(at_least(c.step_token_budget, 0, "step_token_budget"));
   FATHOM_CHECKED(check_engine(c));

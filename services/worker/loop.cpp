@@ -40,6 +40,12 @@ Result<Welcome> Loop::on_hello(const Hello& hello) {
                  "this worker speaks protocol " + std::to_string(kProtocolVersion) +
                      ", the router " + std::to_string(hello.protocol),
                  "protocol"};
+  // It would be given work at once that nobody does.
+  if (const Duration running = running_for(); running > config_.stall)
+    return Error{Code::unavailable,
+                 "a step of this worker has not returned for " +
+                     std::to_string(static_cast<int64_t>(running.to_seconds())) + " s",
+                 "step"};
   {
     const std::lock_guard lock(epoch_mutex_);
     if (hello.epoch < epoch_)
@@ -86,6 +92,18 @@ void Loop::take_messages() {
 }
 
 bool Loop::turn() {
+  turn_began_ns_ = clock_.now().ns;
+  const bool did = turn_once();
+  turn_began_ns_ = kBetweenTurns;
+  return did;
+}
+
+Duration Loop::running_for() const {
+  const int64_t began = turn_began_ns_;
+  return began == kBetweenTurns ? Duration{} : clock_.now() - Instant{began};
+}
+
+bool Loop::turn_once() {
   take_messages();
   if (flights_.empty()) {
     if (!make_plan()) {

@@ -42,6 +42,7 @@ struct LoopConfig {
   int32_t step_token_budget = 512;
   bool prefix_cache = true;
   Duration ticket_patience = Duration::seconds(10);
+  Duration stall = Duration::seconds(30);  // a turn that runs longer takes no new router
   int32_t speculative_tokens = 0;  // drafts of a row at most; the engine must have a drafter
 };
 
@@ -62,6 +63,8 @@ class Loop final : public DriveHandler {
   void drain();  // say so to the router; drained() once nothing runs
   void stop();   // ends run()
   bool drained() const { return drained_; }
+  // What the turn that runs has taken so far; 0 between turns. For who watches from outside.
+  Duration running_for() const;
 
   // On the loop's thread. One boundary and at most one step; false when there was nothing to do.
   bool turn();
@@ -101,6 +104,7 @@ class Loop final : public DriveHandler {
   void publish_prefix(const Sequence& sequence);
   void count_prefix(const Sequence& sequence);
 
+  bool turn_once();
   // Steps, loop_steps.cpp. Plans the next one, behind the one in flight if there is one; false when
   // there is none.
   bool make_plan();
@@ -122,6 +126,8 @@ class Loop final : public DriveHandler {
   void observe_state();
   SequenceLimits limits() const;
 
+  static constexpr int64_t kBetweenTurns = -1;
+
   Engine& engine_;
   const Clock& clock_;
   const LoopConfig config_;
@@ -136,6 +142,7 @@ class Loop final : public DriveHandler {
   uint64_t epoch_ = 0;
   std::atomic<uint64_t> resets_asked_ = 0;  // RouterResets put into the inbox
   std::atomic<bool> drained_ = false;
+  std::atomic<int64_t> turn_began_ns_ = kBetweenTurns;
 
   // The loop's thread alone.
   std::vector<std::unique_ptr<Sequence>> sequences_;  // in order of admission

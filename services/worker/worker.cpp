@@ -16,6 +16,7 @@
 #include "worker/follower.h"
 #include "worker/leading_worker.h"
 #include "worker/loop.h"
+#include "worker/step_watch.h"
 
 namespace fathom {
 namespace {
@@ -48,10 +49,12 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
         instance_(parts.instance),
         on_progress_(std::move(parts.on_progress)),
         metrics_(parts.metrics, labels),
+        step_watch_(stall(), metrics_),
         ending_(std::move(parts.on_end)) {}
   ~LeadingWorker() override {
     stop();
     if (thread_.joinable()) thread_.join();
+    if (watching_.joinable()) watching_.join();
     operations_.reset();
     if (server_) server_->stop(Duration{});
   }
@@ -70,6 +73,7 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
   }
   void begin() {
     thread_ = std::thread([this] { live(); });
+    watching_ = std::thread([this] { watch_steps(); });
   }
 
   std::string address() const override { return server_->address(); }
@@ -92,7 +96,8 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
       case WorkerState::serving:
         break;
     }
-    return {};
+    const Loop* loop = serving_loop_;
+    return loop && loop->running_for() > stall() ? "a step does not return" : "";
   }
   void drain() override { leave(&Loop::drain); }
   void stop() override { leave(&Loop::stop); }
@@ -114,6 +119,13 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
         2));  // for the last report to leave; a router that does not read is cut off
     ending_.tell(result);
   }
+
+  // A thread of its own: the loop's is in the step.
+  void watch_steps() {
+    while (!ending_.wait(Duration::seconds(1)))
+      if (const Loop* loop = serving_loop_) step_watch_.look(loop->running_for());
+  }
+  Duration stall() const { return Duration::seconds(config_.stall_seconds); }
 
   static Error broken(Error why) {
     why.message =
@@ -137,6 +149,7 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
                               .step_token_budget = step_tokens_of(config_),
                               .prefix_cache = config_.prefix_cache,
                               .ticket_patience = Duration::seconds(config_.ticket_patience_seconds),
+                              .stall = stall(),
                               .speculative_tokens = drafts_of(config_)};
     auto loop = std::make_unique<Loop>(*engine_, *fetcher_, clock_, settings, metrics_,
                                        [this](Report report) { drive_->send(std::move(report)); });
@@ -203,6 +216,7 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
   const uint64_t instance_;
   const std::function<void(double)> on_progress_;
   WorkerMetrics metrics_;
+  StepWatch step_watch_;
   Ending ending_;
   std::string fetch_address_;
   std::atomic<double> loaded_ = 0;
@@ -218,7 +232,7 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
   std::unique_ptr<FetchService> fetch_;
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<Operations> operations_;
-  std::thread thread_;
+  std::thread thread_, watching_;
 };
 
 }  // namespace

@@ -299,3 +299,4 @@ def shown(text):
 
 
 SIGTERM, SIGKILL, SIGINT = signal.SIGTERM, signal.SIGKILL, signal.SIGINT
+SIGSTOP, SIGCONT = signal.SIGSTOP, signal.SIGCONT

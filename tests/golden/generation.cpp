@@ -104,14 +104,14 @@ class Generation {
         const int32_t drawing = row != flying.end() ? 1 : 0;
         const int32_t emitted = static_cast<int32_t>(out_[i].tokens.size()) + drawing;
         if (emitted >= r.count) continue;
-        next.rows.push_back({.tokens = std::span(drawing > 0 ? &unseen : &out_[i].tokens.back(), 1),
-                             .position = computed_[i]++,
-                             .prompt_tokens = prompt_tokens(r),
-                             .blocks = on_->blocks_.owned(seq(i)),
-                             .sample = true,
-                             .state = {.sampling = &r.sampling, .emitted = emitted},
-                             .token_of_row =
-                                 drawing > 0 ? static_cast<int32_t>(row - flying.begin()) : -1});
+        next.rows.push_back(
+            {.tokens = std::span(drawing > 0 ? &unseen : &out_[i].tokens.back(), 1),
+             .position = computed_[i]++,
+             .prompt_tokens = prompt_tokens(r),
+             .blocks = on_->blocks_.owned(seq(i)),
+             .sample = true,
+             .state = {.sampling = &r.sampling, .emitted = emitted},
+             .token_of_row = drawing > 0 ? static_cast<int32_t>(row - flying.begin()) : -1});
         who.push_back(i);
       }
       if (!who.empty()) begin_step(next, who);

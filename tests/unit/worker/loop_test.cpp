@@ -5,6 +5,7 @@
 #include <random>
 
 #include "tests/unit/worker/stage.h"
+#include "worker/step_watch.h"
 
 namespace fathom {
 namespace {
@@ -293,6 +294,41 @@ TEST_P(LoopStory, a_new_router_starts_empty_and_an_old_one_is_refused) {
   EXPECT_EQ(node.free_blocks(), node.fake.blocks);
   EXPECT_EQ(node.loop.on_hello({.epoch = 10}).error().field, "epoch");
   EXPECT_EQ(node.loop.on_hello({.protocol = 9, .epoch = 12}).error().field, "protocol");
+}
+
+TEST_P(LoopStory, while_a_step_does_not_return_no_router_is_welcome) {
+  const Duration stall = LoopConfig{}.stall;
+  node.say({prefill(kA, prompt_of(9), 30, longer(30))});
+  bool looked = false;
+  node.engine.on_step = [&](const Plan&) {
+    if (std::exchange(looked, true)) return;
+    EXPECT_EQ(node.loop.running_for(), Duration{});
+    node.clock.advance(stall);
+    EXPECT_TRUE(node.loop.on_hello({.epoch = 10}).ok()) << "it may still return in time";
+    node.clock.advance(Duration::seconds(1));
+    EXPECT_EQ(node.loop.running_for(), stall + Duration::seconds(1));
+    const auto refused = node.loop.on_hello({.epoch = 11});
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code, Code::unavailable);
+    EXPECT_EQ(refused.error().field, "step");
+  };
+  node.loop.turn();
+  EXPECT_TRUE(looked);
+  EXPECT_EQ(node.loop.running_for(), Duration{});
+  EXPECT_TRUE(node.loop.on_hello({.epoch = 10}).ok()) << "a refused router's epoch fences nobody";
+  node.settle();
+  EXPECT_TRUE(node.reports.empty()) << "what the step computed is told to nobody";
+  EXPECT_EQ(node.free_blocks(), node.fake.blocks);
+}
+
+TEST(StepWatch, what_the_step_has_taken_so_far_is_shown) {
+  Metrics registry;
+  WorkerMetrics metrics(registry);
+  StepWatch watch(Duration::seconds(5), metrics);
+  for (const double seconds : {0.0, 3.0, 6.0, 7.0, 0.5, 0.0}) {
+    watch.look(Duration::seconds(seconds));
+    EXPECT_EQ(metrics.step_running_seconds.Value(), seconds);
+  }
 }
 
 TEST_P(LoopStory, draining_finishes_what_runs_and_then_ends) {
