@@ -50,6 +50,8 @@ WorkerMetrics::WorkerMetrics(Metrics& metrics)
       step_prefill_tokens(metrics.histogram("fathom_worker_step_prefill_tokens",
                                             "Prompt tokens of one engine step that had any",
                                             size_buckets())),
+      steps_ahead(metrics.counter("fathom_worker_steps_ahead_total",
+                                  "Engine steps begun before the one ahead was finished")),
       prompt_tokens(tokens(metrics, "prompt")),
       generated_tokens(tokens(metrics, "generated")),
       draft_tokens(metrics.counter("fathom_worker_draft_tokens_total",

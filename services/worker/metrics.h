@@ -19,6 +19,7 @@ struct WorkerMetrics {
   prometheus::Gauge& step_running_seconds;  // of the step that has not returned yet
   prometheus::Histogram& step_rows;
   prometheus::Histogram& step_prefill_tokens;
+  prometheus::Counter& steps_ahead;       // begun while the step before was in flight
   prometheus::Counter& prompt_tokens;     // prompt positions computed, recomputed ones included
   prometheus::Counter& generated_tokens;  // tokens drawn
   prometheus::Counter& draft_tokens;      // guesses put to the test
