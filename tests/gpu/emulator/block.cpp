@@ -77,6 +77,21 @@ const std::array<uint64_t, 32>& exchange(uint32_t mask, const char* what, uint64
   return m.slots[turn % 2];
 }
 
+void block_sync(uint32_t barrier, uint32_t count) {
+  now->block->sync(barrier, count, "a barrier of its block");
+}
+void block_arrive(uint32_t barrier, uint32_t count) { now->block->arrive(barrier, count); }
+
+void cluster_arrive() { now->block->crew->arrive(); }
+void cluster_wait() {
+  const Crew& crew = *now->block->crew;
+  if (!now->cluster_arrived) fault("a thread waits for its cluster before it has arrived");
+  const uint64_t turn = now->cluster_turn;
+  wait_until("the barrier of its cluster", [&] { return crew.cluster_turn != turn; });
+  now->cluster_arrived = false;
+}
+uint32_t cluster_blocks() { return static_cast<uint32_t>(now->block->crew->blocks.size()); }
+
 uint32_t shared_address_of(const void* p) {
   const auto* at = static_cast<const std::byte*>(p);
   for (const auto& block : now->block->crew->blocks) {

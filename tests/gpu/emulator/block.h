@@ -38,11 +38,9 @@ struct SharedMemory {
   std::byte* bytes;  // kSharedRoom of them
 };
 
-struct Block {
+struct Block : BlockPlace {
   Grid* grid = nullptr;
   Crew* crew = nullptr;
-  uint3 index = {};
-  uint32_t rank = 0;  // in its cluster
   uint32_t alive = 0;
   std::unique_ptr<SharedMemory> memory;
   std::vector<std::vector<Meeting>> meetings;  // of each warp
@@ -56,30 +54,6 @@ struct Block {
   void thread_ended();
 };
 
-// The slots of all lanes of `mask` at this exchange, after each has given its word.
-const std::array<uint64_t, 32>& exchange(uint32_t mask, const char* what, uint64_t word);
-
-// ---- shared memory ----
-
-// Shared addresses are 32 bits: the place in the block, and above it 1 + the rank of another block.
-inline constexpr int kRankShift = 24;
-uint32_t shared_address_of(const void* p);
-// The host's memory behind `bytes` at a shared address; a fault where there is none.
-std::byte* at_shared(uint32_t address, uint32_t bytes);
 Block& block_of_shared(uint32_t address);
-void* in_other_block(const void* mine, uint32_t rank);
-
-std::byte* shared_place(const void* key, uint32_t bytes, uint32_t alignment);
-std::byte* dynamic_place();
-
-template <class T>
-T& shared_variable() {
-  static const char key = 0;
-  return *reinterpret_cast<T*>(shared_place(&key, sizeof(T), alignof(T)));
-}
-template <class T>
-T* dynamic_shared() {
-  return reinterpret_cast<T*>(dynamic_place());
-}
 
 }  // namespace emulated

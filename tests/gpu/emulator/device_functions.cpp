@@ -1,5 +1,7 @@
 #include "tests/gpu/emulator/device_functions.h"
 
+#include "tests/gpu/emulator/grid.h"
+
 int __syncthreads_count(int predicate) {
   emulated::Block& block = *emulated::now->block;
   block.votes += predicate != 0;

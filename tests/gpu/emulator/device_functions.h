@@ -10,8 +10,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "tests/gpu/emulator/block.h"
-#include "tests/gpu/emulator/grid.h"
+#include "tests/gpu/emulator/device.h"
 
 #define __device__
 #define __host__
@@ -20,15 +19,6 @@
 #define __align__(n) alignas(n)
 
 namespace emulated {
-
-inline const uint3& threadIdx() { return now->index; }
-inline const uint3& blockIdx() { return now->block->index; }
-inline const dim3& blockDim() { return now->block->grid->shape().block; }
-inline const dim3& gridDim() { return now->block->grid->shape().grid; }
-
-inline void enter(const char* name, int most_threads) {
-  now->block->grid->entered(name, most_threads);
-}
 
 template <class T>
 uint64_t word_of(T value) {
@@ -49,7 +39,7 @@ template <class T>
 T shuffled(uint32_t mask, const char* what, T value, uint32_t from, bool own) {
   const auto& slots = exchange(mask, what, word_of(value));
   if (own) return value;
-  if ((mask >> from & 1) == 0) fault(std::string(what) + " from a lane that the mask leaves out");
+  if ((mask >> from & 1) == 0) fault("a lane reads from one that the mask leaves out");
   return value_of<T>(slots[from]);
 }
 
@@ -72,7 +62,7 @@ T folded(uint32_t mask, const char* what, T value, Fold fold) {
 
 // ---- barriers ----
 
-inline void __syncthreads() { emulated::now->block->sync(0, 0, "__syncthreads"); }
+inline void __syncthreads() { emulated::block_sync(0, 0); }
 int __syncthreads_count(int predicate);
 inline void __syncwarp(uint32_t mask = ~0u) { emulated::exchange(mask, "__syncwarp", 0); }
 inline void __threadfence() {}
@@ -82,25 +72,25 @@ inline void __threadfence_block() {}
 
 template <class T>
 T __shfl_sync(uint32_t mask, T value, int from, int width = 32) {
-  const uint32_t lane = emulated::now->lane(), base = lane / width * width;
+  const uint32_t lane = emulated::here->lane(), base = lane / width * width;
   return emulated::shuffled(mask, "__shfl_sync", value,
                             base + static_cast<uint32_t>(from) % static_cast<uint32_t>(width), false);
 }
 template <class T>
 T __shfl_xor_sync(uint32_t mask, T value, int bits, int width = 32) {
-  const uint32_t lane = emulated::now->lane(), from = lane ^ static_cast<uint32_t>(bits);
+  const uint32_t lane = emulated::here->lane(), from = lane ^ static_cast<uint32_t>(bits);
   const bool own = from / width > lane / width;
   return emulated::shuffled(mask, "__shfl_xor_sync", value, from % 32, own);
 }
 template <class T>
 T __shfl_up_sync(uint32_t mask, T value, unsigned by, int width = 32) {
-  const uint32_t lane = emulated::now->lane();
+  const uint32_t lane = emulated::here->lane();
   const bool own = lane % width < by;
   return emulated::shuffled(mask, "__shfl_up_sync", value, (lane - by) % 32, own);
 }
 template <class T>
 T __shfl_down_sync(uint32_t mask, T value, unsigned by, int width = 32) {
-  const uint32_t lane = emulated::now->lane();
+  const uint32_t lane = emulated::here->lane();
   const bool own = lane % width + by >= static_cast<unsigned>(width);
   return emulated::shuffled(mask, "__shfl_down_sync", value, (lane + by) % 32, own);
 }

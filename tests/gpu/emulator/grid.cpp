@@ -7,6 +7,7 @@
 namespace emulated {
 
 Thread* now = nullptr;
+const ThreadPlace* here = nullptr;
 
 namespace {
 
@@ -28,8 +29,10 @@ void leave() {
   Thread* to = c.faulted.empty() ? c.next() : nullptr;
   if (to == &self) return;
   now = to;
+  here = to;
   emulated_switch(&self.registers, to != nullptr ? to->registers : c.home);
   now = &self;
+  here = &self;
 }
 
 void live() {
@@ -51,6 +54,9 @@ void perhaps_let_others_run() {
   if (now->block->grid->schedule().once_in(2)) leave();
 }
 
+void enter(const char* name, int most_threads) { now->block->grid->entered(name, most_threads); }
+
+void fault(const char* what) { fault(std::string(what)); }
 void fault(const std::string& what) {
   crew().faulted = what;
   while (true) leave();
@@ -122,7 +128,10 @@ Thread* Crew::next() {
       return t;
     }
     if (under_way.empty()) return nullptr;
-    do_copy(schedule.below(static_cast<uint32_t>(under_way.size())));
+    // No thread can go on before one of them completes something.
+    const uint64_t before = progress;
+    while (!under_way.empty() && progress == before)
+      do_copy(schedule.below(static_cast<uint32_t>(under_way.size())));
   }
 }
 
@@ -164,6 +173,8 @@ void Grid::muster(uint64_t cluster) {
     c.blocks.push_back(std::make_unique<Block>());
     Block& b = *c.blocks.back();
     b.grid = this;
+    b.block_shape = shape_.block;
+    b.grid_shape = shape_.grid;
     b.crew = &c;
     b.rank = static_cast<uint32_t>(c.blocks.size() - 1);
     auto& shared = spare().shared;
@@ -177,6 +188,7 @@ void Grid::muster(uint64_t cluster) {
       c.threads.push_back(std::make_unique<Thread>(spare().stacks.take()));
       Thread& thread = *c.threads.back();
       thread.block = &b;
+      thread.where = &b;
       thread.linear = static_cast<uint32_t>(t);
       const auto linear = static_cast<unsigned>(t);
       thread.index = {linear % shape_.block.x, linear / shape_.block.x % shape_.block.y,
@@ -218,8 +230,10 @@ void Grid::go_on() {
   if (first != nullptr) {
     Thread* const outside = now;
     now = first;
+    here = first;
     emulated_switch(&crew_->home, first->registers);
     now = outside;
+    here = outside;
   }
   if (!crew_->faulted.empty()) report(crew_->faulted);
 }

@@ -30,6 +30,7 @@ struct Crew {
     std::function<void()> act;
   };
   std::deque<Copy> under_way;
+  uint64_t progress = 0;  // of what threads wait for, by copies
   size_t turn = 0;                              // of which thread
   size_t alive = 0;
   void* home = nullptr;  // registers of who runs the crew

@@ -7,15 +7,16 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
-#include "tests/gpu/emulator/cluster.h"
+#include "tests/gpu/emulator/device.h"
 #include "tests/gpu/emulator/floats.h"
 
 struct CUtensorMap;
 
 namespace ptx {
 
-using emulated::now;
+using emulated::here;
 
 // Operands by constraint.
 template <class T>
@@ -40,8 +41,8 @@ std::array<T*, 1 + sizeof...(More)> list(T& first, More&... more) {
   return {&first, &more...};
 }
 
-inline uint32_t special_cluster_ctarank() { return now->block->rank; }
-inline uint32_t special_laneid() { return now->lane(); }
+inline uint32_t special_cluster_ctarank() { return here->where->rank; }
+inline uint32_t special_laneid() { return here->lane(); }
 
 // ---- arithmetic ----
 
@@ -72,10 +73,7 @@ inline void ex2_approx_ftz_f32(float& y, float x) {
 
 // ---- kernels that start early ----
 
-inline void griddepcontrol_wait() {
-  const emulated::Grid& grid = *now->block->grid;
-  emulated::wait_until("the kernel before", [&] { return grid.previous_has_ended(); });
-}
+void griddepcontrol_wait();
 void griddepcontrol_launch_dependents();
 
 // ---- barriers ----
@@ -92,10 +90,8 @@ void mbarrier_arrive_expect_tx_shared_cta_b64(uint32_t barrier, uint32_t bytes);
 void mbarrier_try_wait_parity_shared_cta_b64(bool& done, uint32_t barrier, uint32_t parity);
 inline void fence_mbarrier_init_release_cluster() {}
 inline void fence_proxy_async_shared_cta() {}
-inline void bar_sync(uint32_t name, uint32_t count) {
-  now->block->sync(name, count, "a numbered barrier");
-}
-inline void bar_arrive(uint32_t name, uint32_t count) { now->block->arrive(name, count); }
+inline void bar_sync(uint32_t name, uint32_t count) { emulated::block_sync(name, count); }
+inline void bar_arrive(uint32_t name, uint32_t count) { emulated::block_arrive(name, count); }
 inline void barrier_cluster_arrive_release() { emulated::cluster_arrive(); }
 inline void barrier_cluster_wait_acquire() { emulated::cluster_wait(); }
 void setmaxnreg_inc_sync_aligned_u32(int registers);

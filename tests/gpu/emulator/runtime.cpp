@@ -4,7 +4,8 @@
 #include <cuda_runtime.h>
 
 #include <cstring>
-#include <limits>
+
+#include "tests/gpu/emulator/machine.h"
 
 // Everything said to `stream` before the event was recorded.
 struct CUevent_st {

@@ -3,6 +3,7 @@
 // anywhere, so bits differ from a GPU's here, and only here.
 #include <cstring>
 
+#include "tests/gpu/emulator/grid.h"
 #include "tests/gpu/emulator/ptx.h"
 
 namespace emulated {
@@ -91,6 +92,7 @@ void multiply(Block& block, const Product& p) {
 
 namespace ptx {
 
+using emulated::now;
 using emulated::Product;
 using emulated::Warpgroup;
 

@@ -7,20 +7,18 @@
 #include <memory>
 #include <string>
 
+#include "tests/gpu/emulator/device.h"
 #include "tests/gpu/emulator/fiber.h"
-#include "tests/gpu/emulator/vectors.h"
 
 namespace emulated {
 
 struct Block;
 
-struct Thread {
+struct Thread : ThreadPlace {
   explicit Thread(Stack&& s) : stack(std::move(s)) {}
   Stack stack;
   void* registers = nullptr;  // where it goes on
   Block* block = nullptr;
-  uint3 index = {};
-  uint32_t linear = 0;  // within the block
   bool ended = false;
   // While it waits: whether it may go on, and the words for a report.
   bool (*may_go_on)(const void*) = nullptr;
@@ -32,12 +30,9 @@ struct Thread {
   // Bulk stores under way, of each committed group and of the open one.
   std::deque<std::shared_ptr<uint32_t>> stores;
   std::shared_ptr<uint32_t> open_stores;
-
-  uint32_t lane() const { return linear % 32; }
-  uint32_t warp() const { return linear / 32; }
 };
 
-extern Thread* now;
+extern Thread* now;  // and `here`, as device code knows it
 
 // Lets others run; comes back when `may_go_on` of the running thread says so.
 void let_others_run();
@@ -56,7 +51,6 @@ void wait_until(const char* words, const Condition& condition) {
   self.may_go_on = nullptr;
 }
 
-// The kernel is wrong: it ends here and its stream fails with these words.
 [[noreturn]] void fault(const std::string& what);
 
 }  // namespace emulated

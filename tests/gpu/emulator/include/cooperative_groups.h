@@ -1,7 +1,7 @@
 // Which of the toolkit's cooperative groups do kernels use? The cluster of the running block.
 #pragma once
 
-#include "tests/gpu/emulator/cluster.h"
+#include "tests/gpu/emulator/device.h"
 
 namespace cooperative_groups {
 
@@ -12,8 +12,8 @@ struct cluster_group {
     emulated::cluster_arrive();
     emulated::cluster_wait();
   }
-  unsigned block_rank() const { return emulated::now->block->rank; }
-  unsigned num_blocks() const { return static_cast<unsigned>(emulated::now->block->crew->blocks.size()); }
+  unsigned block_rank() const { return emulated::here->where->rank; }
+  unsigned num_blocks() const { return emulated::cluster_blocks(); }
   template <class T>
   T* map_shared_rank(T* mine, unsigned rank) const {
     return static_cast<T*>(emulated::in_other_block(mine, rank));

@@ -3,11 +3,11 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <tuple>
 #include <utility>
 
 #include "tests/gpu/emulator/device_functions.h"
-#include "tests/gpu/emulator/machine.h"
 #include "tests/gpu/emulator/ptx.h"
 #include "tests/gpu/emulator/vectors.h"
 
@@ -26,6 +26,10 @@ enum cudaError_t {
   cudaErrorStreamCaptureInvalidated = 901,
 };
 
+namespace emulated {
+class Stream;
+struct Graph;
+}  // namespace emulated
 struct CUevent_st;
 struct CUgraphExec_st;
 using cudaStream_t = emulated::Stream*;
