@@ -195,7 +195,7 @@ struct MlaPrepareParams {
 
 // A paged cache of keys and values, one layer: token slot s of block b holds `width` values at
 // base + b*block_stride + s*width (elements of dtype): [keys (heads, dim) | values (heads, dim)].
-// `heads` are all key-value heads of the layer; a rank writes and reads its own run of them.
+// `heads` are those key-value heads that the pool holds; a rank has its own run of them.
 struct KvCache {
   void* base = nullptr;
   DType dtype = DType::f32;  // f32 | bf16

@@ -32,6 +32,10 @@ void add(const Inner&, const OpContext&, const AddParams&);
 void linear_tiles(const Inner&, const OpContext&, const LinearParams&);
 void experts_tiles(const Inner&, const OpContext&, const ExpertsParams&);
 
+// With even and odd lanes apart (parity.h).
+void linear_parity(const Inner&, const OpContext&, const LinearParams&);
+void experts_parity(const Inner&, const OpContext&, const ExpertsParams&);
+
 // The CPU's activations are float32 throughout.
 inline const float* floats(const void* x, DType dtype) {
   CHECK(dtype == DType::f32);

@@ -1,5 +1,5 @@
 // What does one process of a group hold? The mapped checkpoint, its ranks with their devices and
-// their weights there, one KV pool a device and the ranks' threads. Both the leader's engine and a
+// their weights there, their KV and the ranks' threads. Both the leader's engine and a
 // follower are made of this.
 #pragma once
 
@@ -14,7 +14,7 @@
 #include "kernels/batch_sampler.h"
 #include "kernels/collectives.h"
 #include "kernels/placed.h"
-#include "kv/pool.h"
+#include "kv/divided_pool.h"
 #include "model/config.h"
 #include "model/forward.h"
 #include "model/prefault.h"
@@ -37,7 +37,7 @@ class ModelRanks {
   const KvLayout& layout() const { return layout_; }
   const Prefaulted& loaded() const { return loaded_; }
   std::string_view kernels() const { return ops_->name; }
-  int32_t blocks() const { return pools_.front().blocks(); }
+  int32_t blocks() const { return kv_->blocks(); }
   // Blocks of KV that fit beside the weights, within what the settings allow.
   Result<int32_t> count_blocks(const TpEngineConfig& config) const;
   // Copies of whole blocks; a write reaches every pool of this process. From any thread.
@@ -57,6 +57,7 @@ class ModelRanks {
   struct Rank {
     std::unique_ptr<Device> device;
     int32_t gpu = -1;                       // -1: the host
+    int32_t pool = 0;                       // where its KV is
     std::unique_ptr<PlacedWeights> placed;  // what weights view, on a GPU
     std::unique_ptr<WeightReader> reader;
     ModelWeights weights;
@@ -74,7 +75,9 @@ class ModelRanks {
   Status connect_devices();
   Status join_nccl(int32_t local);
   Status finished(int32_t local, Status status);
-  size_t pool_of(const Rank& rank) const;
+  int64_t kv_bytes(const TpEngineConfig& config, int32_t pool) const;
+  void divide_kv_pools();
+  Shard shard_of(int32_t local) const;
 
   ModelConfig model_;
   std::string digest_;
@@ -85,8 +88,10 @@ class ModelRanks {
   const Ops* ops_ = nullptr;
   std::unique_ptr<Checkpoint> checkpoint_;
   std::vector<Rank> ranks_;
-  std::vector<int32_t> gpus_;  // that the ranks use, each once; empty: the host
-  std::vector<KvPool> pools_;  // one a GPU, or the host's; destroyed before the devices
+  bool own_kv_ = false;                // ranks write all the KV that they read
+  int32_t first_rank_ = 0, size_ = 1;  // of the group
+  std::vector<int32_t> gpus_;          // that the ranks use, each once; empty: the host
+  std::unique_ptr<DividedPool> kv_;    // a pool a GPU; destroyed before the devices
   std::unique_ptr<BreakableBarrier> barrier_;
   std::unique_ptr<RankThreads> threads_;
 };

@@ -37,6 +37,9 @@ struct DevicePlace {
   // Of each GPU's memory, what this process may take for weights, activations and KV. KV takes what
   // the others leave, unless kv_blocks or kv_bytes says less.
   double memory_share = 0.92;
+  // On the host: each rank keeps its KV in a pool of its own, as ranks on GPUs do, instead of in
+  // one that all of them share.
+  bool own_pools = false;
 };
 
 struct TpEngineConfig {

@@ -45,12 +45,10 @@ struct RankParts {
   std::vector<LatentCache>
       caches;                      // one a cached layer, of models with mla; the draft layer's last
   std::vector<KvCache> kv_caches;  // one a layer, of models with gqa
-  LocalBarrier* barrier = nullptr;  // null: this rank has the pool for itself
-  bool writes_cache = true;         // the first rank of its process; latents are written once
-  // Ranks on one GPU share a cache too: some key-value heads are written by one and read by
-  // another.
-  bool shares_cache = false;
-  LayerTap tap;  // usually empty
+  LocalBarrier* barrier = nullptr;  // null: this rank writes all that it reads
+  bool writes_cache = true;         // of latents, one of those who share a pool is enough
+  int32_t first_cached_head = 0;    // of the model's key-value heads, the first in kv_caches
+  LayerTap tap;                     // usually empty
 };
 
 class ModelRank {

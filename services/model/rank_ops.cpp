@@ -126,7 +126,6 @@ Status RankOps::gather_columns(const float* mine, int32_t part, Buffer<float>& g
 }
 
 Status RankOps::wait_for_cache() const {
-  if (parts_.shares_cache) return parts_.collectives->barrier();
   if (parts_.barrier != nullptr && !parts_.barrier->arrive_and_wait())
     return Error{Code::unavailable, "another rank of this process gave up", "tensor_parallel"};
   return {};

@@ -1,5 +1,6 @@
 #include "model/shard.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -73,6 +74,31 @@ const ShardRule* find_shard_rule(std::string_view tensor) {
   for (const auto& rule : kTable)
     if (matches(rule.pattern, tensor)) return &rule;
   return nullptr;
+}
+
+namespace {
+
+// What the rank's query heads read and its share of the process's, with what lies between.
+KvHeads own_kv_heads(const Shard& s, int32_t heads, int32_t kv_heads) {
+  const int32_t group = heads / kv_heads;
+  const int32_t first_read = s.begin(heads) / group;
+  const int32_t reads_to = (s.begin(heads) + s.part(heads) + group - 1) / group;
+  const int32_t begin = std::min(first_read, s.local_begin(kv_heads));
+  return {begin, std::max(reads_to, s.local_begin(kv_heads) + s.local_part(kv_heads)) - begin};
+}
+
+}  // namespace
+
+KvHeads kv_heads_of(const Shard& shard, int32_t heads, int32_t kv_heads) {
+  if (!shard.own_kv) return {shard.local_begin(kv_heads), shard.local_part(kv_heads)};
+  int32_t most = 0;
+  for (int32_t r = 0; r < shard.size; ++r) {
+    Shard other = shard;
+    other.rank = r;
+    other.local_rank = r % shard.local_size;
+    most = std::max(most, own_kv_heads(other, heads, kv_heads).count);
+  }
+  return {std::min(own_kv_heads(shard, heads, kv_heads).first, kv_heads - most), most};
 }
 
 Status check_shardable(const ModelConfig& c, int32_t size) {
