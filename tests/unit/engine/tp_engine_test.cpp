@@ -208,6 +208,18 @@ TEST(Measure, figures_follow_from_the_clock) {
   EXPECT_DOUBLE_EQ(got->decode[1].tokens_per_second, 12000);
 }
 
+TEST(Measure, decoding_is_measured_as_it_runs_where_steps_run_ahead) {
+  const auto engine = make_fake_engine({.steps_ahead = true});
+  TickingClock clock;
+  const auto got = measure_engine(
+      *engine, {.prompt_tokens = {}, .batches = {1, 2}, .decode_context = 8, .decode_steps = 4},
+      clock);
+  ASSERT_TRUE(got.ok()) << got.error().text();
+  ASSERT_EQ(got->decode.size(), 2u);
+  EXPECT_DOUBLE_EQ(got->decode[0].step_ms, 0.25);
+  EXPECT_DOUBLE_EQ(got->decode[1].tokens_per_second, 8000);
+}
+
 TEST(Measure, decoding_with_guesses_stands_beside_decoding_without) {
   FakeEngineConfig fake{.drafts_max = 2, .draft_acceptance = 1};
   const auto engine = make_fake_engine(fake);
