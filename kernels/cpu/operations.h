@@ -26,11 +26,16 @@ void gqa(const Inner&, const OpContext&, const GqaParams&);
 void swiglu(const Inner&, const OpContext&, const SwigluParams&);
 void route(const Inner&, const OpContext&, const RouteParams&);
 void experts(const Inner&, const OpContext&, const ExpertsParams&);
+void add_slots(const Inner&, const OpContext&, const AddSlotsParams&);
 void add(const Inner&, const OpContext&, const AddParams&);
 
 // With matrix tiles where products are of bf16.
 void linear_tiles(const Inner&, const OpContext&, const LinearParams&);
 void experts_tiles(const Inner&, const OpContext&, const ExpertsParams&);
+
+// With even and odd lanes apart (parity.h).
+void linear_parity(const Inner&, const OpContext&, const LinearParams&);
+void experts_parity(const Inner&, const OpContext&, const ExpertsParams&);
 
 // The CPU's activations are float32 throughout.
 inline const float* floats(const void* x, DType dtype) {

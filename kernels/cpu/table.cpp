@@ -35,9 +35,13 @@ void bound(const OpContext& ctx, const Params& params) {
 }
 
 template <Set set>
-constexpr auto kLinear = set == amx ? cpu::linear_tiles : cpu::linear;
+constexpr auto kLinear = set == amx    ? cpu::linear_tiles
+                         : set == avx2 ? cpu::linear_parity
+                                       : cpu::linear;
 template <Set set>
-constexpr auto kExperts = set == amx ? cpu::experts_tiles : cpu::experts;
+constexpr auto kExperts = set == amx    ? cpu::experts_tiles
+                          : set == avx2 ? cpu::experts_parity
+                                        : cpu::experts;
 
 template <Set set>
 const Ops* ops_of() {
@@ -62,6 +66,7 @@ const Ops* ops_of() {
       .swiglu = bound<set, SwigluParams, cpu::swiglu>,
       .route = bound<set, RouteParams, cpu::route>,
       .experts = bound<set, ExpertsParams, kExperts<set>>,
+      .add_slots = bound<set, AddSlotsParams, cpu::add_slots>,
       .add = bound<set, AddParams, cpu::add>,
   };
   return &ops;

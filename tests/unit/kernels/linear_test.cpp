@@ -62,7 +62,7 @@ TEST_P(Linear, equals_the_double_precision_product) {
     for (int32_t r = 0; r < c.rows; ++r)
       for (int32_t o = 0; o < c.outs; ++o) {
         const auto want = naive::dot(&x[static_cast<size_t>(r * c.cols)], w, o, compute,
-                                     naive::scales_sums(table, c.dtype));
+                                     naive::exact_fp8(table, c.dtype));
         ASSERT_NEAR(y[static_cast<size_t>(r * c.outs + o)], want.value, 1e-6 * want.size + 1e-30)
             << "row " << r << " output " << o;
       }
@@ -134,7 +134,7 @@ TEST_P(Linear, fp8_weights_that_are_all_normal_are_decoded_right) {
     for (int32_t r = 0; r < rows; ++r)
       for (int32_t o = 0; o < c.outs; ++o) {
         const auto want = naive::dot(&x[static_cast<size_t>(r * c.cols)], w, o, compute,
-                                     naive::scales_sums(table, c.dtype));
+                                     naive::exact_fp8(table, c.dtype));
         ASSERT_NEAR(y[static_cast<size_t>(r * c.outs + o)], want.value, 1e-6 * want.size);
       }
   }

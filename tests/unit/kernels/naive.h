@@ -115,9 +115,9 @@ inline Owned random_weight(DType dtype, int32_t rows, int32_t cols, uint32_t see
   return w;
 }
 
-// Whether the set takes FP8 weights as they are under bfloat16, and scales sums: docs/kernels.md.
-inline bool scales_sums(const std::string& table, DType dtype) {
-  return table == "amx" && dtype == DType::f8_e4m3;
+// Whether the set rounds no FP8 weight to bf16 under bfloat16: docs/kernels.md.
+inline bool exact_fp8(const std::string& table, DType dtype) {
+  return (table == "amx" || table == "avx2") && dtype == DType::f8_e4m3;
 }
 
 inline double x_at(float v, Compute compute) {
