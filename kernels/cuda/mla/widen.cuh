@@ -57,7 +57,7 @@ __device__ __forceinline__ void widen_unit(const uint8_t* unit, uint32_t tile, i
   // Latents: a lane has 16 values of each token, a quarter of a group and of a box's row: two
   // pieces side by side. Lanes of odd boxes store their second first, so that eight lanes reach all
   // banks.
-  constexpr int kAtOnce = 8;
+  constexpr int kAtOnce = 4;
   const uint32_t box = tile + lane / 4 * box_bytes + row * 128;
   const bool odd = lane / 4 % 2 == 1;
   const int piece = lane % 4 * 2 + (odd ? 1 : 0);

@@ -146,6 +146,10 @@ void cp_async_mbarrier_arrive_noinc_shared_cta_b64(uint32_t barrier);
 void cp_async_wait_all();
 inline void prefetch_tensormap(uint64_t) {}
 inline void prefetch_global_L2(uint64_t) {}
+inline void cp_async_bulk_prefetch_L2_global(uint64_t from, int bytes) {
+  if (from % 16 != 0 || bytes % 16 != 0)
+    emulated::fault("a bulk prefetch takes whole pieces of 16 bytes");
+}
 inline void createpolicy_fractional_L2_evict_first_b64(uint64_t& policy, double) { policy = 0; }
 inline void createpolicy_fractional_L2_evict_normal_b64(uint64_t& policy, double) { policy = 0; }
 
