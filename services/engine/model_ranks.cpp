@@ -76,14 +76,14 @@ Result<KvLayout> layout_for(const ModelConfig& model, const TpEngineConfig& conf
 
 // A step that finds no memory breaks the group, not the process.
 template <class F>
-Status within_memory(const Batch& batch, const F& step) {
+Status within_memory(int32_t rows, const F& step) {
   try {
     return step();
   } catch (const std::bad_alloc&) {
-    return Error{Code::resource_exhausted,
-                 "no memory is left for the activations of a step of " +
-                     std::to_string(batch.rows()) + " rows",
-                 "step_token_budget"};
+    return Error{
+        Code::resource_exhausted,
+        "no memory is left for the activations of a step of " + std::to_string(rows) + " rows",
+        "step_token_budget"};
   }
 }
 
@@ -133,6 +133,7 @@ Status ModelRanks::make_devices(const TpEngineConfig& config) {
   ranks_.resize(static_cast<size_t>(local));
   own_kv_ = config.device.cuda || config.device.own_pools;
   first_rank_ = config.group.process * local;
+  experts_ = config.experts;
   size_ = config.tensor_parallel;
   const int32_t gpus = config.device.cuda ? cuda_device_count() : 0;
   for (size_t i = 0; i < ranks_.size(); ++i) {
@@ -160,6 +161,8 @@ Shard ModelRanks::shard_of(int32_t local) const {
           .size = size_,
           .local_rank = local,
           .local_size = static_cast<int32_t>(ranks_.size()),
+          .expert_rank = experts_.rank,
+          .expert_size = experts_.ranks,
           .own_kv = own_kv_};
 }
 
@@ -327,6 +330,7 @@ Status ModelRanks::start(int32_t blocks) {
                     .context = {rank.lanes.get(), rank.scratch.get(), compute_, rank.device.get()},
                     .comm = rank.comm.get(),
                     .collectives = rank.collectives.get(),
+                    .experts = exchange_.get(),
                     .barrier = alone ? nullptr : barrier_.get(),
                     .writes_cache = alone || i == 0,
                     .tap = layer_tap_};
@@ -346,7 +350,7 @@ Status ModelRanks::start(int32_t blocks) {
 }
 
 Status ModelRanks::forward(int32_t local, const Batch& batch, const LogitsSink& sink) {
-  return finished(local, within_memory(batch, [&] {
+  return finished(local, within_memory(batch.rows(), [&] {
                     return ranks_[static_cast<size_t>(local)].forward->forward(batch, sink);
                   }));
 }
@@ -355,18 +359,33 @@ Status ModelRanks::forward(int32_t local, const Batch& batch, const LogitsSink& 
 Status ModelRanks::finished(int32_t local, Status status) {
   Rank& rank = ranks_[static_cast<size_t>(local)];
   if (status.ok() && rank.collectives) status = rank.collectives->finish();
+  if (status.ok() && exchange_) status = exchange_->finish();
   if (status.ok()) return status;
-  barrier_->give_up();
+  give_up();
   rank.forward.reset();
   rank.collectives.reset();
   return status;
 }
 
+void ModelRanks::give_up() {
+  barrier_->give_up();
+  if (exchange_) exchange_->leave();
+}
+
 Status ModelRanks::draft(int32_t local, const Batch& batch, std::span<const int32_t> from,
                          const LogitsSink& sink) {
-  return finished(local, within_memory(batch, [&] {
+  return finished(local, within_memory(batch.rows(), [&] {
                     return ranks_[static_cast<size_t>(local)].forward->draft(batch, from, sink);
                   }));
+}
+
+Status ModelRanks::assist() {
+  while (true) {
+    FATHOM_TRY(const ExpertPass pass, exchange_->join());
+    if (pass == ExpertPass::none) return {};
+    FATHOM_CHECKED(
+        finished(0, within_memory(0, [&] { return ranks_.front().forward->assist(pass); })));
+  }
 }
 
 }  // namespace fathom

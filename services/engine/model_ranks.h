@@ -30,6 +30,8 @@ class ModelRanks {
                                                   const LoadProgress& progress);
   // Gives the ranks their connections, then a pool of `blocks`. Each once; forward needs both.
   void attach(std::vector<std::unique_ptr<Comm>> comms);
+  // Before start, where this group's one rank has a part of the experts.
+  void share_experts(std::unique_ptr<ExpertExchange> exchange) { exchange_ = std::move(exchange); }
   Status start(int32_t blocks);
 
   const ModelConfig& model() const { return model_; }
@@ -52,6 +54,11 @@ class ModelRanks {
   Status forward(int32_t local, const Batch& batch, const LogitsSink& sink);
   Status draft(int32_t local, const Batch& batch, std::span<const int32_t> from,
                const LogitsSink& sink);
+  // Where experts are shared, on the rank's thread when it has no pass left in this round: assists
+  // in those of the others until nobody has one.
+  Status assist();
+  // Lets nobody wait for this process's ranks any more.
+  void give_up();
 
  private:
   struct Rank {
@@ -91,10 +98,16 @@ class ModelRanks {
   bool own_kv_ = false;                // ranks write all the KV that they read
   int32_t first_rank_ = 0, size_ = 1;  // of the group
   std::vector<int32_t> gpus_;          // that the ranks use, each once; empty: the host
-  std::unique_ptr<DividedPool> kv_;    // a pool a GPU; destroyed before the devices
+  ExpertPlace experts_;
+  std::unique_ptr<DividedPool> kv_;           // a pool a GPU; destroyed before the devices
+  std::unique_ptr<ExpertExchange> exchange_;  // null: experts are this group's own
   std::unique_ptr<BreakableBarrier> barrier_;
   std::unique_ptr<RankThreads> threads_;
 };
+
+// The engine over ranks that have started; tp_engine.cpp.
+std::unique_ptr<Engine> engine_of(const TpEngineConfig& config, std::unique_ptr<ModelRanks> ranks,
+                                  int32_t blocks);
 
 // One connection for each rank of this process, to all ranks of the group.
 Result<std::vector<std::unique_ptr<Comm>>> connect_group(const TpEngineConfig& config,

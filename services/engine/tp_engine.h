@@ -42,6 +42,15 @@ struct DevicePlace {
   bool own_pools = false;
 };
 
+// Of engines that divide a model's experts, which one this is; see expert_group.h.
+struct ExpertPlace {
+  int32_t ranks = 1;
+  int32_t rank = 0;
+  // As logits_tap, for tests: called on the threads of all ranks.
+  std::function<void(int32_t rank, int32_t row, int32_t position, std::span<const float> logits)>
+      logits_tap;
+};
+
 struct TpEngineConfig {
   std::string model_dir;
   Compute compute = Compute::float32;
@@ -64,6 +73,7 @@ struct TpEngineConfig {
   // which computes beside its host. UNIMPLEMENTED for more than one rank.
   std::optional<bool> steps_ahead;
   GroupPlace group;
+  ExpertPlace experts;  // ranks and rank are set by make_expert_group
   // Sees every row of logits before it is sampled: row of the plan, position, logits. For tests;
   // called on the thread that steps.
   std::function<void(int32_t row, int32_t position, std::span<const float> logits)> logits_tap;

@@ -52,6 +52,7 @@ Status Decoder::forward(const Batch& batch, const LogitsSink& sink) {
   reserve(batch, batch.rows());
   batch_.lay_out(batch);
   ops_.feed(batch_);
+  FATHOM_CHECKED(ops_.begin_pass());
   FATHOM_CHECKED(run_layers());
   return logits_.run(ops_, *last_norm_, weights_.ends.lm_head, residual_.data(),
                      batch_.logit_rows(), static_cast<int32_t>(batch.logit_rows().size()), sink);
@@ -105,6 +106,7 @@ Status Decoder::draft(const Batch& batch, std::span<const int32_t> from, const L
   }
   batch_.lay_out(batch, from);
   reserve_draft(batch, batch.rows());
+  FATHOM_CHECKED(ops_.begin_pass());
   FATHOM_CHECKED(run_draft());
   last_norm_ = own_norm;
   return logits_.run(ops_, *own_norm, draft_head(), residual_.data(), batch_.logit_rows(), wanted,
@@ -130,13 +132,21 @@ Status Decoder::run_draft() {
   return run_layer(w.layer, weights_.layers.size(), nullptr);
 }
 
+Status Decoder::assist(ExpertPass pass) {
+  if (pass == ExpertPass::draft)
+    return weights_.mtp ? FeedForward::assist(ops_, weights_.mtp->layer.feed_forward) : Status();
+  for (const LayerWeights& layer : weights_.layers)
+    FATHOM_CHECKED(FeedForward::assist(ops_, layer.feed_forward));
+  return {};
+}
+
 Status Decoder::run_layer(const LayerWeights& layer, size_t index, const Weight* next_norm) {
   const auto number = static_cast<int32_t>(index);
   FATHOM_CHECKED(attention_->run(layer, index, batch_, normed(), partial_.data()));
   FATHOM_CHECKED(ops_.sum(partial_.data()));
   ops_.tap(number, "attention", partial_.data());
   ops_.add_norm(residual_.data(), partial_.data(), layer.post_norm, normed());
-  feed_forward_.run(ops_, layer.feed_forward, batch_, normed(), partial_.data());
+  FATHOM_CHECKED(feed_forward_.run(ops_, layer.feed_forward, batch_, normed(), partial_.data()));
   if (next_norm != nullptr) {
     FATHOM_CHECKED(ops_.sum(partial_.data()));
     ops_.add_norm(residual_.data(), partial_.data(), *next_norm, normed());

@@ -23,6 +23,7 @@ class Decoder final : public ModelRank {
   Decoder(const RankParts& parts, const ModelWeights& weights);
   Status forward(const Batch& batch, const LogitsSink& sink) override;
   Status draft(const Batch& batch, std::span<const int32_t> from, const LogitsSink& sink) override;
+  Status assist(ExpertPass pass) override;
 
  private:
   void reserve(const Batch& batch, int32_t rows);

@@ -33,7 +33,8 @@ std::optional<Padding> padding_for(const Batch& batch, const RankOps& ops, int32
 }
 
 std::optional<Padding> draft_padding_for(const Batch& batch, const RankOps& ops, int32_t rows_max) {
-  if (ops.device().is_host() || ops.has_tap() || !ops.sums_on_device()) return std::nullopt;
+  if (ops.device().is_host() || ops.has_tap() || !ops.sums_on_device() || ops.shares_experts())
+    return std::nullopt;
   if (!batch.expanded().empty()) return std::nullopt;
   const auto rows = padded(batch.rows());
   const auto logits = padded(static_cast<int32_t>(batch.logit_rows().size()));

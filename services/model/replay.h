@@ -12,7 +12,8 @@
 namespace fathom {
 
 // The shape to pad `batch` to; none when the step must be said anew: on the host, with prompt rows,
-// with more rows than `rows_max`, when a test taps values, or when sums go through host memory.
+// with more rows than `rows_max`, when a test taps values, when sums go through host memory, or
+// when experts are shared: then the threads of the ranks meet in every layer.
 std::optional<Padding> padding_for(const Batch& batch, const RankOps& ops, int32_t rows_max);
 
 // The same for a run of the draft module, whose rows need not all want logits.

@@ -122,4 +122,18 @@ Status check_shardable(const ModelConfig& c, int32_t size) {
   return {};
 }
 
+Status check_experts_divide(const ModelConfig& c, int32_t ranks) {
+  if (ranks < 1)
+    return invalid("must be at least 1, is " + std::to_string(ranks), "expert_parallel");
+  if (ranks == 1) return {};
+  if (c.experts == 0)
+    return invalid("a model of type " + c.model_type + " has no experts to divide",
+                   "expert_parallel");
+  if (c.experts % ranks != 0)
+    return invalid("n_routed_experts is " + std::to_string(c.experts) + ", which expert_parallel " +
+                       std::to_string(ranks) + " does not divide",
+                   "expert_parallel");
+  return {};
+}
+
 }  // namespace fathom

@@ -10,7 +10,8 @@
 namespace fathom {
 
 struct WorkerMetrics {
-  explicit WorkerMetrics(Metrics& metrics);
+  // `labels` tell the workers of one process apart.
+  explicit WorkerMetrics(Metrics& metrics, const MetricLabels& labels = {});
 
   // Seconds of a step by what it held: prompt chunks only, decode rows only, or both.
   prometheus::Histogram& step_seconds_prefill;
@@ -40,6 +41,10 @@ struct WorkerMetrics {
   prometheus::Counter& failed_sequences;
   prometheus::Gauge& load_progress_ratio;
   prometheus::Gauge& draining;
+
+ private:
+  class Labelled;
+  explicit WorkerMetrics(const Labelled& metrics);
 };
 
 }  // namespace fathom
