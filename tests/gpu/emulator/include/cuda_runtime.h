@@ -149,9 +149,8 @@ cudaError_t cudaFuncSetAttribute(void (*kernel)(Params...), cudaFuncAttribute, i
 template <class... Params, class... Args>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Params...),
                                Args&&... args) {
-  return emulated::launch(
-      *config, reinterpret_cast<const void*>(kernel),
-      [kernel, held = std::tuple<Params...>(std::forward<Args>(args)...)] {
-        std::apply(kernel, held);
-      });
+  return emulated::launch(*config, reinterpret_cast<const void*>(kernel),
+                          [kernel, held = std::tuple<Params...>(std::forward<Args>(args)...)] {
+                            std::apply(kernel, held);
+                          });
 }
