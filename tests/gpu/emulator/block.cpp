@@ -60,8 +60,7 @@ const std::array<uint64_t, 32>& exchange(uint32_t mask, const char* what, uint64
   }
   Meeting& m = *meeting;
   if (m.arrived == 0) m.what = what;
-  if (m.what != what)
-    fault(std::string("lanes of a warp meet at ") + m.what + " and at " + what);
+  if (m.what != what) fault(std::string("lanes of a warp meet at ") + m.what + " and at " + what);
   const uint64_t turn = m.turn;
   m.slots[turn % 2][lane] = word;
   m.arrived |= bit;

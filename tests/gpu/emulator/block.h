@@ -46,7 +46,7 @@ struct Block : BlockPlace {
   std::vector<std::vector<Meeting>> meetings;  // of each warp
   std::array<NumberedBarrier, 16> barriers;
   std::vector<Warpgroup> warpgroups;  // whole ones and a last one that may be less
-  int votes = 0;  // of __syncthreads_count
+  int votes = 0;                      // of __syncthreads_count
 
   // Bar.sync and bar.arrive: `count` 0 means the whole block.
   void arrive(uint32_t barrier, uint32_t count);

@@ -74,7 +74,8 @@ template <class T>
 T __shfl_sync(uint32_t mask, T value, int from, int width = 32) {
   const uint32_t lane = emulated::here->lane(), base = lane / width * width;
   return emulated::shuffled(mask, "__shfl_sync", value,
-                            base + static_cast<uint32_t>(from) % static_cast<uint32_t>(width), false);
+                            base + static_cast<uint32_t>(from) % static_cast<uint32_t>(width),
+                            false);
 }
 template <class T>
 T __shfl_xor_sync(uint32_t mask, T value, int bits, int width = 32) {
@@ -192,9 +193,7 @@ inline float __uint_as_float(uint32_t v) { return std::bit_cast<float>(v); }
 inline float __int_as_float(int32_t v) { return std::bit_cast<float>(v); }
 inline uint32_t __float_as_uint(float v) { return std::bit_cast<uint32_t>(v); }
 inline int32_t __float_as_int(float v) { return std::bit_cast<int32_t>(v); }
-inline int __double2hiint(double v) {
-  return static_cast<int>(std::bit_cast<uint64_t>(v) >> 32);
-}
+inline int __double2hiint(double v) { return static_cast<int>(std::bit_cast<uint64_t>(v) >> 32); }
 inline int __double2loint(double v) { return static_cast<int>(std::bit_cast<uint64_t>(v)); }
 inline double __hiloint2double(int high, int low) {
   return std::bit_cast<double>(uint64_t{static_cast<uint32_t>(high)} << 32 |

@@ -248,8 +248,9 @@ void Grid::dismiss() {
 void Grid::report(const std::string& what) const { throw Fault(what + ", in " + name_); }
 
 void Grid::may_start_dependents(const Block& block) {
-  const uint64_t linear = block.index.x + uint64_t{shape_.grid.x} *
-                                              (block.index.y + uint64_t{shape_.grid.y} * block.index.z);
+  const uint64_t linear =
+      block.index.x +
+      uint64_t{shape_.grid.x} * (block.index.y + uint64_t{shape_.grid.y} * block.index.z);
   if (released_[linear]) return;
   released_[linear] = true;
   ++released_count_;
@@ -260,7 +261,8 @@ void Grid::begin(Schedule& schedule) {
   schedule_ = &schedule;
   if (crew_ != nullptr) return;
   for (size_t i = order_.size(); i > 1; --i)
-    std::swap(order_[i - 1], order_[schedule.draws() ? schedule.below(static_cast<uint32_t>(i)) : i - 1]);
+    std::swap(order_[i - 1],
+              order_[schedule.draws() ? schedule.below(static_cast<uint32_t>(i)) : i - 1]);
   muster(order_[0]);
   go_on();
 }

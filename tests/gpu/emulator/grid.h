@@ -31,7 +31,7 @@ struct Crew {
   };
   std::deque<Copy> under_way;
   uint64_t progress = 0;  // of what threads wait for, by copies
-  size_t turn = 0;                              // of which thread
+  size_t turn = 0;        // of which thread
   size_t alive = 0;
   void* home = nullptr;  // registers of who runs the crew
   std::string faulted;
@@ -68,9 +68,7 @@ class Grid {
   void run(Schedule& schedule, const std::function<void()>& dependents_may_start);
 
   const Shape& shape() const { return shape_; }
-  uint64_t threads() const {
-    return uint64_t{shape_.block.x} * shape_.block.y * shape_.block.z;
-  }
+  uint64_t threads() const { return uint64_t{shape_.block.x} * shape_.block.y * shape_.block.z; }
   const std::string& name() const { return name_; }
 
   // For threads of the grid.

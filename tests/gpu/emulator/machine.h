@@ -40,7 +40,7 @@ class Machine {
   bool unpin(void* memory);
   bool is_pinned(const void* at) const;
 
-  std::set<std::pair<int, int>> peers;  // (who reads, whose memory)
+  std::set<std::pair<int, int>> peers;                // (who reads, whose memory)
   std::map<const void*, size_t> most_dynamic_shared;  // of a kernel, where it was set
 
   void faulted(const std::string& what) { last_fault_ = what; }
@@ -49,8 +49,8 @@ class Machine {
  private:
   struct Allocation {
     int gpu;
-    size_t bytes;      // asked for
-    void* mapping;     // with the page behind
+    size_t bytes;   // asked for
+    void* mapping;  // with the page behind
     size_t mapped;
   };
 

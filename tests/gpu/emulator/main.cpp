@@ -1,5 +1,5 @@
-// How does a test program get its GPUs? --gpus N (1) of them and --seed S (0), which orders what CUDA
-// leaves open (schedule.h); all other arguments are GoogleTest's.
+// How does a test program get its GPUs? --gpus N (1) of them and --seed S (0), which orders what
+// CUDA leaves open (schedule.h); all other arguments are GoogleTest's.
 #include <gtest/gtest.h>
 
 #include <cstdio>

@@ -56,8 +56,8 @@ uint32_t as_of(const Block& block, uint32_t address) {
                                               : address | (block.rank + 1) << emulated::kRankShift;
 }
 
-// Where byte `place` of a box that begins at `address` lies with 128-byte swizzle: bits 4 to 6 of the
-// address change with bits 7 to 9.
+// Where byte `place` of a box that begins at `address` lies with 128-byte swizzle: bits 4 to 6 of
+// the address change with bits 7 to 9.
 uint32_t swizzled(uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
 
 void check_map(const CUtensorMap& map, uint32_t rank) {
@@ -78,15 +78,14 @@ void walk_box(const CUtensorMap& map, const std::array<int32_t, 3>& at, const Ea
       for (uint32_t i = 0; i < map.box[0]; ++i) {
         const int64_t x = at[0] + int64_t{i};
         const bool there = row_there && x >= 0 && x < static_cast<int64_t>(map.shape[0]);
-        std::byte* memory =
-            there ? map.base + static_cast<uint64_t>(x) * element +
-                        static_cast<uint64_t>(y) * map.strides[1] +
-                        static_cast<uint64_t>(z) * map.strides[2]
-                  : nullptr;
+        std::byte* memory = there ? map.base + static_cast<uint64_t>(x) * element +
+                                        static_cast<uint64_t>(y) * map.strides[1] +
+                                        static_cast<uint64_t>(z) * map.strides[2]
+                                  : nullptr;
         // Elements of a row that are there lie side by side: 16 bytes go at once where they can.
         const auto run = static_cast<uint32_t>(16 / element);
-        const bool whole = i % run == 0 && x >= 0 && row_there &&
-                           x + run <= static_cast<int64_t>(map.shape[0]);
+        const bool whole =
+            i % run == 0 && x >= 0 && row_there && x + run <= static_cast<int64_t>(map.shape[0]);
         if (whole) {
           each(byte + i * static_cast<uint32_t>(element), memory, 16u);
           i += run - 1;
@@ -113,11 +112,10 @@ void check_memory(const CUtensorMap& map, const std::array<int32_t, 3>& at) {
   for (int64_t z = at[2]; z < at[2] + int64_t{map.box[2]}; ++z)
     for (int64_t y = at[1]; y < at[1] + int64_t{map.box[1]}; ++y)
       if (inside(y, 1) && inside(z, 2) &&
-          !emulated::machine().holds(
-              map.base + static_cast<uint64_t>(first) * map.strides[0] +
-                  static_cast<uint64_t>(y) * map.strides[1] +
-                  static_cast<uint64_t>(z) * map.strides[2],
-              static_cast<uint64_t>(last - first) * map.strides[0]))
+          !emulated::machine().holds(map.base + static_cast<uint64_t>(first) * map.strides[0] +
+                                         static_cast<uint64_t>(y) * map.strides[1] +
+                                         static_cast<uint64_t>(z) * map.strides[2],
+                                     static_cast<uint64_t>(last - first) * map.strides[0]))
         fault("a tensor copy of row " + std::to_string(y) + " touches what is in no memory");
 }
 
@@ -146,7 +144,9 @@ void copy_box(uint32_t to, const CUtensorMap& map, const std::array<int32_t, 3>&
   });
 }
 
-const CUtensorMap& map_at(uint64_t address) { return *reinterpret_cast<const CUtensorMap*>(address); }
+const CUtensorMap& map_at(uint64_t address) {
+  return *reinterpret_cast<const CUtensorMap*>(address);
+}
 
 }  // namespace
 
@@ -333,8 +333,8 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType type, cuui
     map->box[d] = d < rank ? box[d] : 1;
     if (d > 0 && d < rank) map->strides[d] = strides[d - 1];
     if (map->shape[d] == 0 || map->shape[d] > uint64_t{1} << 32 || map->box[d] == 0 ||
-        map->box[d] > 256 || (d < rank && steps[d] != 1) ||
-        (d > 0 && map->strides[d] % 16 != 0) || map->strides[d] >= uint64_t{1} << 40)
+        map->box[d] > 256 || (d < rank && steps[d] != 1) || (d > 0 && map->strides[d] % 16 != 0) ||
+        map->strides[d] >= uint64_t{1} << 40)
       return CUDA_ERROR_INVALID_VALUE;
   }
   const uint64_t inner = map->box[0] * element;

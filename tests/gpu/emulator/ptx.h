@@ -184,15 +184,15 @@ float* array_of(const std::array<float*, kSums>& d) {
   return d[0];
 }
 template <int kWidth>
-void wgmma_mma_async_sync_aligned_m64nNk16_f32_bf16_bf16(
-    const std::array<float*, kWidth / 2>& d, uint64_t a, uint64_t b, bool add, int, int,
-    int a_columns, int b_columns) {
+void wgmma_mma_async_sync_aligned_m64nNk16_f32_bf16_bf16(const std::array<float*, kWidth / 2>& d,
+                                                         uint64_t a, uint64_t b, bool add, int, int,
+                                                         int a_columns, int b_columns) {
   warpgroup_product({kWidth, array_of(d), nullptr, a, b, add, a_columns != 0, b_columns != 0});
 }
 template <int kWidth>
-void wgmma_mma_async_sync_aligned_m64nNk16_f32_bf16_bf16(
-    const std::array<float*, kWidth / 2>& d, const Words4& a, uint64_t b, bool add, int, int,
-    int b_columns) {
+void wgmma_mma_async_sync_aligned_m64nNk16_f32_bf16_bf16(const std::array<float*, kWidth / 2>& d,
+                                                         const Words4& a, uint64_t b, bool add, int,
+                                                         int, int b_columns) {
   warpgroup_product({kWidth, array_of(d), &a, 0, b, add, false, b_columns != 0});
 }
 

@@ -83,7 +83,8 @@ bool valid_end(const void* at, size_t bytes, bool on_device) {
 
 cudaError_t set_most_dynamic_shared(const void* kernel, int bytes) {
   const Locked locked;
-  if (bytes < 0 || static_cast<uint32_t>(bytes) > kSharedLimit) return answer(cudaErrorInvalidValue);
+  if (bytes < 0 || static_cast<uint32_t>(bytes) > kSharedLimit)
+    return answer(cudaErrorInvalidValue);
   machine().most_dynamic_shared[kernel] = static_cast<size_t>(bytes);
   return cudaSuccess;
 }
@@ -241,8 +242,7 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 }
 
 cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch,
-                              size_t width, size_t rows, cudaMemcpyKind kind,
-                              cudaStream_t stream) {
+                              size_t width, size_t rows, cudaMemcpyKind kind, cudaStream_t stream) {
   const Locked locked;
   if (width == 0 || rows == 0) return cudaSuccess;
   const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
@@ -332,6 +332,13 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t raw) {
   if (event->stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
   event->said = event->stream->said();
   return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  const Locked locked;
+  if (event->stream == nullptr) return cudaSuccess;
+  event->stream->finish(event->said);
+  return event->stream->failure().empty() ? cudaSuccess : answer(cudaErrorLaunchFailure);
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t raw, cudaEvent_t event, unsigned) {

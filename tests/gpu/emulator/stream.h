@@ -16,8 +16,8 @@
 namespace emulated {
 
 struct Work {
-  std::function<void()> act;    // a copy, or a wait for another stream
-  std::shared_ptr<Grid> grid;   // or a kernel
+  std::function<void()> act;   // a copy, or a wait for another stream
+  std::shared_ptr<Grid> grid;  // or a kernel
 };
 // Said while a stream records: makes the work anew for every replay.
 using Recipe = std::function<Work()>;

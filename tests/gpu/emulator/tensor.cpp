@@ -14,7 +14,8 @@ void meet(const char* what, const Act& act) {
   Block& block = *now->block;
   Warpgroup& w = block.warpgroups[now->linear / 128];
   if (w.arrived == 0) w.what = what;
-  if (w.what != what) fault(std::string("threads of a warpgroup meet at ") + w.what + " and at " + what);
+  if (w.what != what)
+    fault(std::string("threads of a warpgroup meet at ") + w.what + " and at " + what);
   const uint64_t turn = w.turn;
   ++w.arrived;
   act(w);
@@ -34,12 +35,12 @@ struct Description {
     if (bits >> 62 != 1) fault("wgmma: only the 128-byte swizzle is emulated");
     if ((bits >> 49 & 7) != 0) fault("wgmma: a base offset is not emulated");
   }
-  // Element (outer, k) of an operand whose k are side by side, 8 rows of 128 bytes `stride` apart; or
-  // whose outer index is, 64 of it in 128 bytes, pieces `leading` apart, 8 k `stride` apart.
+  // Element (outer, k) of an operand whose k are side by side, 8 rows of 128 bytes `stride` apart;
+  // or whose outer index is, 64 of it in 128 bytes, pieces `leading` apart, 8 k `stride` apart.
   uint32_t place(uint32_t outer, uint32_t k, bool columns) const {
-    const uint32_t at = address + (columns ? outer / 64 * leading + k / 8 * stride + k % 8 * 128 +
-                                                 outer % 64 * 2
-                                           : outer / 8 * stride + outer % 8 * 128 + k * 2);
+    const uint32_t at =
+        address + (columns ? outer / 64 * leading + k / 8 * stride + k % 8 * 128 + outer % 64 * 2
+                           : outer / 8 * stride + outer % 8 * 128 + k * 2);
     return at ^ (at >> 7 & 7) << 4;
   }
 };

@@ -113,6 +113,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* made, cudaGraph_t graph,
                                  unsigned long long flags);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
@@ -149,9 +150,8 @@ cudaError_t cudaFuncSetAttribute(void (*kernel)(Params...), cudaFuncAttribute, i
 template <class... Params, class... Args>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Params...),
                                Args&&... args) {
-  return emulated::launch(
-      *config, reinterpret_cast<const void*>(kernel),
-      [kernel, held = std::tuple<Params...>(std::forward<Args>(args)...)] {
-        std::apply(kernel, held);
-      });
+  return emulated::launch(*config, reinterpret_cast<const void*>(kernel),
+                          [kernel, held = std::tuple<Params...>(std::forward<Args>(args)...)] {
+                            std::apply(kernel, held);
+                          });
 }
