@@ -4,7 +4,9 @@
 // can be read, prompts in multiply-adds per second, in the shapes of the 1.1 B model (16 heads,
 // latent 512 + 64) and of a 1.5 B Qwen2 (12 heads over 2). Batches have contexts of their own, and
 // layers rotate so that no cache is warm. Times are the best of many runs, since the machine may be
-// shared. Usage: attention_bench [threads] [table] [also float32].
+// shared. The last column is the share of what the nearer limit allows: reading the cache, or
+// products in registers. Usage: attention_bench [threads] [table] [compute] [operation], where
+// compute is bfloat16, float32 or both, and an operation may name one case, as mla_expanded:16384.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -13,6 +15,7 @@
 #include <vector>
 
 #include "kernels/cpu/lanes.h"
+#include "kernels/cpu/limits.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/table.h"
 
@@ -44,28 +47,21 @@ class Bench {
   }
 
   void limits() {
-    const int n = lanes_->count();
-    std::vector<uint64_t> sums(static_cast<size_t>(n) * 8);
-    const auto* words = reinterpret_cast<const uint64_t*>(pool_.data());
-    const size_t piece = (size_t{32} << 20) / 8;
-    const double t = best([&](int call) {
-      lanes_->each(n, [&](int lane) {
-        const size_t count = piece / static_cast<size_t>(n);
-        const uint64_t* p = words + static_cast<size_t>(call) * piece % (kPool / 8) +
-                            count * static_cast<size_t>(lane);
-        uint64_t a = 0, b = 0, c = 0, d = 0;
-        for (size_t i = 0; i < count; i += 4)
-          a += p[i], b += p[i + 1], c += p[i + 2], d += p[i + 3];
-        sums[static_cast<size_t>(lane) * 8] = a ^ b ^ c ^ d;
-      });
-    });
-    read_ = static_cast<double>(piece * 8) / t;
-    std::printf("%s, %d threads: reads %.1f GB/s\n", ops_.name, n, read_ / 1e9);
-    std::printf("%-34s %6s %8s %11s %8s %5s %9s\n", "operation", "rows", "context", "us", "GB/s",
-                "of", "GFLOP/s");
+    const MachineLimits limits = measure_limits({.ops = &ops_,
+                                                 .lanes = lanes_.get(),
+                                                 .seconds = [&] { return seconds(clock_); },
+                                                 .memory = kPool});
+    read_ = limits.read_bytes_s;
+    float32_ = limits.float32_flops_s;
+    bfloat16_ = limits.bfloat16_flops_s;
+    std::printf("%s, %d threads: reads %.1f GB/s, multiplies %.0f GFLOP/s, bfloat16 %.0f\n",
+                ops_.name, lanes_->count(), read_ / 1e9, float32_ / 1e9, bfloat16_ / 1e9);
+    std::printf("%-34s %6s %8s %11s %8s %9s %5s\n", "operation", "rows", "context", "us", "GB/s",
+                "GFLOP/s", "of");
   }
 
-  void run(Compute compute) {
+  void run(Compute compute, const std::string& wanted) {
+    wanted_ = wanted;
     ctx_ = {lanes_.get(), scratch_.get(), compute};
     mode_ = compute == Compute::float32 ? "float32" : "bfloat16";
     for (const int32_t context : {512, 8192, 32768}) mla(true, 1, 1, context);
@@ -85,7 +81,7 @@ class Bench {
   double best(F&& fn) const {
     double least = 1e9;
     const double end = seconds(CLOCK_MONOTONIC) + 0.5;
-    for (int i = 0; i < 5 || seconds(CLOCK_MONOTONIC) < end; ++i) {
+    for (int i = 0; i < 3 || seconds(CLOCK_MONOTONIC) < end; ++i) {
       const double begin = seconds(clock_);
       fn(i);
       least = std::min(least, seconds(clock_) - begin);
@@ -110,15 +106,21 @@ class Bench {
     const int64_t fit = std::clamp<int64_t>(static_cast<int64_t>(pool_.size()) / values, 1, 12);
     return pool_.data() + call % fit * values;
   }
+  bool wants(const std::string& name, int32_t context) const {
+    return (name + ':' + std::to_string(context)).starts_with(wanted_);
+  }
   void report(const char* name, int32_t batch, int32_t rows, int32_t context, double t,
               double bytes, double macs) {
-    std::printf("%-34s %6d %8d %11.1f %8.1f %4.0f%% %9.1f\n", (name + (' ' + mode_)).c_str(),
-                batch * rows, context, t * 1e6, bytes / t / 1e9, 100 * bytes / t / read_,
-                2 * macs / t / 1e9);
+    const bool tiles = mode_ == "bfloat16" && std::string_view(ops_.name) == "amx";
+    const double limit = std::max(bytes / read_, 2 * macs / (tiles ? bfloat16_ : float32_));
+    std::printf("%-34s %6d %8d %11.1f %8.1f %9.1f %4.0f%%\n", (name + (' ' + mode_)).c_str(),
+                batch * rows, context, t * 1e6, bytes / t / 1e9, 2 * macs / t / 1e9,
+                100 * limit / t);
     std::fflush(stdout);
   }
 
   void mla(bool absorbed, int32_t batch, int32_t rows, int32_t context) {
+    if (!wants(absorbed ? "mla_absorbed" : "mla_expanded", context)) return;
     const auto list = sequences(batch, rows, context);
     const int64_t values = int64_t{batch} * ((context + kBlock - 1) / kBlock) * kBlock * 576;
     std::vector<float> out(static_cast<size_t>(batch * rows * kHeads * kValue));
@@ -150,6 +152,7 @@ class Bench {
   }
 
   void gqa(int32_t batch, int32_t rows, int32_t context) {
+    if (!wants("gqa", context)) return;
     constexpr int32_t kQ = 12, kKv = 2, kDim = 128;
     const auto list = sequences(batch, rows, context);
     const int64_t width = 2 * kKv * kDim;
@@ -180,7 +183,8 @@ class Bench {
   OpContext ctx_;
   std::string mode_;
   clockid_t clock_;  // a single thread's own time leaves out what others do to it
-  double read_ = 1;
+  double read_ = 1, float32_ = 1, bfloat16_ = 1;
+  std::string wanted_;
 };
 
 int run(int argc, char** argv) {
@@ -189,13 +193,14 @@ int run(int argc, char** argv) {
   if (!ops || threads < 1) {
     std::fprintf(
         stderr,
-        "usage: attention_bench [threads >= 1] [a table this machine has] [also float32]\n");
+        "usage: attention_bench [threads >= 1] [a table this machine has] [compute] [operation]\n");
     return 2;
   }
   Bench bench(*ops, threads);
   bench.limits();
-  bench.run(Compute::bfloat16);
-  if (argc > 3) bench.run(Compute::float32);
+  const std::string compute = argc > 3 ? argv[3] : "both", wanted = argc > 4 ? argv[4] : "";
+  if (compute != "float32") bench.run(Compute::bfloat16, wanted);
+  if (compute != "bfloat16") bench.run(Compute::float32, wanted);
   return 0;
 }
 

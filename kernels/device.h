@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <span>
 
 #include "base/result.h"
 
@@ -18,6 +20,17 @@ struct ReplayKey {
   int32_t rows = 0;     // of the batch, padded rows included
   int32_t context = 0;  // bound on positions
   auto operator<=>(const ReplayKey&) const = default;
+};
+
+// A copy to host memory that need not be waited for at once. One at a time; its device outlives it.
+class Download {
+ public:
+  virtual ~Download() = default;
+  // After the operations said before. Of no bytes it still marks that place in their order.
+  virtual void begin(const void* from, size_t bytes) = 0;
+  // Waits for the copy, and so for all operations said before it, but for none said later. The
+  // bytes stay until the next begin. Errors as of Device::download.
+  virtual Result<std::span<const std::byte>> finish() = 0;
 };
 
 // One rank's place to compute: memory and an order of work. Called by that rank's thread, but for
@@ -46,6 +59,7 @@ class Device {
   // Waits for all operations said before, then copies to host memory. INTERNAL naming the operation
   // that failed first; a device that failed once fails for ever.
   virtual Status download(void* to, const void* from, size_t bytes) = 0;
+  virtual std::unique_ptr<Download> make_download() = 0;
   virtual Status wait() = 0;
 
   // Callable from any thread, beside the operations: for memory no operation uses meanwhile.

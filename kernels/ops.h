@@ -69,6 +69,15 @@ struct EmbedParams {  // out[t] = table[tokens[t] - first_row]; rows outside the
   float* out = nullptr;  // [tokens, hidden]
 };
 
+// Ids that a sampler left on the device become the tokens of rows: tokens[i] = drawn[from[i]] where
+// from[i] >= 0.
+struct FeedTokensParams {
+  const TokenId* drawn = nullptr;
+  const int32_t* from = nullptr;  // [rows]
+  int32_t rows = 0;
+  TokenId* tokens = nullptr;  // [rows]
+};
+
 struct RmsNormParams {       // out = weight * x / sqrt(mean(x^2) + eps)
   const float* x = nullptr;  // [rows, width], row stride x_stride
   int64_t x_stride = 0;
@@ -186,7 +195,7 @@ struct MlaPrepareParams {
 
 // A paged cache of keys and values, one layer: token slot s of block b holds `width` values at
 // base + b*block_stride + s*width (elements of dtype): [keys (heads, dim) | values (heads, dim)].
-// `heads` are all key-value heads of the layer; a rank writes and reads its own run of them.
+// `heads` are those key-value heads that the pool holds; a rank has its own run of them.
 struct KvCache {
   void* base = nullptr;
   DType dtype = DType::f32;  // f32 | bf16
@@ -316,6 +325,17 @@ struct ExpertsParams {
   int64_t out_stride = 0;
 };
 
+// out[t] += sum over slots j in order of weights[t, j] * y[at[t, j]]: the last step of `experts`,
+// for results that were computed in several calls or places. A negative place adds nothing.
+struct AddSlotsParams {
+  const float* y = nullptr;     // rows of width, dense
+  const int32_t* at = nullptr;  // [rows, chosen], rows of y
+  const float* weights = nullptr;
+  int32_t rows = 0, chosen = 0, width = 0;
+  float* out = nullptr;  // [rows, width], added to
+  int64_t out_stride = 0;
+};
+
 struct AddParams {  // x += y
   float* x = nullptr;
   const float* y = nullptr;
@@ -328,6 +348,7 @@ struct Ops {
   // it as x. float32 always is accepted.
   DType product_input;
   void (*embed)(const OpContext&, const EmbedParams&);
+  void (*feed_tokens)(const OpContext&, const FeedTokensParams&);
   void (*rms_norm)(const OpContext&, const RmsNormParams&);
   void (*add_norm)(const OpContext&, const AddNormParams&);
   void (*linear)(const OpContext&, const LinearParams&);
@@ -344,6 +365,7 @@ struct Ops {
   void (*swiglu)(const OpContext&, const SwigluParams&);
   void (*route)(const OpContext&, const RouteParams&);
   void (*experts)(const OpContext&, const ExpertsParams&);
+  void (*add_slots)(const OpContext&, const AddSlotsParams&);
   void (*add)(const OpContext&, const AddParams&);
 };
 

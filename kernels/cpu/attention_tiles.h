@@ -13,10 +13,15 @@ namespace fathom::cpu {
 
 inline constexpr int32_t kTile = 64;
 
-// Copies the latents of positions [first, first + count) to out [count, rank + rope], widened.
+// Floats between rows of at least `width` that are walked down: an odd number of cache lines, which
+// all fall on different places of a cache.
+constexpr int64_t odd_lines(int32_t width) { return (width + 15) / 16 * 16 | 16; }
+
+// Copies the latents of positions [first, first + count) to out [count, row], of which rank + rope
+// count, widened.
 inline void gather_tile(const Inner& inner, const LatentCache& cache,
                         std::span<const BlockIndex> blocks, int32_t first, int32_t count,
-                        float* out) {
+                        float* out, int64_t row) {
   const int32_t width = cache.rank + cache.rope;
   const int64_t stride = latent_stride(cache.dtype, cache.rank, cache.rope);
   Weight view{
@@ -28,9 +33,9 @@ inline void gather_tile(const Inner& inner, const LatentCache& cache,
                 block * cache.block_stride * dtype_bytes(cache.dtype);
     if (cache.dtype == DType::i8)
       widen_latent(static_cast<const uint8_t*>(view.data) + position % cache.block_tokens * stride,
-                   cache.rank, cache.rope, out + int64_t{i} * width);
+                   cache.rank, cache.rope, out + i * row);
     else
-      inner.widen(view, position % cache.block_tokens, false, out + int64_t{i} * width);
+      inner.widen(view, position % cache.block_tokens, false, out + i * row);
   }
 }
 
@@ -50,7 +55,7 @@ inline void merge_span(const Inner& inner, int32_t rows, int32_t width, float* s
     const float largest = std::max(states[i].largest, more_states[i].largest);
     const float keep = std::exp(states[i].largest - largest),
                 take = std::exp(more_states[i].largest - largest);
-    inner.multiply(sums + int64_t{i} * width, keep, width);
+    if (keep != 1.0f) inner.multiply(sums + int64_t{i} * width, keep, width);
     inner.axpy(sums + int64_t{i} * width, take, more + int64_t{i} * width, width);
     states[i] = {largest, states[i].sum * keep + more_states[i].sum * take};
   }
@@ -82,5 +87,7 @@ inline int32_t runs_of(std::span<const AttentionSequence> sequences, Run* runs) 
 // Prompts with matrix tiles, and no sequence of more than `rows` rows.
 void expanded_by_spans(const Inner&, const OpContext&, const MlaParams&, int32_t rows, int lanes);
 void gqa_by_spans(const Inner&, const OpContext&, const GqaParams&, int lanes);
+// The same with queries as columns (inner.columns), where nope and value are multiples of 8.
+void expanded_by_columns(const Inner&, const OpContext&, const MlaParams&, int32_t rows, int lanes);
 
 }  // namespace fathom::cpu

@@ -1,5 +1,10 @@
 #include "kernels/cpu/batch_sampler.h"
 
+#include <deque>
+#include <utility>
+
+#include "base/check.h"
+
 namespace fathom {
 namespace {
 
@@ -10,6 +15,16 @@ class HostSampler final : public BatchSampler {
     for (const SampleInput& input : inputs) out.push_back(sampler_.sample(input));
     return out;
   }
+  void begin(std::span<const SampleInput> inputs, TokenId* drawn) override {
+    auto& sampled = begun_.emplace_back(sample(inputs));
+    for (size_t i = 0; i < sampled.size(); ++i) drawn[i] = sampled[i].ok() ? sampled[i]->token : 0;
+  }
+  Result<std::vector<Result<Sampled>>> finish() override {
+    CHECK(!begun_.empty(), "no call was begun");
+    auto sampled = std::move(begun_.front());
+    begun_.pop_front();
+    return sampled;
+  }
   std::vector<Result<TokenLogprob>> score(std::span<const ScoreInput> inputs) override {
     std::vector<Result<TokenLogprob>> out;
     for (const ScoreInput& input : inputs)
@@ -18,6 +33,7 @@ class HostSampler final : public BatchSampler {
   }
 
  private:
+  std::deque<std::vector<Result<Sampled>>> begun_;  // and not finished
   Sampler sampler_;
 };
 

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "kernels/cpu/inner.h"
+#include "kernels/cpu/operations.h"
 #include "kernels/cpu/share.h"
 #include "kernels/ops.h"
 
@@ -48,32 +48,48 @@ struct Piece {
   int32_t expert, first, outs;
 };
 
-// Cuts `width` outputs of every expert that has tokens into pieces of `step`.
-inline int32_t cut(const Groups& g, int32_t experts, int32_t width, int32_t step, Piece* pieces) {
+// Cuts outputs [begin, end) of experts [from, to) that have tokens into pieces of `step`.
+inline int32_t cut(const Groups& g, int32_t from, int32_t to, int32_t begin, int32_t end,
+                   int32_t step, Piece* pieces) {
   int32_t n = 0;
-  for (int32_t e = 0; e < experts; ++e)
-    for (int32_t first = 0; g.begin[e] < g.begin[e + 1] && first < width; first += step)
-      pieces[n++] = {e, first, std::min(step, width - first)};
+  for (int32_t e = from; e < to; ++e)
+    for (int32_t first = begin; g.begin[e] < g.begin[e + 1] && first < end; first += step)
+      pieces[n++] = {e, first, std::min(step, end - first)};
   return n;
 }
+inline int32_t cut(const Groups& g, int32_t experts, int32_t width, int32_t step, Piece* pieces) {
+  return cut(g, 0, experts, 0, width, step, pieces);
+}
 
-// out[t] += the sum over slots j of weights[t, j] * y[place of (t, j)].
+// Neighbouring experts whose tokens are copied at a time: of [from, experts) as many as have
+// kSlicePairs pairs together, and one at least. So the copies do not grow with the step.
+inline constexpr int32_t kSlicePairs = 256;
+inline int32_t slice_end(const Groups& g, int32_t experts, int32_t from) {
+  int32_t to = from + 1;
+  while (to < experts && g.begin[to + 1] - g.begin[from] <= kSlicePairs) ++to;
+  return to;
+}
+
+// Columns of the pairs' outputs that are there at a time: whole steps, about 1 MB. All of them in a
+// step that decodes.
+inline int32_t band_columns(const Groups& g, int32_t hidden, int32_t step) {
+  constexpr int32_t kFloats = 1 << 18;
+  return std::clamp(kFloats / g.count / step * step, step, (hidden + step - 1) / step * step);
+}
+
+// out[t] += the sum over slots j of weights[t, j] * y[place of (t, j)], for columns [first, first +
+// count); y is [pairs, count].
 inline void add_in_slot_order(const Inner& inner, const OpContext& ctx, const ExpertsParams& p,
-                              const Groups& groups, const float* y) {
-  const int32_t hidden = p.experts[0].gate.cols;
-  Workspace workspace(ctx);
-  const int lanes = lanes_for(ctx, p.rows, int64_t{p.rows} * p.chosen * hidden);
-  float* sums = workspace.take<float>(int64_t{lanes} * hidden);
-  share(ctx, lanes, p.rows, [&](int lane, int t) {
-    float* sum = sums + int64_t{lane} * hidden;
-    std::fill_n(sum, hidden, 0.0f);
-    for (int32_t j = 0; j < p.chosen; ++j) {
-      const int32_t pair = t * p.chosen + j;
-      if (groups.at[pair] >= 0)
-        inner.axpy(sum, p.weights[pair], y + int64_t{groups.at[pair]} * hidden, hidden);
-    }
-    inner.add(p.out + t * p.out_stride, sum, hidden);
-  });
+                              const Groups& groups, const float* y, int32_t first, int32_t count) {
+  add_slots(inner, ctx,
+            {.y = y,
+             .at = groups.at,
+             .weights = p.weights,
+             .rows = p.rows,
+             .chosen = p.chosen,
+             .width = count,
+             .out = p.out + first,
+             .out_stride = p.out_stride});
 }
 
 }  // namespace fathom::cpu

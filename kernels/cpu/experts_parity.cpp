@@ -33,25 +33,21 @@ struct ParityPass {
   }
 };
 
-// The tokens of every expert, packed for one of its matrices; row(i) is the row of pair i.
+// The tokens of experts [from, to), each packed to `data[e]` for one of its matrices; row(i) is the
+// row of pair i.
 template <class Row>
-ParityRows* pack_all(const ParityPass& s, Workspace& workspace, Weight ExpertWeights::*which,
-                     const Row& row) {
+void pack_all(const ParityPass& s, int32_t from, int32_t to, const ParityRows* tokens,
+              float* const* data, const Row& row) {
   struct Job {
     int32_t expert, tile;
-    float* out;
   };
-  auto* tokens = workspace.take<ParityRows>(s.experts());
-  auto* jobs = workspace.take<Job>(s.groups.count);
+  Workspace workspace(s.ctx);
+  auto* jobs = workspace.take<Job>(s.groups.begin[to] - s.groups.begin[from] + 1);
   int32_t n = 0;
   int64_t work = 0;
-  for (int32_t e = 0; e < s.experts(); ++e) {
-    ParityRows& x = tokens[e];
-    x = ParityRows::of(s.p.experts[static_cast<size_t>(e)].*which, s.count(e));
-    float* data = workspace.take<float>(x.floats());
-    x.data = data;
-    work += x.floats();
-    for (int32_t t = 0; t < x.tiles(); ++t) jobs[n++] = {e, t, data + x.tile_at(t)};
+  for (int32_t e = from; e < to; ++e) {
+    work += tokens[e].floats();
+    for (int32_t t = 0; t < tokens[e].tiles(); ++t) jobs[n++] = {e, t};
   }
   share_rows(s.ctx, n, work, [&](int32_t j) {
     const Job& job = jobs[j];
@@ -60,18 +56,39 @@ ParityRows* pack_all(const ParityPass& s, Workspace& workspace, Weight ExpertWei
     const int32_t begin = x.tile_begin(job.tile);
     for (int32_t r = begin; r < x.tile_begin(job.tile + 1); ++r)
       rows[r - begin] = row(s.groups.begin[job.expert] + r);
-    parity_avx2()->pack({.x = x, .tile = job.tile, .rows = rows, .round = s.round, .out = job.out});
+    parity_avx2()->pack({.x = x,
+                         .tile = job.tile,
+                         .rows = rows,
+                         .round = s.round,
+                         .out = data[job.expert] + x.tile_at(job.tile)});
   });
-  return tokens;
 }
 
-// middle[i] = silu(gate x) * (up x) for every pair i; `other` is a buffer of the same shape.
-void gate_and_up(const ParityPass& s, const ParityRows* x, const Piece* pieces, int32_t count,
-                 float* middle, float* other) {
+// Packed tokens of every expert, as one of its matrices wants them.
+struct Packed {
+  ParityRows* tokens;  // [experts]
+  float** data;        // [experts]
+};
+Packed packed_for(const ParityPass& s, Workspace& workspace, Weight ExpertWeights::*which) {
+  Packed packed{workspace.take<ParityRows>(s.experts()), workspace.take<float*>(s.experts())};
+  for (int32_t e = 0; e < s.experts(); ++e)
+    packed.tokens[e] = ParityRows::of(s.p.experts[static_cast<size_t>(e)].*which, s.count(e));
+  return packed;
+}
+void take_room(const Packed& packed, int32_t from, int32_t to, Workspace& workspace) {
+  for (int32_t e = from; e < to; ++e)
+    packed.tokens[e].data = packed.data[e] = workspace.take<float>(packed.tokens[e].floats());
+}
+
+// middle = silu(gate x) * (up x) for every pair of experts [from, to); `other` is a buffer of the
+// same shape.
+void gate_and_up(const ParityPass& s, int32_t from, const ParityRows* x, const Piece* pieces,
+                 int32_t count, float* middle, float* other) {
   share(s.ctx, s.lanes, count, [&](int lane, int i) {
     const Piece& piece = pieces[i];
     const auto& w = s.p.experts[static_cast<size_t>(piece.expert)];
-    const int64_t at = int64_t{s.groups.begin[piece.expert]} * s.width + piece.first;
+    const int64_t at =
+        int64_t{s.groups.begin[piece.expert] - s.groups.begin[from]} * s.width + piece.first;
     s.multiply(lane, x[piece.expert], w.gate, piece, middle + at, s.width);
     s.multiply(lane, x[piece.expert], w.up, piece, other + at, s.width);
     for (int32_t r = 0; r < s.count(piece.expert); ++r) {
@@ -81,12 +98,32 @@ void gate_and_up(const ParityPass& s, const ParityRows* x, const Piece* pieces, 
   });
 }
 
+// Experts [from, to), from tokens to what `down` takes.
+void up_to_middle(const ParityPass& s, int32_t from, int32_t to, const Packed& x,
+                  const Packed& middle, Piece* pieces, int32_t step) {
+  Workspace workspace(s.ctx);
+  const int32_t first = s.groups.begin[from], pairs = s.groups.begin[to] - first;
+  if (pairs == 0) return;
+  take_room(x, from, to, workspace);
+  pack_all(s, from, to, x.tokens, x.data, [&](int32_t i) {
+    return floats(s.p.x, s.p.x_dtype) + s.groups.pair[i] / s.p.chosen * s.p.x_stride;
+  });
+  float* gated = workspace.take<float>(int64_t{pairs} * s.width);
+  float* other = workspace.take<float>(int64_t{pairs} * s.width);
+  gate_and_up(s, from, x.tokens, pieces, cut(s.groups, from, to, 0, s.width, step, pieces), gated,
+              other);
+  pack_all(s, from, to, middle.tokens, middle.data,
+           [&](int32_t i) { return gated + int64_t{i - first} * s.width; });
+}
+
+// Columns [begin, begin + columns) of every pair's output.
 void down(const ParityPass& s, const ParityRows* middle, const Piece* pieces, int32_t count,
-          float* y) {
+          int32_t begin, int32_t columns, float* y) {
   share(s.ctx, s.lanes, count, [&](int lane, int i) {
     const Piece& piece = pieces[i];
     s.multiply(lane, middle[piece.expert], s.p.experts[static_cast<size_t>(piece.expert)].down,
-               piece, y + int64_t{s.groups.begin[piece.expert]} * s.hidden + piece.first, s.hidden);
+               piece, y + int64_t{s.groups.begin[piece.expert]} * columns + (piece.first - begin),
+               columns);
   });
 }
 
@@ -118,21 +155,22 @@ void experts_parity(const Inner& inner, const OpContext& ctx, const ExpertsParam
   const int32_t step = 4 * kParityPanel;
   auto* pieces = workspace.take<Piece>(int64_t{pass.experts()} *
                                        ((std::max(hidden, width) + step - 1) / step));
-  float* middle = workspace.take<float>(int64_t{groups.count} * width);
-  {
-    Workspace first(ctx);  // given back before `y`, which is as large, is taken
-    const ParityRows* x = pack_all(pass, first, &ExpertWeights::gate, [&](int32_t i) {
-      return floats(p.x, p.x_dtype) + groups.pair[i] / p.chosen * p.x_stride;
-    });
-    float* other = first.take<float>(int64_t{groups.count} * width);
-    gate_and_up(pass, x, pieces, cut(groups, pass.experts(), width, step, pieces), middle, other);
+  const Packed x = packed_for(pass, workspace, &ExpertWeights::gate),
+               middle = packed_for(pass, workspace, &ExpertWeights::down);
+  take_room(middle, 0, pass.experts(), workspace);
+  for (int32_t from = 0, to; from < pass.experts(); from = to) {
+    to = slice_end(groups, pass.experts(), from);
+    up_to_middle(pass, from, to, x, middle, pieces, step);
   }
 
-  const ParityRows* mid = pack_all(pass, workspace, &ExpertWeights::down,
-                                   [&](int32_t i) { return middle + int64_t{i} * width; });
-  float* y = workspace.take<float>(int64_t{groups.count} * hidden);
-  down(pass, mid, pieces, cut(groups, pass.experts(), hidden, step, pieces), y);
-  add_in_slot_order(inner, ctx, p, groups, y);
+  const int32_t band = band_columns(groups, hidden, step);
+  float* y = workspace.take<float>(int64_t{groups.count} * band);
+  for (int32_t first = 0; first < hidden; first += band) {
+    const int32_t columns = std::min(band, hidden - first);
+    down(pass, middle.tokens, pieces,
+         cut(groups, 0, pass.experts(), first, first + columns, step, pieces), first, columns, y);
+    add_in_slot_order(inner, ctx, p, groups, y, first, columns);
+  }
 }
 
 }  // namespace fathom::cpu

@@ -135,7 +135,7 @@ void experts_tiles(const Inner& inner, const OpContext& ctx, const ExpertsParams
                                    [&](int32_t i) { return middle + int64_t{i} * width; });
   float* y = workspace.take<float>(int64_t{groups.count} * hidden);
   down(pass, mid, pieces, cut(groups, pass.experts(), hidden, step, pieces), y);
-  add_in_slot_order(inner, ctx, p, groups, y);
+  add_in_slot_order(inner, ctx, p, groups, y, 0, hidden);
 }
 
 }  // namespace fathom::cpu

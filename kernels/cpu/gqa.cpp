@@ -6,13 +6,15 @@
 #include <limits>
 
 #include "kernels/cpu/attention_tiles.h"
+#include "kernels/cpu/column_attend.h"
 
 namespace fathom::cpu {
 namespace {
 
 // Queries of one block: enough to repay widening a tile (5 % of the products), few enough to keep
-// their sums in L2 and to give every lane something to do.
-constexpr int32_t kQueries = 64;
+// their sums in L2 and to give every lane something to do. As columns they are multiplied faster,
+// so widening a tile needs more of them.
+constexpr int32_t kQueries = 64, kQueriesAsColumns = 128;
 
 struct Grouped {
   const Inner& inner;
@@ -21,6 +23,8 @@ struct Grouped {
   int32_t group;       // query heads of one key-value head
   int32_t block_rows;  // at most kQueries / group
   int32_t queries;     // of a full block
+  bool columns;        // queries are columns (column_kernel.h)
+  int64_t row;         // floats between positions of a tile
 };
 
 // Some rows of one sequence with one key-value head, over one span or (span < 0) all of them.
@@ -30,8 +34,9 @@ struct Block {
 
 struct Tile {             // workspace of one lane
   float* queries;         // [queries, dim]
-  float* keys;            // [kTile, dim]
-  float* values;          // [kTile, dim]
+  float* strips;          // of 16 queries each, where they are columns
+  float* keys;            // [kTile, row]
+  float* values;          // [kTile, row]
   float* scores;          // [queries, kTile]
   float* panel;           // of dots
   float* sums;            // [queries, dim], of the blocks's spans so far
@@ -47,11 +52,15 @@ int32_t end_of(const Grouped& a, const Block& b) {
   return sequence_of(a, b).position + b.row + b.rows;
 }
 
-void gather_queries(const Grouped& a, const Block& b, float* out) {
-  const int64_t wide = int64_t{a.group} * a.p.cache.dim;
+void gather_queries(const Grouped& a, const Block& b, const Tile& tile) {
+  const int32_t dim = a.p.cache.dim, queries = b.rows * a.group;
+  const int64_t wide = int64_t{a.group} * dim;
   for (int32_t r = 0; r < b.rows; ++r)
     std::copy_n(a.p.q + (sequence_of(a, b).first_row + b.row + r) * a.p.q_stride + b.kv_head * wide,
-                wide, out + r * wide);
+                wide, tile.queries + r * wide);
+  for (int32_t q = 0; a.columns && q < queries; q += kColumns)
+    a.inner.columns->strip(tile.queries + int64_t{q} * dim, dim, std::min(kColumns, queries - q),
+                           dim, tile.strips + int64_t{q} * dim);
 }
 
 void gather_tile(const Grouped& a, const Block& b, int32_t first, int32_t count, const Tile& tile) {
@@ -67,9 +76,60 @@ void gather_tile(const Grouped& a, const Block& b, int32_t first, int32_t count,
     const auto* key = static_cast<const char*>(cache.base) +
                       (block * cache.block_stride + head) * dtype_bytes(cache.dtype);
     view.data = key;
-    a.inner.widen(view, position % cache.block_tokens, false, tile.keys + int64_t{i} * cache.dim);
+    a.inner.widen(view, position % cache.block_tokens, false, tile.keys + i * a.row);
     view.data = key + all * dtype_bytes(cache.dtype);
-    a.inner.widen(view, position % cache.block_tokens, false, tile.values + int64_t{i} * cache.dim);
+    a.inner.widen(view, position % cache.block_tokens, false, tile.values + i * a.row);
+  }
+}
+
+// Keys of positions from `first` on, as many of the next tile as one block holds; values lie
+// `values` bytes behind them.
+ColumnFetch fetch_of(const Grouped& a, const Block& b, int32_t first) {
+  const KvCache& cache = a.p.cache;
+  const int32_t count = std::min(kTile, end_of(a, b) - first), at = first % cache.block_tokens;
+  if (count <= 0) return {};
+  const int64_t bytes = dtype_bytes(cache.dtype), width = int64_t{2} * cache.heads * cache.dim,
+                block = sequence_of(a, b).blocks[static_cast<size_t>(first / cache.block_tokens)];
+  return {.data = static_cast<const char*>(cache.base) +
+                  (block * cache.block_stride + at * width +
+                   int64_t{a.p.first_kv_head + b.kv_head} * cache.dim) *
+                      bytes,
+          .rows = std::min(count, cache.block_tokens - at),
+          .bytes = cache.dim * bytes,
+          .stride = width * bytes};
+}
+
+// Positions [first, first + count) for the block's queries, sixteen at a time.
+void attend_tile_columns(const Grouped& a, const Block& b, int32_t first, int32_t count,
+                         const Tile& tile, float* sums, SoftmaxState* states) {
+  const int32_t dim = a.p.cache.dim, position = sequence_of(a, b).position + b.row,
+                queries = b.rows * a.group;
+  ColumnFetch keys = fetch_of(a, b, first + count), values = keys;
+  if (values.data) values.data += int64_t{a.p.cache.heads} * keys.bytes;
+  for (int32_t q = 0; q < queries; q += kColumns) {
+    const int32_t columns = std::min(kColumns, queries - q);
+    int32_t seen[kColumns];
+    for (int32_t i = 0; i < columns; ++i)
+      seen[i] = std::clamp(position + (q + i) / a.group + 1 - first, 0, count);
+    if (seen[columns - 1] == 0) continue;
+    attend_columns(*a.inner.columns,
+                   {.keys = tile.keys,
+                    .key_row = a.row,
+                    .key = dim,
+                    .values = tile.values,
+                    .value_step = a.row,
+                    .value_strip = kColumns,
+                    .value = dim},
+                   {.strip = tile.strips + int64_t{q} * dim,
+                    .count = columns,
+                    .seen = seen,
+                    .scale = a.p.scale,
+                    .states = states + q,
+                    .sums = sums + int64_t{q} * dim,
+                    .sums_row = dim,
+                    .fresh = false},
+                   tile.scores, keys, values);
+    keys = values = {};
   }
 }
 
@@ -113,7 +173,10 @@ void attend_span(const Grouped& a, const Block& b, int32_t span, const Tile& til
   for (int32_t first = span * kSpan; first < end; first += kTile) {
     const int32_t count = std::min(kTile, end - first);
     gather_tile(a, b, first, count, tile);
-    attend_tile(a, b, first, count, tile, sums, states);
+    if (a.columns)
+      attend_tile_columns(a, b, first, count, tile, sums, states);
+    else
+      attend_tile(a, b, first, count, tile, sums, states);
   }
 }
 
@@ -127,7 +190,7 @@ void finish(const Grouped& a, const Block& b, float* sums, const SoftmaxState* s
 }
 
 void attend_all(const Grouped& a, const Block& b, const Tile& tile) {
-  gather_queries(a, b, tile.queries);
+  gather_queries(a, b, tile);
   attend_span(a, b, 0, tile, tile.sums, tile.states);
   for (int32_t span = 1; span * kSpan < end_of(a, b); ++span) {
     attend_span(a, b, span, tile, tile.more, tile.of_span);
@@ -163,7 +226,7 @@ void attend_by_span(const Grouped& a, std::span<const Block> blocks, const Tile*
   auto* states = workspace.take<SoftmaxState>(a.queries * static_cast<int64_t>(blocks.size()));
   share(a.ctx, lanes, static_cast<int>(blocks.size()), [&](int lane, int i) {
     const Block& b = blocks[static_cast<size_t>(i)];
-    gather_queries(a, b, tiles[lane].queries);
+    gather_queries(a, b, tiles[lane]);
     attend_span(a, b, b.span, tiles[lane], sums + i * size, states + int64_t{i} * a.queries);
   });
   for (size_t i = 0; i < blocks.size();) {
@@ -182,9 +245,12 @@ Tile tile_of(const Grouped& a, Workspace& workspace) {
   const int32_t dim = a.p.cache.dim;
   const int64_t sums = int64_t{a.queries} * dim;
   return {.queries = workspace.take<float>(sums),
-          .keys = workspace.take<float>(int64_t{kTile} * dim),
-          .values = workspace.take<float>(int64_t{kTile} * dim),
-          .scores = workspace.take<float>(int64_t{a.queries} * kTile),
+          .strips = a.columns ? workspace.take<float>((a.queries + kColumns - 1) / kColumns *
+                                                      int64_t{kColumns} * dim)
+                              : nullptr,
+          .keys = workspace.take<float>(kTile * a.row),
+          .values = workspace.take<float>(kTile * a.row),
+          .scores = workspace.take<float>(std::max<int64_t>(a.queries, kColumns) * kTile),
           .panel = workspace.take<float>(panel_floats(dim)),
           .sums = workspace.take<float>(sums),
           .more = workspace.take<float>(sums),
@@ -196,8 +262,13 @@ Tile tile_of(const Grouped& a, Workspace& workspace) {
 
 void gqa(const Inner& inner, const OpContext& ctx, const GqaParams& p) {
   Workspace workspace(ctx);
-  const int32_t group = p.heads / p.kv_heads, block_rows = std::max(1, kQueries / group);
-  const Grouped a{inner, ctx, p, group, block_rows, block_rows * group};
+  const bool columns = inner.columns && p.cache.dim % 8 == 0;
+  const int32_t group = p.heads / p.kv_heads,
+                block_rows = std::max(1, (columns ? kQueriesAsColumns : kQueries) / group);
+  const Grouped a{inner,      ctx,
+                  p,          group,
+                  block_rows, block_rows * group,
+                  columns,    columns ? odd_lines(p.cache.dim) : p.cache.dim};
   int64_t work = 0;
   for (const AttentionSequence& s : p.sequences)
     work += int64_t{s.rows} * p.heads * p.cache.dim * 2 * (s.position + s.rows);

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/column_kernel.h"
 #include "kernels/cpu/span_kernel.h"
 #include "kernels/tensor.h"
 
@@ -80,6 +81,8 @@ struct Inner {
   const SpanKernel* spans = nullptr;
   // The same with paired products of bf16; null where there are none.
   int64_t (*burst_pairs)(int64_t steps, float* sink) = nullptr;
+  // Attention with queries as columns; null where a vector of sums over depth is as good.
+  const ColumnKernel* columns = nullptr;
 };
 
 inline constexpr int32_t kPanelRows = 32;

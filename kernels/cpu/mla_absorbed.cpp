@@ -7,10 +7,40 @@
 namespace fathom::cpu {
 namespace {
 
+// For so few rows a key row of kv_b is used as soon as it is widened.
+constexpr int32_t kFewRows = 3;
+
+// z [count, rank] of a head += q times its key rows, which are added in ascending order either way.
+void add_key_rows(const Absorbed& a, int32_t h, const CombineParams& all, float* row) {
+  for (int32_t i = 0; i < all.depth; ++i) {
+    a.inner.widen(a.p.kv_b, h * (a.p.nope + a.p.value) + i, a.ctx.compute == Compute::bfloat16,
+                  row);
+    for (int32_t r = 0; r < all.rows; ++r)
+      a.inner.axpy(all.z + r * all.z_stride, all.p[r * all.p_stride + i], row, all.width);
+  }
+}
+
+// The same with the rows in a panel.
+void multiply_key_rows(const Absorbed& a, const CombineParams& all) {
+  if (!a.inner.columns || all.width % kColumns != 0) return a.inner.combine(all);
+  a.inner.columns->product({.a = all.p,
+                            .a_row = all.p_stride,
+                            .rows = all.rows,
+                            .depth = all.depth,
+                            .c = all.c,
+                            .c_step = all.c_stride,
+                            .c_strip = kColumns,
+                            .columns = all.width,
+                            .z = all.z,
+                            .z_row = all.z_stride,
+                            .z_strip = kColumns});
+}
+
 void queries_of_head(const Absorbed& a, int32_t h, const float* q, int64_t q_stride, float* panel) {
   const MlaParams& p = a.p;
   const int32_t rank = p.cache.rank, rope = p.cache.rope;
-  for (int32_t i = 0; i < p.nope; ++i)
+  const bool few = a.runs.size() == 1 && a.runs[0].count <= kFewRows;
+  for (int32_t i = 0; !few && i < p.nope; ++i)
     a.inner.widen(p.kv_b, h * (p.nope + p.value) + i, a.ctx.compute == Compute::bfloat16,
                   panel + int64_t{i} * rank);
   for (const Run& run : a.runs) {
@@ -21,15 +51,16 @@ void queries_of_head(const Absorbed& a, int32_t h, const float* q, int64_t q_str
       std::fill_n(to + r * to_stride, rank, 0.0f);
       std::copy_n(from + r * q_stride + p.nope, rope, to + r * to_stride + rank);
     }
-    a.inner.combine({.p = from,
-                     .p_stride = q_stride,
-                     .rows = run.count,
-                     .c = panel,
-                     .c_stride = rank,
-                     .depth = p.nope,
-                     .width = rank,
-                     .z = to,
-                     .z_stride = to_stride});
+    const CombineParams all{.p = from,
+                            .p_stride = q_stride,
+                            .rows = run.count,
+                            .c = panel,
+                            .c_stride = rank,
+                            .depth = p.nope,
+                            .width = rank,
+                            .z = to,
+                            .z_stride = to_stride};
+    few ? add_key_rows(a, h, all, panel) : multiply_key_rows(a, all);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "kernels/cpu/absorbed.h"
+#include "kernels/cpu/column_attend.h"
 
 namespace fathom::cpu {
 namespace {
@@ -11,10 +12,10 @@ namespace {
 constexpr int32_t kHeadGroup = 16;
 
 struct Tile {      // workspace of one lane
-  float* latents;  // [kTile, width]
+  float* latents;  // [kTile, latent_row]
   float* scores;   // [kHeadGroup, kTile]
-  float* panel;
-  float* sums;  // [kHeadGroup, rank]
+  float* panel;    // of dots; with columns the queries' strip
+  float* sums;     // [kHeadGroup, rank]
 };
 
 // Some heads of one row, over one span or all of them.
@@ -31,6 +32,63 @@ int64_t place_of(const Absorbed& a, const Job& job) {
          job.head;
 }
 
+bool by_columns(const Absorbed& a) { return a.inner.columns && a.p.cache.rank % 8 == 0; }
+int64_t latent_row(const Absorbed& a) { return by_columns(a) ? odd_lines(a.width) : a.width; }
+
+// Where positions from `first` on lie, as many of `count` as one block holds and half a tile at
+// most, since both products of the tile before fetch; takes them off.
+ColumnFetch fetch_of(const LatentCache& cache, std::span<const BlockIndex> blocks, int32_t* first,
+                     int32_t* count) {
+  if (*count <= 0) return {};
+  const int64_t row = latent_stride(cache.dtype, cache.rank, cache.rope) * dtype_bytes(cache.dtype);
+  const int32_t at = *first % cache.block_tokens,
+                n = std::min({*count, cache.block_tokens - at, kTile / 2});
+  const int64_t block = blocks[static_cast<size_t>(*first / cache.block_tokens)];
+  *first += n;
+  *count -= n;
+  return {.data = static_cast<const char*>(cache.base) +
+                  block * cache.block_stride * dtype_bytes(cache.dtype) + at * row,
+          .rows = n,
+          .bytes = row,
+          .stride = row};
+}
+
+// All heads of a group pass over a tile of latents at once.
+void attend_columns_of_span(const Absorbed& a, const Job& job, int32_t span, const Tile& tile,
+                            float* sums, SoftmaxState* states) {
+  const int32_t end = std::min(limit_of(a, job), (span + 1) * kSpan), rank = a.p.cache.rank;
+  const AttentionSequence& s = a.p.sequences[static_cast<size_t>(job.sequence)];
+  const int64_t row = latent_row(a);
+  a.inner.columns->strip(a.queries + place_of(a, job) * a.width, a.width, job.heads, a.width,
+                         tile.panel);
+  for (int32_t first = span * kSpan; first < end; first += kTile) {
+    const int32_t count = std::min(kTile, end - first);
+    gather_tile(a.inner, a.p.cache, s.blocks, first, count, tile.latents, row);
+    int32_t seen[kHeadGroup];
+    std::fill_n(seen, job.heads, count);
+    int32_t next = first + count, ahead = std::min(kTile, limit_of(a, job) - next);
+    const ColumnFetch fetch = fetch_of(a.p.cache, s.blocks, &next, &ahead),
+                      more = fetch_of(a.p.cache, s.blocks, &next, &ahead);
+    cpu::attend_columns(*a.inner.columns,
+                        {.keys = tile.latents,
+                         .key_row = row,
+                         .key = a.width,
+                         .values = tile.latents,
+                         .value_step = row,
+                         .value_strip = kColumns,
+                         .value = rank},
+                        {.strip = tile.panel,
+                         .count = job.heads,
+                         .seen = seen,
+                         .scale = a.p.scale,
+                         .states = states,
+                         .sums = sums,
+                         .sums_row = rank,
+                         .fresh = first == span * kSpan},
+                        tile.scores, fetch, more);
+  }
+}
+
 // sums [heads, rank] and states of one span; the sums are not yet divided by the states' sums.
 void attend_span(const Absorbed& a, const Job& job, int32_t span, const Tile& tile, float* sums,
                  SoftmaxState* states) {
@@ -38,9 +96,10 @@ void attend_span(const Absorbed& a, const Job& job, int32_t span, const Tile& ti
   const AttentionSequence& s = a.p.sequences[static_cast<size_t>(job.sequence)];
   std::fill_n(sums, int64_t{job.heads} * rank, 0.0f);
   std::fill_n(states, job.heads, SoftmaxState{-std::numeric_limits<float>::infinity(), 0.0f});
+  if (by_columns(a)) return attend_columns_of_span(a, job, span, tile, sums, states);
   for (int32_t first = span * kSpan; first < end; first += kTile) {
     const int32_t count = std::min(kTile, end - first);
-    gather_tile(a.inner, a.p.cache, s.blocks, first, count, tile.latents);
+    gather_tile(a.inner, a.p.cache, s.blocks, first, count, tile.latents, a.width);
     a.inner.dots({.x = {a.queries + place_of(a, job) * a.width, a.width, job.heads, false},
                   .w = panel_weight(tile.latents, count, a.width),
                   .outs = count,
@@ -122,7 +181,7 @@ void absorbed_by_tiles(const Absorbed& a, Workspace& workspace) {
   const std::span<const Job> rows = jobs_of(a, false, workspace);
   auto* tiles = workspace.take<Tile>(a.lanes);
   for (int lane = 0; lane < a.lanes; ++lane)
-    tiles[lane] = {.latents = workspace.take<float>(int64_t{kTile} * a.width),
+    tiles[lane] = {.latents = workspace.take<float>(kTile * latent_row(a)),
                    .scores = workspace.take<float>(kHeadGroup * kTile),
                    .panel = workspace.take<float>(panel_floats(a.width)),
                    .sums = workspace.take<float>(int64_t{kHeadGroup} * a.p.cache.rank)};

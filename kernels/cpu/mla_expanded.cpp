@@ -32,7 +32,7 @@ void expand(const Expanded& e, const AttentionSequence& s, int32_t h, int32_t fi
   const MlaParams& p = e.p;
   const int32_t rank = p.cache.rank, rope = p.cache.rope, width = rank + rope,
                 pair = p.nope + p.value;
-  gather_tile(e.inner, p.cache, s.blocks, first, count, tile.latents);
+  gather_tile(e.inner, p.cache, s.blocks, first, count, tile.latents, width);
   const Rows rows = prepare_rows(e.inner, OpContext{}, e.ctx.compute, tile.latents, width, count,
                                  rank, tile.prepared);
   e.inner.dots({.x = rows,
@@ -117,6 +117,8 @@ void mla_expanded(const Inner& inner, const OpContext& ctx, const MlaParams& p) 
   const int lanes = lanes_for(ctx, jobs, work);
   if (ctx.compute == Compute::bfloat16 && inner.spans)
     return expanded_by_spans(inner, ctx, p, static_cast<int32_t>(rows), lanes);
+  if (inner.columns && p.nope % 8 == 0 && p.value % 8 == 0)
+    return expanded_by_columns(inner, ctx, p, static_cast<int32_t>(rows), lanes);
   auto* tiles = workspace.take<Tile>(lanes);
   for (int i = 0; i < lanes; ++i)
     tiles[i] = {.latents = workspace.take<float>(int64_t{kTile} * width),

@@ -50,6 +50,7 @@ const Ops* ops_of() {
       .name = inner_of(set)->name,
       .product_input = DType::f32,
       .embed = bound<set, EmbedParams, cpu::embed>,
+      .feed_tokens = bound<set, FeedTokensParams, cpu::feed_tokens>,
       .rms_norm = bound<set, RmsNormParams, cpu::rms_norm>,
       .add_norm = bound<set, AddNormParams, cpu::add_norm>,
       .linear = bound<set, LinearParams, kLinear<set>>,
@@ -65,6 +66,7 @@ const Ops* ops_of() {
       .swiglu = bound<set, SwigluParams, cpu::swiglu>,
       .route = bound<set, RouteParams, cpu::route>,
       .experts = bound<set, ExpertsParams, kExperts<set>>,
+      .add_slots = bound<set, AddSlotsParams, cpu::add_slots>,
       .add = bound<set, AddParams, cpu::add>,
   };
   return &ops;

@@ -10,13 +10,63 @@ namespace fathom {
 namespace cuda {
 namespace {
 
-constexpr size_t kStaging = size_t{32} << 20;
+constexpr size_t kHalf = size_t{16} << 20;  // of the pinned memory of uploads
 
 Error failure(cudaError_t error, const char* operation) {
   return {Code::internal,
           std::string("the GPU failed in ") + operation + ": " + cudaGetErrorString(error),
           "device"};
 }
+
+// A copy to pinned memory with an event behind it.
+class CudaDownload final : public Download {
+ public:
+  explicit CudaDownload(CudaDevice& device) : device_(device) {
+    device.use();
+    device.check(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming), "start");
+  }
+  ~CudaDownload() override {
+    device_.use();
+    if (begun_) cudaEventSynchronize(done_);
+    if (host_ != nullptr) cudaFreeHost(host_);
+    if (done_ != nullptr) cudaEventDestroy(done_);
+  }
+  void begin(const void* from, size_t bytes) override {
+    device_.use();
+    reach(bytes);
+    if (device_.failed()) return;
+    bytes_ = bytes;
+    if (bytes > 0)
+      device_.check(cudaMemcpyAsync(host_, from, bytes, cudaMemcpyDeviceToHost, device_.stream()),
+                    "download");
+    device_.check(cudaEventRecord(done_, device_.stream()), "download");
+    begun_ = true;
+  }
+  Result<std::span<const std::byte>> finish() override {
+    device_.use();
+    if (begun_) device_.check(cudaEventSynchronize(done_), "a step");
+    device_.check(cudaGetLastError(), "a step");
+    begun_ = false;
+    FATHOM_CHECKED(device_.status());
+    return std::span<const std::byte>(host_, bytes_);
+  }
+
+ private:
+  void reach(size_t bytes) {
+    if (bytes <= capacity_) return;
+    if (host_ != nullptr) device_.check(cudaFreeHost(host_), "download");
+    capacity_ = std::max(bytes, 2 * capacity_);
+    void* host = nullptr;
+    device_.check(cudaMallocHost(&host, capacity_), "download");
+    host_ = static_cast<std::byte*>(host);
+  }
+
+  CudaDevice& device_;
+  cudaEvent_t done_ = nullptr;
+  std::byte* host_ = nullptr;
+  size_t capacity_ = 0, bytes_ = 0;
+  bool begun_ = false;
+};
 
 }  // namespace
 
@@ -34,9 +84,11 @@ Result<std::unique_ptr<Device>> CudaDevice::make(const CudaDeviceConfig& config)
   d->check(cudaStreamCreateWithFlags(&d->stream_, cudaStreamNonBlocking), "start");
   d->check(cudaStreamCreateWithFlags(&d->transfer_, cudaStreamNonBlocking), "start");
   void* staging = nullptr;
-  d->check(cudaMallocHost(&staging, kStaging), "start");
+  d->check(cudaMallocHost(&staging, 2 * kHalf), "start");
   d->staging_ = static_cast<std::byte*>(staging);
-  if (d->failed()) return failure(d->first_error_, d->failed_operation_);
+  for (cudaEvent_t& left : d->left_half_)
+    d->check(cudaEventCreateWithFlags(&left, cudaEventDisableTiming), "start");
+  FATHOM_CHECKED(d->status());
   return std::unique_ptr<Device>(std::move(d));
 }
 
@@ -45,6 +97,8 @@ CudaDevice::~CudaDevice() {
   cudaStreamSynchronize(stream_);
   forget_recordings();
   if (staging_ != nullptr) cudaFreeHost(staging_);
+  for (cudaEvent_t left : left_half_)
+    if (left != nullptr) cudaEventDestroy(left);
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
   if (transfer_ != nullptr) cudaStreamDestroy(transfer_);
 }
@@ -94,21 +148,22 @@ int64_t CudaDevice::total_bytes() const {
   return cudaMemGetInfo(&free, &total) == cudaSuccess ? static_cast<int64_t>(total) : 0;
 }
 
-// The ring is reused from its start only when the copies out of it are done.
 void CudaDevice::upload(void* to, const void* from, size_t bytes) {
   use();
   const auto* source = static_cast<const std::byte*>(from);
   auto* target = static_cast<std::byte*>(to);
   while (bytes > 0) {
-    if (staged_ == kStaging) {
-      check(cudaStreamSynchronize(stream_), "upload");
+    if (staged_ == kHalf) {
+      check(cudaEventRecord(left_half_[half_], stream_), "upload");
+      half_ = 1 - half_;
+      check(cudaEventSynchronize(left_half_[half_]), "upload");
       staged_ = 0;
     }
-    const size_t piece = std::min(bytes, kStaging - staged_);
-    std::memcpy(staging_ + staged_, source, piece);
-    check(cudaMemcpyAsync(target, staging_ + staged_, piece, cudaMemcpyHostToDevice, stream_),
-          "upload");
-    staged_ = std::min(kStaging, (staged_ + piece + 255) / 256 * 256);
+    const size_t piece = std::min(bytes, kHalf - staged_);
+    std::byte* const through = staging_ + static_cast<size_t>(half_) * kHalf + staged_;
+    std::memcpy(through, source, piece);
+    check(cudaMemcpyAsync(target, through, piece, cudaMemcpyHostToDevice, stream_), "upload");
+    staged_ = std::min(kHalf, (staged_ + piece + 255) / 256 * 256);
     source += piece;
     target += piece;
     bytes -= piece;
@@ -139,13 +194,21 @@ Status CudaDevice::download(void* to, const void* from, size_t bytes) {
   return wait();
 }
 
+std::unique_ptr<Download> CudaDevice::make_download() {
+  return std::make_unique<CudaDownload>(*this);
+}
+
+Status CudaDevice::status() const {
+  if (failed()) return failure(first_error_, failed_operation_);
+  return {};
+}
+
 Status CudaDevice::wait() {
   use();
   check(cudaStreamSynchronize(stream_), "a step");
   check(cudaGetLastError(), "a step");
   staged_ = 0;
-  if (failed()) return failure(first_error_, failed_operation_);
-  return {};
+  return status();
 }
 
 Status CudaDevice::read(void* to, const void* from, size_t bytes) const {

@@ -7,6 +7,7 @@
 namespace fathom::cuda {
 
 void embed(const OpContext&, const EmbedParams&);             // rows.cu
+void feed_tokens(const OpContext&, const FeedTokensParams&);  // rows.cu
 void rms_norm(const OpContext&, const RmsNormParams&);        // norm.cu
 void add_norm(const OpContext&, const AddNormParams&);        // norm.cu
 void linear(const OpContext&, const LinearParams&);           // linear.cu
@@ -22,6 +23,7 @@ void gqa(const OpContext&, const GqaParams&);                 // gqa.cu
 void swiglu(const OpContext&, const SwigluParams&);           // rows.cu
 void route(const OpContext&, const RouteParams&);             // route.cu
 void experts(const OpContext&, const ExpertsParams&);         // experts.cu
+void add_slots(const OpContext&, const AddSlotsParams&);      // experts/combine.cu
 void add(const OpContext&, const AddParams&);                 // rows.cu
 
 }  // namespace fathom::cuda

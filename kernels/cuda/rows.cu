@@ -1,6 +1,6 @@
-// What else is done to rows one at a time? Embedding, SwiGLU, adding and gathering: each value
-// stands alone, so any cut over blocks gives the same bits. Memory is all they cost; every thread
-// keeps several accesses in flight. Rotation stands in rope.cu.
+// What else is done to rows one at a time? Embedding, feeding tokens, SwiGLU, adding and gathering:
+// each value stands alone, so any cut over blocks gives the same bits. Memory is all they cost;
+// every thread keeps several accesses in flight. Rotation stands in rope.cu.
 #include <algorithm>
 
 #include "kernels/cuda/operations.h"
@@ -42,6 +42,14 @@ __global__ void __launch_bounds__(kThreads)
   float* to = out + int64_t{blockIdx.x} * table.cols;
 #pragma unroll
   for (int k = 0; k < kQuads; ++k) store_quad<kWhole>(to, DType::f32, place(k), table.cols, q[k]);
+}
+
+__global__ void __launch_bounds__(kThreads) feed(const FeedTokensParams p) {
+  wait_for_previous();
+  const int32_t i = static_cast<int32_t>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i >= p.rows) return;
+  const int32_t from = p.from[i];
+  if (from >= 0) p.tokens[i] = p.drawn[from];
 }
 
 template <bool kWhole>
@@ -123,6 +131,12 @@ void embed(const OpContext& ctx, const EmbedParams& p) {
   launch(device_of(ctx), "embed", whole ? embed_rows<true> : embed_rows<false>,
          row_pieces(static_cast<int64_t>(p.tokens.size()), p.table.cols), p.tokens.data(), p.table,
          p.first_row, p.out, whole_rows(p.table));
+}
+
+void feed_tokens(const OpContext& ctx, const FeedTokensParams& p) {
+  launch(device_of(ctx), "feed_tokens", feed,
+         {.grid = dim3(static_cast<unsigned>(ceil_div(p.rows, kThreads))), .block = dim3(kThreads)},
+         p);
 }
 
 void gather_rows(const OpContext& ctx, const GatherRowsParams& p) {

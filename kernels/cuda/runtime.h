@@ -30,6 +30,7 @@ class CudaDevice final : public Device {
                  size_t rows) override;
   void fill_zero(void* to, size_t bytes) override;
   Status download(void* to, const void* from, size_t bytes) override;
+  std::unique_ptr<Download> make_download() override;
   Status wait() override;
   Status read(void* to, const void* from, size_t bytes) const override;
   Status write(void* to, const void* from, size_t bytes) const override;
@@ -42,10 +43,11 @@ class CudaDevice final : public Device {
   // Remembers the first failure under the name of the operation; later ones are its echo.
   void check(cudaError_t error, const char* operation);
   bool failed() const { return first_error_ != cudaSuccess; }
+  Status status() const;
+  void use() const;  // by this thread
 
  private:
   explicit CudaDevice(const CudaDeviceConfig& config) : config_(config) {}
-  void use() const;
   void forget_recordings();
 
   CudaDeviceConfig config_;
@@ -53,8 +55,12 @@ class CudaDevice final : public Device {
   mutable cudaStream_t transfer_ = nullptr;  // of read and write
   mutable std::mutex transfer_mutex_;
   int multiprocessors_ = 0;
-  std::byte* staging_ = nullptr;  // pinned; uploads pass through a ring of it
-  size_t staged_ = 0;
+  // Uploads pass through pinned memory: through one half of it, until that is full, then through
+  // the other once the copies out of it are done.
+  std::byte* staging_ = nullptr;
+  int half_ = 0;
+  size_t staged_ = 0;              // bytes of that half
+  cudaEvent_t left_half_[2] = {};  // when the last copy out of it was said
   cudaError_t first_error_ = cudaSuccess;
   const char* failed_operation_ = "";
   struct Recording {

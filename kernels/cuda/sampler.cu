@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <deque>
+#include <memory>
 
+#include "base/check.h"
 #include "base/philox.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/sampler/launch.h"
@@ -49,6 +52,11 @@ Error error_of(RowStatus status) {
   return {Code::internal, "no token can be drawn", "logits"};
 }
 
+// Of all calls: what one leaves is read before the next one's kernels, which come later, write.
+struct Memory {
+  Grown &upload, &results, &workspace;
+};
+
 // One call's rows: plain greedy ones first, then all others, behind them their lists. Its memory is
 // used again by the next call.
 class Call {
@@ -63,6 +71,7 @@ class Call {
     errors_.clear();
   }
   // Rows must be told in order; a row that fails here is not uploaded.
+  bool has_failures() const { return !errors_.empty(); }
   void fail(Error error) { errors_.emplace_back(results_++, std::move(error)); }
   void tell(const SampleInput& in) {
     if (in.logits.empty())
@@ -99,7 +108,8 @@ class Call {
     any_.push_back(row);
   }
 
-  Status run(CudaDevice& device, Grown& upload, Grown& download, Grown& workspace) {
+  // The kernels are said; their results are at `results` on the device, of result_bytes().
+  Status launch(CudaDevice& device, const Memory& memory, TokenId* drawn, const void*& results) {
     const auto rows = static_cast<int32_t>(greedy_.size() + any_.size());
     if (rows == 0) return {};
     packed_.clear();
@@ -107,22 +117,37 @@ class Call {
     pack(any_);  // right behind: both are whole rows
     const size_t biases = pack(biases_), counts = pack(counts_), masked = pack(masked_);
     const bool fits = row_fits(vocab_);
-    std::byte* there = upload.reach(packed_.size());
-    std::byte* results = download.reach(static_cast<size_t>(results_) * sizeof(SampleResult));
-    std::byte* copies = fits ? nullptr : workspace.reach(any_.size() * vocab_ * sizeof(float));
-    if (there == nullptr || results == nullptr || (!fits && copies == nullptr)) return no_memory();
+    std::byte* there = memory.upload.reach(packed_.size());
+    std::byte* found = memory.results.reach(result_bytes());
+    std::byte* copies =
+        fits ? nullptr : memory.workspace.reach(any_.size() * vocab_ * sizeof(float));
+    if (there == nullptr || found == nullptr || (!fits && copies == nullptr)) return no_memory();
     const SampleLists lists{reinterpret_cast<const SampleRow*>(there + at),
                             reinterpret_cast<const Bias*>(there + biases),
                             reinterpret_cast<const TokenCount*>(there + counts),
                             reinterpret_cast<const TokenId*>(there + masked),
-                            reinterpret_cast<SampleResult*>(results),
-                            reinterpret_cast<float*>(copies)};
+                            reinterpret_cast<SampleResult*>(found),
+                            reinterpret_cast<float*>(copies),
+                            drawn};
     device.upload(there, packed_.data(), packed_.size());
     const auto vocab = static_cast<int32_t>(vocab_), greedy = static_cast<int32_t>(greedy_.size());
     if (greedy > 0) sample_greedy(device, lists, 0, greedy, vocab);
     if (rows > greedy) sample_any(device, lists, greedy, rows - greedy, vocab);
+    results = found;
+    return {};
+  }
+  size_t result_bytes() const { return static_cast<size_t>(results_) * sizeof(SampleResult); }
+  // What came back from there.
+  void take(std::span<const std::byte> found) {
     found_.resize(static_cast<size_t>(results_));
-    return device.download(found_.data(), results, found_.size() * sizeof(SampleResult));
+    if (!found.empty()) std::memcpy(found_.data(), found.data(), result_bytes());
+  }
+  Status run(CudaDevice& device, const Memory& memory) {
+    const void* results = nullptr;
+    FATHOM_CHECKED(launch(device, memory, nullptr, results));
+    found_.resize(static_cast<size_t>(results_));
+    if (results == nullptr) return {};
+    return device.download(found_.data(), results, result_bytes());
   }
 
   // finish(result, has_logprobs) for every row, or its error.
@@ -204,13 +229,33 @@ TokenLogprob logprob_of(const SampleResult& r) {
 class CudaSampler final : public BatchSampler {
  public:
   explicit CudaSampler(CudaDevice& device)
-      : device_(device), upload_(device), download_(device), workspace_(device) {}
+      : device_(device), upload_(device), results_(device), workspace_(device) {}
 
   std::vector<Result<Sampled>> sample(std::span<const SampleInput> inputs) override {
     const Status status = run(inputs);
-    return call_.results<Sampled>(status, [](const SampleResult& r, bool logprobs) {
-      return Sampled{.token = r.token, .logprob = logprobs ? logprob_of(r) : TokenLogprob{}};
-    });
+    return call_.results<Sampled>(status, sampled_of);
+  }
+  void begin(std::span<const SampleInput> inputs, TokenId* drawn) override {
+    if (idle_.empty()) idle_.push_back(std::make_unique<Begun>(device_));
+    Begun& b = *begun_.emplace_back(std::move(idle_.back()));
+    idle_.pop_back();
+    b.call.clear();
+    for (const SampleInput& in : inputs) b.call.tell(in);
+    // Rows that fail on the host get no kernel.
+    if (b.call.has_failures()) device_.fill_zero(drawn, inputs.size() * sizeof(TokenId));
+    const void* results = nullptr;
+    (void)(b.status = b.call.launch(device_, memory(), drawn, results));
+    b.download->begin(results, results == nullptr ? 0 : b.call.result_bytes());
+  }
+  Result<std::vector<Result<Sampled>>> finish() override {
+    CHECK(!begun_.empty(), "no call was begun");
+    std::unique_ptr<Begun> b = std::move(begun_.front());
+    begun_.pop_front();
+    FATHOM_TRY(const auto found, b->download->finish());
+    b->call.take(found);
+    auto out = b->call.results<Sampled>(b->status, sampled_of);
+    idle_.push_back(std::move(b));
+    return out;
   }
   std::vector<Result<TokenLogprob>> score(std::span<const ScoreInput> inputs) override {
     const Status status = run(inputs);
@@ -219,16 +264,29 @@ class CudaSampler final : public BatchSampler {
   }
 
  private:
+  struct Begun {
+    explicit Begun(Device& device) : download(device.make_download()) {}
+    Call call;
+    std::unique_ptr<Download> download;
+    Status status;
+  };
+
+  static Sampled sampled_of(const SampleResult& r, bool logprobs) {
+    return {.token = r.token, .logprob = logprobs ? logprob_of(r) : TokenLogprob{}};
+  }
+  Memory memory() { return {upload_, results_, workspace_}; }
   template <class Input>
   Status run(std::span<const Input> inputs) {
     call_.clear();
     for (const Input& in : inputs) call_.tell(in);
-    return call_.run(device_, upload_, download_, workspace_);
+    return call_.run(device_, memory());
   }
 
   CudaDevice& device_;
   Call call_;
-  Grown upload_, download_, workspace_;
+  Grown upload_, results_, workspace_;
+  std::deque<std::unique_ptr<Begun>> begun_;  // and not finished
+  std::vector<std::unique_ptr<Begun>> idle_;
 };
 
 }  // namespace

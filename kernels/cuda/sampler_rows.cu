@@ -101,6 +101,7 @@ __global__ void __launch_bounds__(kSampleThreads)
   SampleResult& out = lists.results[row.result];
   out.status = best == UINT64_MAX ? RowStatus::not_finite : RowStatus::ok;
   out.token = id_of(best);
+  if (lists.drawn != nullptr) lists.drawn[row.result] = best == UINT64_MAX ? 0 : out.token;
 }
 
 // Runs of one token in a sorted list: fn(entry) for each, by one thread, in order.
@@ -246,8 +247,10 @@ __global__ void __launch_bounds__(kSampleThreads, 2)
   const float largest = logit_of(static_cast<uint32_t>(best >> 32));
   const bool first_thread = cluster.rank() == 0 && threadIdx.x == 0;
   if (best == UINT64_MAX || !finite(largest)) {
-    if (first_thread)
+    if (first_thread) {
       out.status = best == UINT64_MAX ? RowStatus::not_finite : RowStatus::nothing_to_draw;
+      if (lists.drawn != nullptr) lists.drawn[row.result] = 0;
+    }
     return;  // nobody reads another block's memory any more
   }
 
@@ -257,6 +260,7 @@ __global__ void __launch_bounds__(kSampleThreads, 2)
     out.status = RowStatus::ok;
     out.token = token;
     out.largest = largest;
+    if (lists.drawn != nullptr) lists.drawn[row.result] = token;
   }
   if (row.alternatives >= 0) {
     if (threadIdx.x == 0 && token >= piece.first && token < piece.first + piece.count)

@@ -9,6 +9,7 @@ const Ops* cuda_ops() {
       .name = "cuda",
       .product_input = DType::bf16,
       .embed = cuda::embed,
+      .feed_tokens = cuda::feed_tokens,
       .rms_norm = cuda::rms_norm,
       .add_norm = cuda::add_norm,
       .linear = cuda::linear,
@@ -24,6 +25,7 @@ const Ops* cuda_ops() {
       .swiglu = cuda::swiglu,
       .route = cuda::route,
       .experts = cuda::experts,
+      .add_slots = cuda::add_slots,
       .add = cuda::add,
   };
   return &ops;

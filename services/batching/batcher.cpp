@@ -28,7 +28,10 @@ void Batcher::worker_down(WorkerId worker) { state_->worker_down(worker); }
 
 void Batcher::report(WorkerId worker, const Report& report, Instant now) {
   state_->now = std::max(state_->now, now);
-  if (WorkerView* view = state_->worker(worker)) state_->report(*view, report);
+  if (WorkerView* view = state_->worker(worker)) {
+    state_->heard(*view, report);
+    state_->report(*view, report);
+  }
 }
 
 void Batcher::submit(GatewayId gateway, Submit submit, Instant now) {
@@ -65,17 +68,22 @@ Decisions Batcher::tick(Instant now) {
   State& s = *state_;
   s.now = std::max(s.now, now);
   s.expire();
+  s.give_up_silent();
   s.renew();
   s.admit();
   Decisions decisions;
   for (WorkerView* worker : s.live) {
     if (!worker->edits.empty()) {
+      worker->look_again = true;
       decisions.edits.emplace_back(worker->id, std::exchange(worker->edits, {}));
     }
   }
+  decisions.stalled = std::exchange(s.stalled, {});
+  decisions.wake = s.watch_silence();
   decisions.events = std::exchange(s.events, {});
   s.events.reserve(decisions.events.size());
-  if (!s.deadlines.empty()) decisions.wake = std::get<0>(*s.deadlines.begin());
+  if (!s.deadlines.empty())
+    decisions.wake = std::min(decisions.wake, std::get<0>(*s.deadlines.begin()));
   return decisions;
 }
 

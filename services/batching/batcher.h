@@ -29,7 +29,10 @@ struct BatcherConfig {
   int32_t recoveries_max =
       16;  // placements of one request lost to failures before it fails UNAVAILABLE
   Duration retry_after = Duration::seconds(1);  // told to refused clients
-  uint64_t epoch = 0;                           // goes into Hello and the sequence ids
+  // A worker that owes a step and reports nothing for this and ten times its longest step is given
+  // up; 0: never.
+  Duration stall{0};
+  uint64_t epoch = 0;  // goes into Hello and the sequence ids
 };
 
 // A request of one gateway, globally.
@@ -39,10 +42,17 @@ struct RequestKey {
   auto operator<=>(const RequestKey&) const = default;
 };
 
+// A worker that was given up: it counts as down, and its stream is to be closed.
+struct StalledWorker {
+  WorkerId worker;
+  Duration silent;
+};
+
 struct Decisions {
   std::vector<std::pair<WorkerId, Edits>> edits;
   std::vector<std::pair<GatewayId, FromRouter>> events;  // Tokens and Finished, in order
-  Instant wake = kNever;  // call tick again then even if nothing happens (deadlines)
+  std::vector<StalledWorker> stalled;
+  Instant wake = kNever;  // call tick again then even if nothing happens (deadlines, silence)
 };
 
 // Numbers for metrics, as of the last call.
@@ -63,6 +73,7 @@ struct BatcherStats {
   uint64_t admitted = 0;  // placed for the first time
   uint64_t refused = 0;   // at the door, for want of room
   uint64_t moves = 0;     // KV that arrived at its decode home
+  uint64_t stalled = 0;   // workers given up for their silence
 };
 
 // Since the beginning, of all requests; a stretch of time is the difference of two moments.

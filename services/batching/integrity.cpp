@@ -81,6 +81,8 @@ void Batcher::State::check_integrity() const {
     CHECK(worker->uncomputed == expected.uncomputed);
     CHECK(worker->sequences.size() == expected.sequences && worker->rows() <= worker->rows_max);
     CHECK(worker->wanting.size() == expected.wanting);
+    const bool settled = config.stall.ns > 0 && !worker->look_again && worker->edits.empty();
+    CHECK(!settled || worker->owes == owes_step(*worker));
   }
   CHECK(!claim.holder || !claim.holder->placed());
   queue.check_integrity();

@@ -72,6 +72,14 @@ struct Batcher::State {
   void requeue(Request& request, const WorkerView* freed_by);
   void lost(Request& request, const WorkerView* freed_by, bool avoid, const Error& why);
 
+  // silence.cpp: which worker has stopped stepping?
+  void heard(WorkerView& worker, const Report& report);
+  void give_up_silent();
+  Instant watch_silence();  // when to look again
+  bool owes_step(const WorkerView& worker) const;
+  Duration patience_with(const WorkerView& worker) const;
+  Instant silence_ends(const WorkerView& worker) const;
+
   // integrity.cpp
   void check_integrity() const;
 
@@ -94,6 +102,9 @@ struct Batcher::State {
   Claim claim;
   bool admit_again = false;  // something changed that may let a request in
   std::set<std::tuple<Instant, uint64_t, Request*>> deadlines;
+
+  std::map<uint64_t, int32_t> stalls;  // by instance: given up so often
+  std::vector<StalledWorker> stalled;
 
   std::vector<std::pair<GatewayId, FromRouter>> events;
   std::vector<RequestTrace> traces;

@@ -34,6 +34,14 @@ struct WorkerView {
   bool renew_again = false;  // something changed that may satisfy or need a renewal
   Edits edits;
 
+  // silence.cpp: since when has it said nothing that was due?
+  bool look_again = true;  // news came or edits went: `owes` may be another
+  bool owes = false;       // some sequence here waits for its next step
+  Instant silent_since{0};
+  Instant suspected = kNever;  // silent for too long at the first look
+  int64_t longest_step_us = 0;
+  int32_t stalls = 0;  // times this process was given up before
+
   bool prefills() const { return welcome.role != Role::decode; }
   bool decodes() const { return welcome.role != Role::prefill; }
   int32_t rows() const { return static_cast<int32_t>(sequences.size()); }

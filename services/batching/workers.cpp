@@ -56,6 +56,9 @@ Status Batcher::State::worker_up(WorkerId id, const Welcome& welcome) {
   if (!identity || identity->model_digest != welcome.model_digest) longest_ever = {};
   identity = welcome;
   auto view = std::make_unique<WorkerView>(id, welcome, config.step_token_budget);
+  // One that comes back after it was given up was only slow: it gets twice the time.
+  if (const auto known = stalls.find(welcome.instance); known != stalls.end())
+    view->stalls = known->second;
   live.push_back(view.get());
   std::sort(live.begin(), live.end(), [](auto* a, auto* b) { return a->id < b->id; });
   workers.emplace(id, std::move(view));

@@ -7,6 +7,7 @@
 
 #include <unistd.h>
 
+#include "cli/api_key.h"
 #include "cli/bench_engine.h"
 #include "cli/bench_serve.h"
 #include "cli/commands.h"
@@ -25,10 +26,14 @@ struct ServeWords {
   BenchServeOptions options;
   std::string prompt = "128";
   std::string output = "128";
+  std::string key_file;
   std::string json_file;
 };
 
 Status run_serve(ServeWords& words) {
+  if (!words.key_file.empty()) {
+    FATHOM_TRY(words.options.key, read_api_key(words.key_file));
+  }
   FATHOM_TRY(words.options.prompt, parse_length(words.prompt, "--prompt-tokens"));
   FATHOM_TRY(words.options.output, parse_length(words.output, "--output-tokens"));
   words.options.progress = ::isatty(2) == 1;
@@ -47,6 +52,9 @@ void add_serve(CLI::App& bench, int& exit_code) {
       bench.add_subcommand("serve", "load a running cluster and measure its latencies");
   serve->add_option("--url", o.url, "where the gateway listens")->capture_default_str();
   serve->add_option("--model", o.model, "default: the first of /v1/models");
+  auto* key = serve->add_option("--key", o.key, "API key; others on this machine can see it");
+  serve->add_option("--key-file", words->key_file, "file whose first line is the API key")
+      ->excludes(key);
   auto* users = serve
                     ->add_option("--concurrency", o.concurrency,
                                  "closed loop: users who wait for their answers")

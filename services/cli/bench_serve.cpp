@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 
+#include "cli/api_key.h"
 #include "cli/bench_workload.h"
 #include "cli/config_text.h"
 #include "cli/event_stream.h"
@@ -128,11 +129,11 @@ class LoadTest {
     report_.in_flight_max = std::max(report_.in_flight_max, ++in_flight_);
     HttpRequest request{.method = "POST",
                         .target = "/v1/completions",
-                        .headers = {{"content-type", "application/json"}},
+                        .headers = request_headers(options_.key),
                         .body = std::move(flight->item.body)};
     flight->sent = clock_.now();
     client_->send(std::move(request),
-                  {.head = [flight](int status) { flight->status = status; },
+                  {.head = [flight](const HttpHead& head) { flight->status = head.status; },
                    .body = [this, flight](std::string_view piece) { on_piece(*flight, piece); },
                    .done = [this, flight](const Status& end) { on_done(*flight, end); }});
   }
@@ -234,7 +235,7 @@ Status check_options(const BenchServeOptions& options) {
   if (options.rate < 0) return invalid("must not be negative", "--rate");
   if (options.concurrency < 1) return invalid("must be at least 1", "--concurrency");
   if (options.vocab < 5) return invalid("must be at least 5", "--vocab");
-  return {};
+  return check_api_key(options.key);
 }
 
 }  // namespace
@@ -245,7 +246,7 @@ Result<BenchReport> bench_serve(const BenchServeOptions& options, const Clock& c
   FATHOM_TRY(Workload workload, Workload::make(options));
   std::string model = options.model;
   if (model.empty()) {
-    FATHOM_TRY(model, served_model(address));
+    FATHOM_TRY(model, served_model(address, options.key));
   }
   return LoadTest(options, std::move(workload), clock, address).run(model);
 }

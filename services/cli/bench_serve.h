@@ -23,6 +23,7 @@ Result<LengthRange> parse_length(const std::string& text, const std::string& opt
 struct BenchServeOptions {
   std::string url = "http://127.0.0.1:8000";
   std::string model;  // empty: the first of /v1/models
+  std::string key;    // empty: none is shown
   int32_t concurrency = 8;
   double rate = 0;       // requests per second; 0: closed loop
   int64_t requests = 0;  // 0: until `seconds` are over

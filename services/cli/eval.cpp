@@ -7,6 +7,7 @@
 #include <ostream>
 
 #include "base/embedded.h"
+#include "cli/api_key.h"
 #include "cli/eval_progress.h"
 
 namespace fathom {
@@ -29,13 +30,6 @@ Result<std::vector<EvalQuestion>> read_questions(const EvalOptions& options) {
   return parse_eval_questions(text, options.questions_file);
 }
 
-Result<std::string> read_key(const std::string& path) {
-  FATHOM_TRY(const std::string text, read_file(path, "--key-file"));
-  std::string key = text.substr(0, text.find_first_of("\r\n"));
-  if (key.empty()) return invalid("the first line of " + path + " is empty", "--key-file");
-  return key;
-}
-
 Status write_answers(const std::string& path, const std::string& text, std::ios::openmode mode) {
   std::ofstream file(path, mode | std::ios::binary);
   file << text << std::flush;
@@ -54,7 +48,7 @@ struct Prepared {
 Result<Prepared> prepare(const EvalOptions& options) {
   Prepared prepared{.settings = options.settings, .questions = {}, .thresholds = {}, .earlier = {}};
   if (!options.key_file.empty()) {
-    FATHOM_TRY(prepared.settings.key, read_key(options.key_file));
+    FATHOM_TRY(prepared.settings.key, read_api_key(options.key_file));
   }
   if (options.per_task < 0) return invalid("must not be negative", "--per-task");
   if (options.show < 0) return invalid("must not be negative", "--show");

@@ -1,50 +1,28 @@
 #include "cli/eval_ask.h"
 
 #include <algorithm>
-#include <boost/json/parse.hpp>
 #include <cmath>
 #include <memory>
 
+#include "cli/api_key.h"
 #include "cli/eval_check.h"
 #include "cli/event_stream.h"
+#include "cli/question.h"
 #include "net/http_client.h"
 
 namespace fathom {
 namespace {
 
-namespace json = boost::json;
-
 constexpr Duration kLook = Duration::ms(100);  // between two looks at the user's wishes
-
-std::vector<std::pair<std::string, std::string>> headers_of(const EvalSettings& settings) {
-  std::vector<std::pair<std::string, std::string>> headers = {{"content-type", "application/json"}};
-  if (!settings.key.empty()) headers.emplace_back("authorization", "Bearer " + settings.key);
-  return headers;
-}
-
-Result<std::string> first_model(const HttpAddress& address, const EvalSettings& settings) {
-  const auto answer = http_call(address, {.target = "/v1/models",
-                                          .headers = headers_of(settings),
-                                          .body = {},
-                                          .patience = Duration::seconds(10)});
-  if (!answer.ok())
-    return Error{answer.error().code, "no server answers: " + answer.error().message, settings.url};
-  if (answer->status != 200)
-    return Error{Code::unavailable, eval_error_text(answer->status, answer->body), settings.url};
-  boost::system::error_code code;
-  const json::value root = json::parse(answer->body, code);
-  const auto* id = code ? nullptr : root.find_pointer("/data/0/id", code);
-  if (id == nullptr || !id->is_string())
-    return Error{Code::unavailable, "names no model", settings.url};
-  return std::string(id->get_string());
-}
 
 // One question under way.
 struct Flight {
   size_t index = 0;
+  int32_t retries = 0;
+  Instant first_sent{0};
   Instant sent{0};
   std::optional<Instant> first_token;
-  int status = 0;
+  HttpHead head;
   std::string body;
   EventStream events;
   EvalAnswerReader reader;
@@ -52,6 +30,9 @@ struct Flight {
 
 // True if every other question would be refused for the same reason.
 bool refuses_all(int status) { return status == 401 || status == 403 || status == 404; }
+
+constexpr int kTooMany = 429;
+constexpr double kBackOffMost = 30;  // times the first wait
 
 class Asking {
  public:
@@ -73,6 +54,7 @@ class Asking {
     look();
     client_->run();
     run_.seconds = (clock_.now() - start_).to_seconds();
+    run_.retried = progress_.retried;
     show();
     for (auto& outcome : outcomes_)
       if (outcome) run_.outcomes.push_back(std::move(*outcome));
@@ -82,22 +64,24 @@ class Asking {
  private:
   void send() {
     if (next_ == questions_.size() || stopped_) return;
-    auto flight = std::make_shared<Flight>();
-    flight->index = next_++;
+    send(std::make_shared<Flight>(Flight{.index = next_++, .first_sent = clock_.now()}));
+  }
+
+  void send(const std::shared_ptr<Flight>& flight) {
     flight->sent = clock_.now();
     HttpRequest request{.method = "POST",
                         .target = "/v1/chat/completions",
-                        .headers = headers_of(settings_),
+                        .headers = request_headers(settings_.key),
                         .body = eval_request(settings_, run_.model, questions_[flight->index]),
                         .patience = Duration::seconds(settings_.patience_seconds)};
     client_->send(std::move(request),
-                  {.head = [flight](int status) { flight->status = status; },
+                  {.head = [flight](const HttpHead& head) { flight->head = head; },
                    .body = [this, flight](std::string_view piece) { on_piece(*flight, piece); },
                    .done = [this, flight](const Status& end) { on_done(*flight, end); }});
   }
 
   void on_piece(Flight& flight, std::string_view piece) {
-    if (flight.status != 200 || !settings_.stream) {
+    if (flight.head.status != 200 || !settings_.stream) {
       flight.body += piece;
       return;
     }
@@ -108,13 +92,13 @@ class Asking {
   }
 
   void on_done(Flight& flight, const Status& end) {
-    if (stopped_) return;
+    if (stopped_ || (end.ok() && asks_again(flight))) return;
     EvalOutcome outcome{.question = &questions_[flight.index], .error = {}, .answer = {}};
     outcome.seconds = (clock_.now() - flight.sent).to_seconds();
     if (!end.ok()) {
       outcome.error = end.error().message;
-    } else if (flight.status != 200) {
-      outcome.error = eval_error_text(flight.status, flight.body);
+    } else if (flight.head.status != 200) {
+      outcome.error = eval_error_text(flight.head.status, flight.body);
     } else {
       if (!settings_.stream) flight.reader.whole(flight.body);
       if (auto answer = flight.reader.take(); answer.ok())
@@ -128,12 +112,29 @@ class Asking {
         outcome.first_token_seconds = (*flight.first_token - flight.sent).to_seconds();
     }
     count(outcome);
-    lost_in_a_row_ = end.ok() ? 0 : lost_in_a_row_ + 1;
-    if (refuses_all(flight.status) || lost_in_a_row_ > settings_.concurrency)
+    const bool lost = !end.ok() || flight.head.status == kTooMany;
+    lost_in_a_row_ = lost ? lost_in_a_row_ + 1 : 0;
+    if (refuses_all(flight.head.status) || lost_in_a_row_ > settings_.concurrency)
       run_.given_up = outcome.error;
     outcomes_[flight.index] = std::move(outcome);
     if (!run_.given_up.empty() || progress_.ended == progress_.questions) return stop();
     send();
+  }
+
+  // A refused question keeps its place among those under way, so that refusals slow the asking.
+  bool asks_again(const Flight& flight) {
+    if (flight.head.status != kTooMany || flight.retries == settings_.retries) return false;
+    const double back_off =
+        settings_.retry_seconds * std::min(std::exp2(flight.retries), kBackOffMost);
+    const Duration wait =
+        std::max(flight.head.retry_after.value_or(Duration{0}), Duration::seconds(back_off));
+    const Duration waited = clock_.now() - flight.first_sent;
+    if (waited + wait > Duration::seconds(settings_.patience_seconds)) return false;
+    ++progress_.retried;
+    auto next = std::make_shared<Flight>(Flight{
+        .index = flight.index, .retries = flight.retries + 1, .first_sent = flight.first_sent});
+    client_->after(wait, [this, next] { send(next); });
+    return true;
   }
 
   void count(const EvalOutcome& outcome) {
@@ -180,16 +181,15 @@ class Asking {
 Status check_settings(const EvalSettings& settings) {
   if (settings.concurrency < 1 || settings.concurrency > 1024)
     return invalid("must be 1 to 1024", "--concurrency");
+  if (settings.retries < 0 || settings.retries > 1000)
+    return invalid("must be 0 to 1000", "--retries");
   if (settings.max_tokens < 1) return invalid("must be at least 1", "--max-tokens");
   if (!std::isfinite(settings.temperature) || settings.temperature < 0)
     return invalid("must not be negative", "--temperature");
   if (!std::isfinite(settings.patience_seconds) || settings.patience_seconds <= 0 ||
       settings.patience_seconds > 1e6)
     return invalid("must be above 0 and at most 1000000", "--patience");
-  // A line end in it would begin another header.
-  if (std::ranges::any_of(settings.key, [](char c) { return c <= ' ' || c > '~'; }))
-    return invalid("must be printable ASCII without spaces", "--key");
-  return {};
+  return check_api_key(settings.key);
 }
 
 }  // namespace
@@ -203,7 +203,7 @@ Result<EvalRun> ask_questions(const EvalSettings& settings, std::span<const Eval
   if (address.prefix.ends_with("/v1")) address.prefix.resize(address.prefix.size() - 3);
   std::string model = settings.model;
   if (model.empty()) {
-    FATHOM_TRY(model, first_model(address, settings));
+    FATHOM_TRY(model, served_model(address, settings.key));
   }
   EvalRun run = Asking(settings, std::move(model), questions, watch, clock, address).run();
   const bool answered = std::ranges::any_of(

@@ -1,7 +1,7 @@
 // How are the questions asked? Through /v1/chat/completions, so many at once, each answer checked
-// when it is complete. A question that gets no answer keeps the reason and is never right. What
-// would refuse every question alike (an unknown model, a wrong key, a server that is gone) ends the
-// asking.
+// when it is complete. A question for which there is no room (429) is asked again, not before the
+// server said. One that gets no answer keeps the reason and is never right. What would refuse every
+// question alike (an unknown model, a wrong key, a server that is gone) ends the asking.
 #pragma once
 
 #include <functional>
@@ -26,7 +26,9 @@ struct EvalSettings {
   double temperature = 0;
   std::optional<uint64_t> seed;
   bool stream = true;
-  double patience_seconds = 600;  // for one answer
+  double patience_seconds = 600;  // for one answer, and for all tries of a question
+  int32_t retries = 10;           // of one question after 429
+  double retry_seconds = 1;       // before the first retry at least; doubles up to 30 times that
 };
 
 struct EvalOutcome {
@@ -43,6 +45,7 @@ struct EvalProgress {
   int64_t ended = 0;  // answered or failed
   int64_t right = 0;
   int64_t failed = 0;
+  int64_t retried = 0;  // requests that had to be sent again
   int64_t tokens = 0;
   double seconds = 0;
 };
@@ -57,6 +60,7 @@ struct EvalRun {
   std::string model;
   std::vector<EvalOutcome> outcomes;  // of what ended, in the order of the questions
   double seconds = 0;
+  int64_t retried = 0;  // requests that had to be sent again
   bool interrupted = false;
   std::string given_up;  // why the rest was not asked; empty: nothing was given up
 };

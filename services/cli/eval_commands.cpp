@@ -51,6 +51,8 @@ void add_how(CLI::App& eval, const std::shared_ptr<EvalWords>& words) {
       ->check(CLI::NonNegativeNumber);  // else -1 would be 2^64 - 1
   eval.add_option("--patience", s.patience_seconds, "seconds to wait for one answer")
       ->capture_default_str();
+  eval.add_option("--retries", s.retries, "ask a question again after 429, so many times")
+      ->capture_default_str();
   auto* stream = eval.add_flag("--stream", words->stream, "ask for streams (the default)");
   eval.add_flag("--whole", words->whole, "ask for answers in one piece")->excludes(stream);
 }

@@ -39,7 +39,8 @@ json::object settings_of(const EvalSettings& settings) {
           {"max_tokens", settings.max_tokens},
           {"temperature", settings.temperature},
           {"seed", settings.seed ? json::value(*settings.seed) : json::value(nullptr)},
-          {"stream", settings.stream}};
+          {"stream", settings.stream},
+          {"retries", settings.retries}};
 }
 
 json::object wrong_of(const EvalOutcome& outcome) {
@@ -119,6 +120,7 @@ std::string eval_json(const EvalReport& report, size_t show) {
       {"interrupted", report.interrupted},
       {"given_up", report.given_up.empty() ? json::value(nullptr) : json::value(report.given_up)},
       {"seconds", report.seconds},
+      {"retried", report.retried},
       {"total", tally_of(report.total)},
       {"topics", tallies_of(report.topics)},
       {"tasks", tallies_of(report.tasks)},

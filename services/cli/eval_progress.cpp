@@ -24,6 +24,7 @@ std::string eval_progress_text(const EvalProgress& progress, int bar_width) {
   text += std::to_string(progress.ended) + " of " + std::to_string(progress.questions) + ", " +
           std::to_string(progress.right) + " right, " + std::to_string(progress.failed) +
           " failed, " + std::to_string(rate) + " tokens/s";
+  if (progress.retried > 0) text += ", " + std::to_string(progress.retried) + " asked again";
   if (progress.ended > 0 && progress.ended < progress.questions)
     text += ", " + std::to_string(std::llround(progress.seconds * (1 - share) / share)) + " s left";
   return text;

@@ -74,6 +74,7 @@ EvalReport make_eval_report(const EvalSettings& settings, const EvalRun& run,
   report.interrupted = run.interrupted;
   report.given_up = run.given_up;
   report.seconds = run.seconds;
+  report.retried = run.retried;
   report.total.name = "all";
   // All names appear, in order, whatever was asked before an interrupt.
   for (const auto topic : eval_topics())

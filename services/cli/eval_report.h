@@ -49,6 +49,7 @@ struct EvalReport {
   bool interrupted = false;
   std::string given_up;
   double seconds = 0;
+  int64_t retried = 0;  // requests that had to be sent again after 429
   EvalTally total;
   std::vector<EvalTally> topics;  // in the order of eval_topics(), then as the file has them
   std::vector<EvalTally> tasks;   // as the file has them

@@ -68,6 +68,8 @@ std::string cost(const EvalReport& report) {
 
 std::string failures(const EvalReport& report) {
   std::string text;
+  if (report.retried > 0)
+    text += "asked again after 429, " + std::to_string(report.retried) + " times\n";
   for (const auto& [message, count] : report.errors)
     text += "no answer, " + std::to_string(count) + " times: " + message + "\n";
   if (!report.given_up.empty()) text += "the rest was not asked: " + report.given_up + "\n";

@@ -2,7 +2,9 @@
 
 #include <boost/json/parse.hpp>
 
+#include "cli/api_key.h"
 #include "cli/config_text.h"
+#include "cli/eval_answer.h"
 #include "cli/event_stream.h"
 
 namespace fathom {
@@ -28,11 +30,18 @@ json::value parsed(std::string_view text) {
 
 }  // namespace
 
-Result<std::string> served_model(const HttpAddress& gateway) {
-  FATHOM_TRY(const HttpAnswer answer,
-             http_call(gateway, {.target = "/v1/models", .patience = Duration::seconds(10)}));
-  std::string id = text_at(parsed(answer.body), "/data/0/id");
-  if (id.empty()) return Error{Code::unavailable, "names no model", "/v1/models"};
+Result<std::string> served_model(const HttpAddress& gateway, const std::string& key) {
+  const std::string where = gateway.host + ":" + gateway.port + gateway.prefix + "/v1/models";
+  const auto answer = http_call(gateway, {.target = "/v1/models",
+                                          .headers = request_headers(key),
+                                          .body = {},
+                                          .patience = Duration::seconds(10)});
+  if (!answer.ok())
+    return Error{answer.error().code, "no server answers: " + answer.error().message, where};
+  if (answer->status != 200)
+    return Error{Code::unavailable, eval_error_text(answer->status, answer->body), where};
+  std::string id = text_at(parsed(answer->body), "/data/0/id");
+  if (id.empty()) return Error{Code::unavailable, "names no model", where};
   return id;
 }
 
@@ -66,7 +75,7 @@ Result<AnswerEnd> ask_question(const HttpAddress& gateway, const Question& quest
                         ",\"messages\":[{\"role\":\"user\",\"content\":" +
                         quoted_text(question.text) + "}]}",
                 .patience = Duration::seconds(120)},
-               {.head = [&](int code) { status = code; },
+               {.head = [&](const HttpHead& head) { status = head.status; },
                 .body =
                     [&](std::string_view bytes) {
                       if (status == 200) {

@@ -14,8 +14,9 @@ struct AnswerEnd {
   int64_t tokens = 0;
 };
 
-// The name the gateway gives its model.
-Result<std::string> served_model(const HttpAddress& gateway);
+// The first model of /v1/models, asked with this key unless it is empty. UNAVAILABLE or
+// DEADLINE_EXCEEDED with what the server said, naming where.
+Result<std::string> served_model(const HttpAddress& gateway, const std::string& key);
 
 struct Question {
   std::string model;

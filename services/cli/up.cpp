@@ -145,7 +145,7 @@ class Cluster {
       screen_.line("no question: it takes a key of " + options_.keys);
       return;
     }
-    const auto model = served_model(gateway_);
+    const auto model = served_model(gateway_, "");
     if (!model.ok()) {
       screen_.line("the gateway names no model: " + model.error().text());
       return;

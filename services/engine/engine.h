@@ -57,7 +57,19 @@ struct StepRow {
   // The token after tokens.back() where the prompt names it, -1 where it is drawn: the drafter
   // looks one token ahead.
   TokenId next_token = -1;
+
+  // A step ahead; see Engine::begin. The row of the step in flight whose draw is tokens[0], which
+  // is then a mere place holder; -1: the tokens are known. If that row draws nothing, the result of
+  // this one means nothing.
+  int32_t token_of_row = -1;
 };
+
+// Whether the row is the next token of a decoding sequence and nothing else: of such rows is a plan
+// that may be in flight beside another.
+inline bool decodes_plainly(const StepRow& row) {
+  return row.sample && row.tokens.size() == 1 && row.targets.empty() &&
+         row.draft_next == kNoDrafting;
+}
 
 // Rows are independent: a row's result does not depend on the others, on its place, nor on how its
 // prompt was cut into chunks.
@@ -91,8 +103,9 @@ struct EngineInfo {
   // Prompts at least so long are computed in another form than shorter ones, so their KV is not the
   // same bit for bit; 0: one form for all.
   int32_t expanded_prompt_min = 0;
-  std::string compute;     // "float32" | "bfloat16"
-  int32_t drafts_max = 0;  // guesses a row may ask for; 0: the engine has no drafter
+  std::string compute;       // "float32" | "bfloat16"
+  int32_t drafts_max = 0;    // guesses a row may ask for; 0: the engine has no drafter
+  bool steps_ahead = false;  // a second step may be begun while one is in flight, and that pays
   // Of the process that leads the group: what its ranks read, each byte once, and how much of it is
   // mapped by pages of 2 MB.
   uint64_t weight_bytes = 0, weight_huge_bytes = 0;
@@ -102,14 +115,25 @@ class Engine {
  public:
   virtual ~Engine() = default;
   virtual const EngineInfo& info() const = 0;
-  // Runs the step to its end. An error means the group is broken (a peer process died): every
-  // sequence on it is lost and the worker must stop. Called by one thread.
-  virtual Result<StepResult> step(const Plan& plan) = 0;
+  // Begins a step and returns without waiting for its tokens, where the engine can. Of the plan and
+  // of what it refers to nothing is read after the return. Steps run in the order they were begun.
+  // A second one may be begun while one is in flight (begun, not finished) where info().steps_ahead
+  // says so and every row of both decodes_plainly(); its rows may go on from draws of the first
+  // (token_of_row). An error means the group is broken (a peer process died): every sequence on it
+  // is lost and the worker must stop. Begin and finish are called by one thread.
+  virtual Status begin(const Plan& plan) = 0;
+  // Waits for the step begun first of those in flight. An error as of begin.
+  virtual Result<StepResult> finish() = 0;
+  // Both, with nothing in flight.
+  Result<StepResult> step(const Plan& plan) {
+    FATHOM_CHECKED(begin(plan));
+    return finish();
+  }
   // Copies a whole block out, info().kv.block_bytes long. Callable from any thread for a block that
-  // no step writes meanwhile.
+  // no step in flight writes.
   virtual Status export_block(BlockIndex block, std::span<std::byte> out) const = 0;
   // Copies a whole block in, on every process of the group. Callable from any thread for a block
-  // that no step reads or writes meanwhile.
+  // that no step in flight reads or writes.
   virtual Status import_block(BlockIndex block, std::span<const std::byte> in) = 0;
 };
 

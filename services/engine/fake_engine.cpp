@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <deque>
 
 #include "base/philox.h"
 #include "kv/pool.h"
@@ -52,6 +53,30 @@ TokenLogprob invent_logprob(const FakeEngineConfig& c, uint64_t chain, TokenId t
   return out;
 }
 
+// A row with all it refers to, but for lists that are not read here.
+struct OwnedRow {
+  explicit OwnedRow(const StepRow& row)
+      : tokens(row.tokens.begin(), row.tokens.end()),
+        blocks(row.blocks.begin(), row.blocks.end()),
+        targets(row.targets.begin(), row.targets.end()),
+        as_planned(row) {
+    if (row.sample) sampling = *row.state.sampling;
+  }
+  StepRow row() const {
+    StepRow out = as_planned;
+    out.tokens = tokens;
+    out.blocks = blocks;
+    out.targets = targets;
+    out.state = {.sampling = &sampling, .emitted = as_planned.state.emitted};
+    return out;
+  }
+  std::vector<TokenId> tokens;
+  std::vector<BlockIndex> blocks;
+  std::vector<TokenId> targets;
+  Sampling sampling;
+  StepRow as_planned;
+};
+
 class FakeEngine final : public Engine {
  public:
   FakeEngine(FakeEngineConfig config, KvPool pool)
@@ -64,18 +89,31 @@ class FakeEngine final : public Engine {
              .vocab = config_.vocab,
              .tensor_parallel = 1,
              .compute = "float32",
-             .drafts_max = config_.drafts_max};
+             .drafts_max = config_.drafts_max,
+             .steps_ahead = config_.steps_ahead};
   }
   const EngineInfo& info() const override { return info_; }
 
-  Result<StepResult> step(const Plan& plan) override {
+  Status begin(const Plan& plan) override {
+    check_flight(plan);
+    begun_.emplace_back();
+    for (const auto& row : plan.rows) begun_.back().emplace_back(row);
+    return {};
+  }
+
+  // Here the step is computed: as late as it may be, so that a block which is given away too early
+  // is damaged.
+  Result<StepResult> finish() override {
+    CHECK(!begun_.empty(), "no step is in flight");
     StepResult out;
-    out.rows.reserve(plan.rows.size());
+    out.rows.reserve(begun_.front().size());
     int64_t tokens = 0;
-    for (const auto& row : plan.rows) {
-      tokens += static_cast<int64_t>(row.tokens.size());
-      out.rows.push_back(run(row));
+    for (OwnedRow& owned : begun_.front()) {
+      tokens += static_cast<int64_t>(owned.tokens.size());
+      out.rows.push_back(run(owned.row()));
     }
+    begun_.pop_front();
+    if (!begun_.empty()) feed(begun_.front(), out);
     if (config_.wait) config_.wait(config_.step_base + config_.step_per_token * tokens);
     return out;
   }
@@ -95,6 +133,25 @@ class FakeEngine final : public Engine {
   }
 
  private:
+  void check_flight(const Plan& plan) const {
+    CHECK(begun_.size() < 2 && (begun_.empty() || config_.steps_ahead), "a step is in flight");
+    for (const auto& row : plan.rows) {
+      CHECK(begun_.empty() || decodes_plainly(row), "only plain rows run ahead");
+      CHECK(row.token_of_row < 0 ||
+                (!begun_.empty() && static_cast<size_t>(row.token_of_row) < begun_.front().size()),
+            "a row goes on from no draw");
+    }
+    if (begun_.empty()) return;
+    for (const auto& row : begun_.front())
+      CHECK(decodes_plainly(row.as_planned), "nothing runs ahead of other rows than plain ones");
+  }
+
+  static void feed(std::vector<OwnedRow>& rows, const StepResult& drawn) {
+    for (OwnedRow& row : rows)
+      if (const int32_t from = row.as_planned.token_of_row; from >= 0)
+        row.tokens[0] = drawn.rows[static_cast<size_t>(from)].tokens.back();
+  }
+
   std::byte* slot(const StepRow& row, int32_t position) {
     const int32_t block = position / config_.block_tokens;
     return pool_.block(row.blocks[static_cast<size_t>(block)])
@@ -185,6 +242,7 @@ class FakeEngine final : public Engine {
   FakeEngineConfig config_;
   KvPool pool_;
   EngineInfo info_;
+  std::deque<std::vector<OwnedRow>> begun_;  // and not finished
 };
 
 }  // namespace

@@ -31,6 +31,7 @@ struct FakeEngineConfig {
   // were. The chance is drawn from the chain, so it is the same in every run.
   int32_t drafts_max = 0;
   double draft_acceptance = 0.7;
+  bool steps_ahead = false;
   Duration step_base{0};               // a step costs this,
   Duration step_per_token{0};          // and this for each of its tokens,
   std::function<void(Duration)> wait;  // spent here; none: no time passes

@@ -66,6 +66,19 @@ class Sequences {
     return run(who);
   }
 
+  // Many steps without guesses, each begun before the last one is waited for where the engine can.
+  Status decode_steps(int32_t count) {
+    if (!engine_.info().steps_ahead) {
+      for (int32_t k = 0; k < count; ++k) FATHOM_CHECKED(decode(0));
+      return {};
+    }
+    for (int32_t k = 0; k <= count; ++k) {
+      if (k < count) FATHOM_CHECKED(begin_plain(k > 0));
+      if (k > 0) FATHOM_CHECKED(finish_plain());
+    }
+    return {};
+  }
+
   int64_t drawn() const { return drawn_; }
   int64_t verified() const { return verified_; }
 
@@ -77,6 +90,30 @@ class Sequences {
                           .blocks = s.blocks,
                           .state = {.sampling = &sampling_},
                           .draft_next = drafts > 0 ? drafts : kNoDrafting});
+  }
+  // `ahead`: the step that draws their tokens is in flight.
+  Status begin_plain(bool ahead) {
+    plan_.rows.clear();
+    for (const Sequence& s : all_) {
+      add(s, std::span(s.row).first(1), 0);
+      StepRow& row = plan_.rows.back();
+      row.sample = true;
+      if (!ahead) continue;
+      ++row.position;
+      row.token_of_row = static_cast<int32_t>(plan_.rows.size()) - 1;
+    }
+    return engine_.begin(plan_);
+  }
+  Status finish_plain() {
+    FATHOM_TRY(StepResult result, engine_.finish());
+    for (size_t i = 0; i < all_.size(); ++i) {
+      StepRowResult& row = result.rows[i];
+      FATHOM_CHECKED(row.status);
+      ++all_[i].position;
+      ++drawn_;
+      all_[i].row.assign(1, row.tokens.back());
+    }
+    return {};
   }
   Status run(const std::vector<Sequence*>& who) {
     FATHOM_TRY(StepResult result, engine_.step(plan_));
@@ -141,7 +178,10 @@ Result<DecodeFigure> measure_decode(Engine& engine, const MeasurePlan& plan, int
     const int64_t drawn = sequences.drawn();
     if (i == 1) first = drawn, verified = sequences.verified();
     const Instant start = clock.now();
-    for (int32_t k = 0; k < plan.decode_steps; ++k) FATHOM_CHECKED(sequences.decode(drafts));
+    if (drafts == 0)
+      FATHOM_CHECKED(sequences.decode_steps(plan.decode_steps));
+    else
+      for (int32_t k = 0; k < plan.decode_steps; ++k) FATHOM_CHECKED(sequences.decode(drafts));
     if (i == 0) continue;
     const double s = (clock.now() - start).to_seconds();
     step_seconds.push_back(s / plan.decode_steps);

@@ -34,9 +34,11 @@ void count(const StepRow& row, std::span<const TokenId> drawn, std::vector<Token
 
 StepSampling::StepSampling(Tap tap, ModelRanks& ranks, Drafting& drafting)
     : tap_(std::move(tap)),
+      ranks_(ranks),
       device_(ranks.device(0)),
       drafting_(drafting),
-      sampler_(ranks.make_sampler()) {}
+      sampler_(ranks.make_sampler()),
+      drawn_(device_) {}
 
 void StepSampling::use(const Plan& plan, std::span<const LogitUse> uses,
                        std::span<const float> logits, StepResult& result) {
@@ -44,6 +46,53 @@ void StepSampling::use(const Plan& plan, std::span<const LogitUse> uses,
   const size_t wave = device_.is_host() ? 1 : uses.size();
   for (size_t i = 0; i < uses.size(); i += wave)
     draw(plan, uses.subspan(i, wave), logits.subspan(i * vocab, wave * vocab), result);
+}
+
+void StepSampling::begin_step() { begun_.emplace_back(); }
+
+// The buffer may move while the rows of this step that are fed from it are not computed yet, but
+// all of them are said: the device keeps the order.
+void StepSampling::begin(const Plan& plan, std::span<const LogitUse> uses, size_t first,
+                         std::span<const float> logits) {
+  constexpr size_t kDrawsMin = 512;  // so that it hardly ever grows: that stops the device
+  if (first == 0) drawn_.at_least(static_cast<int64_t>(std::max(uses.size(), kDrawsMin)));
+  const auto vocab = static_cast<size_t>(ranks_.model().vocab);
+  Begun& begun = begun_.back();
+  draws_.clear();
+  for (size_t i = 0; i * vocab < logits.size(); ++i) {
+    const LogitUse& u = uses[first + i];
+    const StepRow& row = plan.rows[u.row];
+    const auto values = logits.subspan(i * vocab, vocab);
+    show(plan, u, values);
+    begun.draws.push_back({.row = u.row, .logprobs = row.state.sampling->logprobs >= 0});
+    draws_.push_back({.logits = values,
+                      .sampling = row.state.sampling,
+                      .position = row.position + static_cast<int32_t>(u.token) + 1,
+                      .emitted = row.state.emitted,
+                      .counts = row.state.counts});
+  }
+  sampler_->begin(draws_, drawn_.data() + first);
+  ++begun.parts;
+}
+
+Status StepSampling::finish(StepResult& result) {
+  const Begun begun = std::move(begun_.front());
+  begun_.pop_front();
+  size_t next = 0;
+  for (int32_t part = 0; part < begun.parts; ++part) {
+    FATHOM_TRY(auto sampled, sampler_->finish());
+    for (auto& draw : sampled) {
+      const Drawing& d = begun.draws[next++];
+      StepRowResult& out = result.rows[d.row];
+      if (!draw.ok()) {
+        out.status = draw.error();
+        continue;
+      }
+      out.tokens.push_back(draw->token);
+      if (d.logprobs) out.logprobs.push_back(std::move(draw->logprob));
+    }
+  }
+  return {};
 }
 
 void StepSampling::draw(const Plan& plan, std::span<const LogitUse> uses,

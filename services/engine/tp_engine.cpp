@@ -1,6 +1,8 @@
 #include "engine/tp_engine.h"
 
 #include <algorithm>
+#include <array>
+#include <deque>
 #include <filesystem>
 #include <mutex>
 
@@ -28,11 +30,18 @@ Status fits(const StepRow& row, const EngineInfo& info) {
                      std::to_string(info.context_max),
                  "tokens"};
   for (const TokenId t : row.tokens)
-    if (t < 0 || t >= info.vocab)
+    if (row.token_of_row < 0 && (t < 0 || t >= info.vocab))
       return Error{Code::invalid_argument,
                    "a token id lies outside the vocabulary of " + std::to_string(info.vocab),
                    "tokens"};
   return {};
+}
+
+// Whether the step only draws: nothing is scored, guessed or followed by the drafter.
+bool only_draws(const Plan& plan) {
+  return std::ranges::all_of(plan.rows, [](const StepRow& row) {
+    return row.targets.empty() && row.drafts == 0 && row.draft_next == kNoDrafting;
+  });
 }
 
 class TpEngine final : public Engine {
@@ -59,8 +68,11 @@ class TpEngine final : public Engine {
              .expanded_prompt_min = config.expanded_prompt_min,
              .compute = config.compute == Compute::float32 ? "float32" : "bfloat16",
              .drafts_max = config.speculative_tokens,
+             .steps_ahead =
+                 config.steps_ahead.value_or(config.device.cuda) && config.tensor_parallel == 1,
              .weight_bytes = ranks_->loaded().bytes,
              .weight_huge_bytes = ranks_->loaded().huge_bytes};
+    for (auto& end : ends_) end = ranks_->device(0).make_download();
   }
 
   ~TpEngine() override {
@@ -70,14 +82,32 @@ class TpEngine final : public Engine {
 
   const EngineInfo& info() const override { return info_; }
 
-  Result<StepResult> step(const Plan& plan) override {
+  Status begin(const Plan& plan) override {
+    if (!broken_.ok()) return broken_;
+    check_flight(plan);
+    InFlight& step = in_flight_.emplace_back();
+    step.result.rows.resize(plan.rows.size());
+    step.plain = std::ranges::all_of(plan.rows, decodes_plainly);
+    step.draws_begun = only_draws(plan);
+    lay_out(plan, step.result);
+    if (step.draws_begun) sampling_.begin_step();
+    if (batch_.rows() > 0) FATHOM_CHECKED(run(plan, step));
+    ends_[begun_++ % ends_.size()]->begin(nullptr, 0);
+    return {};
+  }
+
+  Result<StepResult> finish() override {
     if (!broken_.ok()) return broken_.error();
-    StepResult result;
-    result.rows.resize(plan.rows.size());
-    lay_out(plan, result);
-    if (batch_.rows() == 0) return result;
-    FATHOM_CHECKED(run(plan, result));
-    return result;
+    CHECK(!in_flight_.empty(), "no step is in flight");
+    InFlight step = std::move(in_flight_.front());
+    if (step.draws_begun) broken_ = sampling_.finish(step.result);
+    // A step that draws nothing is waited for as well: what it wrote may be read from now on.
+    if (broken_.ok())
+      if (auto ended = ends_[(begun_ - in_flight_.size()) % ends_.size()]->finish(); !ended.ok())
+        broken_ = ended.error();
+    in_flight_.pop_front();
+    if (!broken_.ok()) return broken_.error();
+    return std::move(step.result);
   }
 
   Status export_block(BlockIndex block, std::span<std::byte> out) const override {
@@ -89,6 +119,23 @@ class TpEngine final : public Engine {
   }
 
  private:
+  struct InFlight {
+    StepResult result;
+    bool plain = false;        // every row decodes_plainly()
+    bool draws_begun = false;  // its tokens are fetched when it is finished
+  };
+
+  void check_flight(const Plan& plan) const {
+    const size_t before = in_flight_.size();
+    CHECK(before < (info_.steps_ahead ? 2 : 1), "a step is in flight");
+    for (const StepRow& row : plan.rows)
+      CHECK(row.token_of_row < static_cast<int32_t>(before == 0 ? 0 : draw_of_row_.size()),
+            "a row goes on from no row in flight");
+    CHECK(
+        before == 0 || (in_flight_.back().plain && std::ranges::all_of(plan.rows, decodes_plainly)),
+        "only plainly decoding rows run ahead");
+  }
+
   // A row the model can not compute fails alone and stays out of the batch.
   void lay_out(const Plan& plan, StepResult& result) {
     batch_.clear();
@@ -97,18 +144,26 @@ class TpEngine final : public Engine {
     step_.drafting.clear();
     first_rows_.clear();
     uses_.clear();
+    draw_of_row_.swap(draw_before_);
+    draw_of_row_.assign(plan.rows.size(), -1);
     for (size_t r = 0; r < plan.rows.size(); ++r) {
       const StepRow& row = plan.rows[r];
       result.rows[r].status = fits(row, info_);
+      if (row.token_of_row >= 0 && draw_before_[static_cast<size_t>(row.token_of_row)] < 0)
+        result.rows[r].status =
+            Error{Code::internal, "the row it goes on from draws nothing", "token_of_row"};
       if (!result.rows[r].status.ok()) continue;
       step_.sequences.push_back({row.tokens, row.position, row.prompt_tokens, row.blocks});
       const int32_t first = batch_.add(step_.sequences.back(), rules_);
       first_rows_.push_back(first);
+      if (row.token_of_row >= 0)
+        batch_.feed(first, sampling_.drawn(), draw_before_[static_cast<size_t>(row.token_of_row)]);
       for (size_t i = 0; i < row.tokens.size(); ++i) {
         const bool sample =
             row.sample && i + 1 + static_cast<size_t>(row.drafts) >= row.tokens.size();
         const TokenId target = row.targets.empty() ? -1 : row.targets[i];
         if (!sample && target < 0) continue;
+        if (sample) draw_of_row_[r] = static_cast<int32_t>(uses_.size());
         step_.logit_rows.push_back(first + static_cast<int32_t>(i));
         uses_.push_back({r, step_.sequences.size() - 1, i, sample, target});
       }
@@ -131,9 +186,11 @@ class TpEngine final : public Engine {
     drafting_.begin(step_, first_rows_);
   }
 
-  Status run(const Plan& plan, StepResult& result) {
+  Status run(const Plan& plan, InFlight& step) {
+    StepResult& result = step.result;
     if (broken_ = feed_.prepare_step(step_); !broken_.ok()) return broken_;
     const LogitsSink sink = [&](int32_t first, std::span<const float> logits, int32_t rows) {
+      if (step.draws_begun) return sampling_.begin(plan, uses_, static_cast<size_t>(first), logits);
       sampling_.use(plan,
                     std::span(uses_).subspan(static_cast<size_t>(first), static_cast<size_t>(rows)),
                     logits, result);
@@ -159,6 +216,12 @@ class TpEngine final : public Engine {
   BatchRules rules_;
   EngineInfo info_;
   Status broken_;
+  std::deque<InFlight> in_flight_;
+  uint64_t begun_ = 0;                             // steps
+  std::array<std::unique_ptr<Download>, 2> ends_;  // of the steps in flight, marks on the device
+  std::vector<int32_t> draw_of_row_,
+      draw_before_;  // among its step's uses; of the step begun last,
+                     // and while one is laid out of the one before
   // Reused from step to step.
   Batch batch_;
   StepBatch step_;
@@ -170,6 +233,11 @@ class TpEngine final : public Engine {
 
 }  // namespace
 
+std::unique_ptr<Engine> engine_of(const TpEngineConfig& config, std::unique_ptr<ModelRanks> ranks,
+                                  int32_t blocks) {
+  return std::make_unique<TpEngine>(config, std::move(ranks), blocks);
+}
+
 Result<std::unique_ptr<Engine>> make_tp_engine(const TpEngineConfig& config,
                                                const LoadProgress& progress) {
   if (config.group.process != 0)
@@ -180,7 +248,7 @@ Result<std::unique_ptr<Engine>> make_tp_engine(const TpEngineConfig& config,
   ranks->attach(std::move(comms));
   FATHOM_CHECKED(agree(make_hello(config, *ranks, blocks), *ranks, true));
   FATHOM_CHECKED(ranks->start(blocks));
-  return std::unique_ptr<Engine>(std::make_unique<TpEngine>(config, std::move(ranks), blocks));
+  return engine_of(config, std::move(ranks), blocks);
 }
 
 }  // namespace fathom

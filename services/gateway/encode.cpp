@@ -166,13 +166,13 @@ std::optional<ApiError> encode(const ServedModel& model, const EncodeLimits& lim
   return std::nullopt;
 }
 
-std::optional<ApiError> encode_input(const ServedModel& model, const Tokenize& request,
+std::optional<ApiError> encode_input(const ServedModel& model, Tokenize request,
                                      int64_t unix_seconds, std::vector<TokenId>& out) {
-  if (const auto* chat = std::get_if<ChatInput>(&request.input)) {
-    EncodedChat encoded;
-    auto error = encode_chat(model, *chat, unix_seconds, encoded);
-    out = std::move(encoded.tokens);
-    return error;
+  if (auto* chat = std::get_if<Generate>(&request.input)) {
+    const auto& input = std::get<ChatInput>(chat->input);
+    if (auto error = encode_generate(model, input, unix_seconds, *chat)) return error;
+    out = std::move(chat->prompts.back().tokens);
+    return std::nullopt;
   }
   return encode_text(model, std::get<std::string>(request.input), request.add_special_tokens, out);
 }

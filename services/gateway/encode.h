@@ -22,8 +22,9 @@ struct EncodeLimits {
 std::optional<ApiError> encode(const ServedModel& model, const EncodeLimits& limits,
                                uint64_t random_seed, Generate& request);
 
-// The prompt ids of /tokenize; the time is for chat templates that write the date.
-std::optional<ApiError> encode_input(const ServedModel& model, const Tokenize& request,
+// The prompt ids of /tokenize, for a chat those of the same chat under encode(); the time is for
+// chat templates that write the date.
+std::optional<ApiError> encode_input(const ServedModel& model, Tokenize request,
                                      int64_t unix_seconds, std::vector<TokenId>& out);
 
 }  // namespace fathom

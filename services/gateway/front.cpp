@@ -166,20 +166,21 @@ ServerResponse Front::models(const std::string& only) const {
 }
 
 ServerResponse Front::tokenize(const ServerRequest& request) {
-  const auto parsed = parse_tokenize(request.body, served_.parse_limits());
+  auto parsed = parse_tokenize(request.body, served_.parse_limits());
   served_.metrics().unknown_fields.Increment(parsed.unknown_fields);
   if (parsed.error) return error_response(*parsed.error);
   if (const auto error = served_.check_model(parsed.request.model, false))
     return error_response(*error);
   std::vector<TokenId> tokens;
+  const bool with_strings = parsed.request.return_strings;
   const int64_t now = served_.clock().unix_seconds();
-  if (const auto error = encode_input(served_.model(), parsed.request, now, tokens))
+  if (const auto error = encode_input(served_.model(), std::move(parsed.request), now, tokens))
     return error_response(*error);
   std::string body = "{\"count\":" + std::to_string(tokens.size()) +
                      ",\"max_model_len\":" + std::to_string(served_.context_max()) + ",\"tokens\":";
   append_json(body, tokens);
   body += ",\"token_strs\":";
-  if (parsed.request.return_strings) {
+  if (with_strings) {
     const char* comma = "[";
     for (const TokenId id : tokens) {
       body += comma;

@@ -163,7 +163,7 @@ void RpcFront::tokenize(rpc::Caller caller, rpc::TokenizeRequest request,
   if (!error) error = served_.check_model(parsed.model, false);
   rpc::TokenizeResponse response{.context_max = served_.context_max()};
   const int64_t now = served_.clock().unix_seconds();
-  if (!error) error = encode_input(served_.model(), parsed, now, response.token_ids);
+  if (!error) error = encode_input(served_.model(), std::move(parsed), now, response.token_ids);
   served_.metrics().request("grpc_tokenize", error ? error->status : 200);
   if (error) return reply(to_rpc_error(*error));
   reply(std::move(response));

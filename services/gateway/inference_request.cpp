@@ -130,7 +130,7 @@ std::optional<ApiError> read_rpc(const rpc::TokenizeRequest& in, Tokenize& out) 
   ChatInput chat;
   if (auto error = read_messages(std::get<std::vector<rpc::ChatMessage>>(in.input), chat))
     return error;
-  out.input = std::move(chat);
+  out.input.emplace<Generate>().input = std::move(chat);
   return std::nullopt;
 }
 

@@ -14,6 +14,9 @@ std::optional<ApiError> parse_object(std::string_view body, boost::json::value& 
 // model, sampling, stop, stream, tenant and the rest that chat and completions have in common.
 void read_common(JsonFields& fields, const ParseLimits& limits, Generate& out);
 void read_messages(JsonFields& fields, ChatInput& out);
+// reasoning_effort, thinking, chat_template_kwargs, include_reasoning; checked against the template
+// by encode().
+void read_thinking(JsonFields& fields, Generate& out, ChatOptions& options);
 // tools, tool_choice and what they were called before; the tools go into the chat's options.
 void read_tools(JsonFields& fields, ChatInput& chat, ToolUse& out);
 // tool_calls and function_call of an assistant's message, tool_call_id or name of a result.

@@ -105,28 +105,6 @@ void read_template_variables(JsonFields& fields, Generate& out, ChatOptions& opt
   if (inner.error()) fields.fail(*inner.error());
 }
 
-void read_thinking(JsonFields& fields, Generate& out, ChatOptions& options) {
-  if (const auto effort = fields.text("reasoning_effort")) {
-    static constexpr std::string_view kEfforts[] = {"none", "minimal", "low", "medium",
-                                                    "high", "xhigh",   "max", "ultra"};
-    if (std::find(std::begin(kEfforts), std::end(kEfforts), *effort) == std::end(kEfforts))
-      fields.wrong("reasoning_effort", "none, minimal, low, medium, high, xhigh or max");
-    out.wants_no_reasoning = *effort == "none";
-  }
-  if (const json::object* thinking = fields.object("thinking")) {
-    JsonFields inner(*thinking, "thinking");
-    const std::string type = inner.text("type").value_or("");
-    if (type != "enabled" && type != "disabled" && type != "adaptive")
-      inner.wrong("type", "enabled, disabled or adaptive");
-    if (inner.error()) fields.fail(*inner.error());
-    out.wants_no_reasoning = type == "disabled";
-    if (type == "enabled") options.thinking = true;
-  }
-  if (out.wants_no_reasoning) options.thinking = false;
-  read_template_variables(fields, out, options);
-  out.show_reasoning = fields.flag("include_reasoning", true);
-}
-
 void read_length(JsonFields& fields, const ParseLimits& limits, Generate& out) {
   const auto old_name = fields.integer("max_tokens", 1, limits.max_tokens_max);
   const auto new_name = fields.integer("max_completion_tokens", 1, limits.max_tokens_max);
@@ -169,6 +147,28 @@ void read_prefix(JsonFields& fields, ChatInput& chat) {
 }
 
 }  // namespace
+
+void read_thinking(JsonFields& fields, Generate& out, ChatOptions& options) {
+  if (const auto effort = fields.text("reasoning_effort")) {
+    static constexpr std::string_view kEfforts[] = {"none", "minimal", "low", "medium",
+                                                    "high", "xhigh",   "max", "ultra"};
+    if (std::find(std::begin(kEfforts), std::end(kEfforts), *effort) == std::end(kEfforts))
+      fields.wrong("reasoning_effort", "none, minimal, low, medium, high, xhigh or max");
+    out.wants_no_reasoning = *effort == "none";
+  }
+  if (const json::object* thinking = fields.object("thinking")) {
+    JsonFields inner(*thinking, "thinking");
+    const std::string type = inner.text("type").value_or("");
+    if (type != "enabled" && type != "disabled" && type != "adaptive")
+      inner.wrong("type", "enabled, disabled or adaptive");
+    if (inner.error()) fields.fail(*inner.error());
+    out.wants_no_reasoning = type == "disabled";
+    if (type == "enabled") options.thinking = true;
+  }
+  if (out.wants_no_reasoning) options.thinking = false;
+  read_template_variables(fields, out, options);
+  out.show_reasoning = fields.flag("include_reasoning", true);
+}
 
 void read_messages(JsonFields& fields, ChatInput& out) {
   const json::array* list = fields.list("messages");

@@ -111,12 +111,12 @@ Parsed<Tokenize> parse_tokenize(std::string_view body, const ParseLimits&) {
   const bool is_chat = fields.has("messages");
   if (is_chat) {
     ChatInput chat;
+    Generate& asked = request.input.emplace<Generate>();
     read_messages(fields, chat);
-    ToolUse tools;
-    read_tools(fields, chat, tools);
+    read_thinking(fields, asked, chat.options);
+    read_tools(fields, chat, asked.tools);
     fields.refuse({"chat_template"}, "this service does not accept it");
-    fields.ignore({"chat_template_kwargs"});
-    request.input = std::move(chat);
+    asked.input = std::move(chat);
     request.add_special_tokens = fields.flag("add_special_tokens", false);
     if (request.add_special_tokens)
       fields.fail(bad_request("a chat has its special tokens already", "add_special_tokens"));

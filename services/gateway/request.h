@@ -76,9 +76,10 @@ struct Generate {
   int32_t choices() const { return static_cast<int32_t>(prompts.size()) * n; }
 };
 
+// A chat is counted as it would be answered: thinking and tools shape its prompt.
 struct Tokenize {
   std::string model;
-  std::variant<ChatInput, std::string> input;
+  std::variant<Generate, std::string> input;
   bool add_special_tokens = true;
   bool return_strings = false;
 };

@@ -13,6 +13,15 @@ void Batch::clear() {
   expanded_.clear();
   absorbed_.clear();
   logit_rows_.clear();
+  fed_.clear();
+  drawn_ = nullptr;
+}
+
+void Batch::feed(int32_t row, const TokenId* drawn, int32_t draw) {
+  CHECK(drawn_ == nullptr || drawn_ == drawn);
+  drawn_ = drawn;
+  fed_.resize(tokens_.size(), -1);
+  fed_[static_cast<size_t>(row)] = draw;
 }
 
 int32_t Batch::add(const BatchSequence& s, const BatchRules& rules) {
@@ -22,6 +31,7 @@ int32_t Batch::add(const BatchSequence& s, const BatchRules& rules) {
   CHECK(count > 0 && s.position >= 0 && s.position + int64_t{count} <= capacity,
         "the block table does not cover the row");
   tokens_.insert(tokens_.end(), s.tokens.begin(), s.tokens.end());
+  if (!fed_.empty()) fed_.resize(tokens_.size(), -1);
   for (int32_t p = s.position; p < s.position + count; ++p) {
     positions_.push_back(p);
     const int64_t block = s.blocks[static_cast<size_t>(p / rules.block_tokens)];

@@ -1,7 +1,6 @@
 #include "model/batch_tables.h"
 
 #include <cstring>
-#include <numeric>
 
 #include "base/check.h"
 
@@ -54,6 +53,11 @@ void BatchTables::lay_out(const Batch& batch, std::span<const int32_t> from) {
     slots_ = batch.slots().data();
     logit_rows_ = batch.logit_rows().data();
     from_ = from.data();
+    feeding_ = {};
+    if (batch.fed().empty()) return;
+    step_tokens_.assign(batch.tokens().begin(), batch.tokens().end());
+    tokens_ = step_tokens_.data();
+    feeding_ = {batch.drawn(), batch.fed().data(), rows_, step_tokens_.data()};
     return;
   }
   step_tokens_.assign(batch.tokens().begin(), batch.tokens().end());
@@ -61,6 +65,8 @@ void BatchTables::lay_out(const Batch& batch, std::span<const int32_t> from) {
   step_slots_.assign(batch.slots().begin(), batch.slots().end());
   step_logit_rows_.assign(batch.logit_rows().begin(), batch.logit_rows().end());
   step_from_.assign(from.begin(), from.end());
+  step_fed_.assign(batch.fed().begin(), batch.fed().end());
+  feeding_ = {.drawn = batch.drawn()};
   runs_.clear();
   blocks_.clear();
   add_runs(batch.expanded(), false);
@@ -69,7 +75,8 @@ void BatchTables::lay_out(const Batch& batch, std::span<const int32_t> from) {
   send();
 }
 
-void BatchTables::lay_out_padded(const Batch& batch, const Padding& padding) {
+void BatchTables::lay_out_padded(const Batch& batch, const Padding& padding,
+                                 std::span<const int32_t> from) {
   CHECK(!device_.is_host() && batch.expanded().empty() && padding.rows >= batch.rows());
   const auto rows = static_cast<size_t>(padding.rows);
   rows_ = padding.rows;
@@ -79,9 +86,12 @@ void BatchTables::lay_out_padded(const Batch& batch, const Padding& padding) {
   step_positions_.resize(rows, 0);
   step_slots_.assign(batch.slots().begin(), batch.slots().end());
   step_slots_.resize(rows, -1);
-  step_logit_rows_.resize(rows);
-  std::iota(step_logit_rows_.begin(), step_logit_rows_.end(), 0);
-  step_from_.clear();
+  step_logit_rows_.assign(batch.logit_rows().begin(), batch.logit_rows().end());
+  step_logit_rows_.resize(static_cast<size_t>(padding.logits), 0);
+  step_from_.assign(from.begin(), from.end());
+  if (!from.empty()) step_from_.resize(rows, 0);
+  step_fed_.assign(batch.fed().begin(), batch.fed().end());
+  feeding_ = {.drawn = batch.drawn()};
   runs_.clear();
   blocks_.clear();
   expanded_runs_ = 0;
@@ -93,8 +103,8 @@ void BatchTables::lay_out_padded(const Batch& batch, const Padding& padding) {
   absorbed_.context_max = all_.context_max = padding.context;
 }
 
-// Everything in one copy. What a padded batch has of each but blocks depends on its rows alone and
-// comes first, so that its places do too.
+// Everything in one copy. What a padded batch has of each but blocks and what is fed depends on its
+// shape alone and comes first, so that its places do too.
 void BatchTables::send() {
   const std::span<const AttentionRun> runs(runs_);
   std::vector<int32_t> all_rows, absorbed_rows, expanded_rows;
@@ -111,6 +121,7 @@ void BatchTables::send() {
   const size_t all_at = stage(std::span<const int32_t>(all_rows));
   const size_t absorbed_at = stage(std::span<const int32_t>(absorbed_rows));
   const size_t blocks = stage(std::span<const BlockIndex>(blocks_));
+  const size_t fed = stage(std::span<const int32_t>(step_fed_));
   // Twice the room at once: a growing block table must not move what is recorded at every step.
   if (staged_.size() > static_cast<size_t>(capacity_)) {
     capacity_ = static_cast<int64_t>(2 * staged_.size());
@@ -125,6 +136,9 @@ void BatchTables::send() {
   at(slots, slots_);
   at(logit_rows, logit_rows_);
   at(from, from_);
+  feeding_.rows = static_cast<int32_t>(step_fed_.size());
+  at(fed, feeding_.from);
+  feeding_.tokens = reinterpret_cast<TokenId*>(memory_.data() + tokens);
   at(run_at, all_.runs);
   at(all_at, all_.row_runs);
   at(blocks, all_.blocks);

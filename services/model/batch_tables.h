@@ -17,6 +17,7 @@ namespace fathom {
 struct Padding {
   int32_t rows = 0;     // at least the batch's
   int32_t context = 0;  // bound on position + 1 of every row
+  int32_t logits = 0;   // at least as many as rows that want logits
 };
 
 class BatchTables {
@@ -25,8 +26,10 @@ class BatchTables {
 
   // `batch` must outlive the step. `from`: a row of what ran before for each row, or empty.
   void lay_out(const Batch& batch, std::span<const int32_t> from = {});
-  // Every row a run of its own, `rows` of them; all want logits.
-  void lay_out_padded(const Batch& batch, const Padding& padding);
+  // Every row a run of its own, `rows` of them. What pads the rows that want logits, and `from`, is
+  // row 0.
+  void lay_out_padded(const Batch& batch, const Padding& padding,
+                      std::span<const int32_t> from = {});
 
   int32_t rows() const { return rows_; }  // padded ones included
   std::span<const TokenId> tokens() const { return {tokens_, static_cast<size_t>(rows_)}; }
@@ -34,6 +37,9 @@ class BatchTables {
   const int64_t* slots() const { return slots_; }
   const int32_t* logit_rows() const { return logit_rows_; }
   const int32_t* from() const { return from_; }
+  // Rows whose tokens a sampler left on the device (Batch::feed): tokens() lacks them until they
+  // are fed. No drawn: all are known.
+  FeedTokensParams feeding() const { return feeding_; }
   // The batch's sequences by form of attention; `all` is both.
   const AttentionTables& expanded() const { return expanded_; }
   const AttentionTables& absorbed() const { return absorbed_; }
@@ -54,11 +60,12 @@ class BatchTables {
   const int64_t* slots_ = nullptr;
   const int32_t* logit_rows_ = nullptr;
   const int32_t* from_ = nullptr;
+  FeedTokensParams feeding_;
   AttentionTables expanded_, absorbed_, all_;
   // What is sent next; reused from step to step.
   std::vector<std::byte> staged_;
   std::vector<TokenId> step_tokens_;
-  std::vector<int32_t> step_positions_, step_logit_rows_, step_from_;
+  std::vector<int32_t> step_positions_, step_logit_rows_, step_from_, step_fed_;
   std::vector<int64_t> step_slots_;
   std::vector<AttentionRun> runs_;  // the expanded ones first
   std::vector<BlockIndex> blocks_;

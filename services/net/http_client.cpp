@@ -13,6 +13,7 @@
 #include <boost/beast/http.hpp>
 #include <boost/url/parse.hpp>
 #include <boost/url/url_view.hpp>
+#include <charconv>
 #include <chrono>
 #include <deque>
 #include <optional>
@@ -35,6 +36,14 @@ struct Connection {
 Error transport_error(const error_code& code, const std::string& where) {
   if (code == beast::error::timeout) return {Code::deadline_exceeded, "no answer in time", where};
   return {Code::unavailable, code.message(), where};
+}
+
+std::optional<Duration> seconds_in(std::string_view text) {
+  uint32_t seconds = 0;
+  const char* end = text.data() + text.size();
+  const auto [at, error] = std::from_chars(text.data(), end, seconds);
+  if (text.empty() || at != end || error != std::errc()) return std::nullopt;
+  return Duration::seconds(seconds);
 }
 
 class Client final : public HttpClient {
@@ -124,7 +133,9 @@ class Client final : public HttpClient {
     co_await http::async_read_header(connection.stream, connection.buffer, parser,
                                      asio::redirect_error(asio::use_awaitable, code));
     if (code) co_return code;
-    if (handlers.head) handlers.head(static_cast<int>(parser.get().result_int()));
+    if (handlers.head)
+      handlers.head({.status = static_cast<int>(parser.get().result_int()),
+                     .retry_after = seconds_in(parser.get()[http::field::retry_after])});
     std::array<char, 16384> piece;
     while (!parser.is_done()) {
       auto& body = parser.get().body();
@@ -169,9 +180,10 @@ Result<HttpAnswer> http_call(const HttpAddress& address, HttpRequest request) {
   HttpAnswer answer;
   Status status;
   Client client(address);
-  client.send(std::move(request), {.head = [&](int code) { answer.status = code; },
-                                   .body = [&](std::string_view piece) { answer.body += piece; },
-                                   .done = [&](Status end) { status = std::move(end); }});
+  client.send(std::move(request),
+              {.head = [&](const HttpHead& head) { answer.status = head.status; },
+               .body = [&](std::string_view piece) { answer.body += piece; },
+               .done = [&](Status end) { status = std::move(end); }});
   client.run();
   if (!status.ok()) return status.error();
   return answer;

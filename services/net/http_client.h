@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -33,9 +34,14 @@ struct HttpRequest {
   Duration patience = Duration::seconds(600);  // for the whole exchange
 };
 
+struct HttpHead {
+  int status = 0;
+  std::optional<Duration> retry_after;  // of whole seconds; a date is not read
+};
+
 // Called on the thread of run(). The views live during the call.
 struct HttpHandlers {
-  std::function<void(int status)> head;
+  std::function<void(const HttpHead&)> head;
   std::function<void(std::string_view piece)> body;
   std::function<void(Status)> done;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 
 #include "process/log.h"
 
@@ -157,6 +158,7 @@ void Brain::hear(DrainNow&) {
 
 void Brain::decide() {
   Decisions decisions = batcher_.tick(now_);
+  for (const StalledWorker& stalled : decisions.stalled) give_up(stalled);
   for (auto& [worker, edits] : decisions.edits) ports_.workers.send(worker, std::move(edits));
   wake_ = decisions.wake;
   tell_state();  // before the events: it is the first that a gateway hears
@@ -167,6 +169,15 @@ void Brain::decide() {
   }
   for (const Incident& incident : batcher_.take_incidents()) observer_.incident(incident);
   tell_watchers();
+}
+
+// The end of its stream is the news that everybody hears.
+void Brain::give_up(const StalledWorker& stalled) {
+  ports_.metrics.worker_stalled(workers_.at(stalled.worker).address);
+  char text[96];
+  std::snprintf(text, sizeof text, "reported no step for %.1f s while sequences waited for one",
+                stalled.silent.to_seconds());
+  ports_.workers.disconnect(stalled.worker, {Code::deadline_exceeded, text, "step"});
 }
 
 // Right after a second has ended, so that each view brings one more.

@@ -68,6 +68,7 @@ class Brain {
   void hear(DrainNow& news);
   void welcome(WorkerId worker, const std::string& address, const Welcome& welcome);
   void decide();
+  void give_up(const StalledWorker& stalled);
   void send(std::vector<std::pair<GatewayId, FromRouter>> events);
   void tell_state();
   void tell_watchers();

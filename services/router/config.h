@@ -18,6 +18,7 @@ struct RouterConfig {
   int32_t lease_tokens = 64;
   int32_t step_token_budget = 512;
   int32_t recoveries_max = 16;
+  double stall_seconds = 60;
   double retry_after_seconds = 1;
   double state_interval_seconds = 0.1;
   double watch_interval_seconds = 1;
@@ -34,6 +35,9 @@ struct RouterConfig {
     v("lease_tokens", lease_tokens, "tokens a sequence may emit before the router is asked again");
     v("step_token_budget", step_token_budget, "most tokens of one worker step");
     v("recoveries_max", recoveries_max, "times a request is placed again before it fails");
+    v("stall_seconds", stall_seconds,
+      "a worker that owes a step and reports nothing for this and ten times its longest step is "
+      "given up; 0: never");
     v("retry_after_seconds", retry_after_seconds, "told to refused clients");
     v("state_interval_seconds", state_interval_seconds,
       "least time between two reports of load to the gateways");

@@ -45,7 +45,10 @@ WorkerSeries::WorkerSeries(Metrics& metrics, const std::string& address)
                                 "KV blocks no sequence holds, as the worker reports",
                                 {{"worker", address}})),
       up(metrics.gauge(kPrefix + "worker_up", "1 while the worker is connected and accepted",
-                       {{"worker", address}})) {
+                       {{"worker", address}})),
+      stalls(metrics.counter(kPrefix + "worker_stalls_total",
+                             "Times the worker was given up because it reported no step",
+                             {{"worker", address}})) {
   constexpr std::array<const char*, 3> kPhaseNames = {"prefill", "decode", "mixed"};
   for (size_t i = 0; i < kPhaseNames.size(); ++i)
     step_seconds[i] = &metrics.histogram(

@@ -25,6 +25,7 @@ struct WorkerSeries {
   prometheus::Histogram& step_prefill_tokens;
   prometheus::Gauge& free_blocks;
   prometheus::Gauge& up;
+  prometheus::Counter& stalls;
 };
 
 // The names other systems know, once the model's name is.
@@ -44,6 +45,7 @@ class RouterMetrics {
   void step(const std::string& address, const Report& report);
   void worker_up(const std::string& address, const Welcome& welcome);
   void worker_down(const std::string& address);
+  void worker_stalled(const std::string& address) { series(address).stalls.Increment(); }
   // After a tick.
   void levels(const BatcherStats& stats, const ClusterState& cluster);
 

@@ -89,6 +89,7 @@ BatcherConfig batcher_config(const RouterConfig& config, uint64_t epoch) {
           .step_token_budget = config.step_token_budget,
           .recoveries_max = config.recoveries_max,
           .retry_after = Duration::seconds(config.retry_after_seconds),
+          .stall = Duration::seconds(config.stall_seconds),
           .epoch = epoch};
 }
 
@@ -191,6 +192,8 @@ Status check(const RouterConfig& config) {
   FATHOM_CHECKED(at_least_1(config.lease_tokens, "lease_tokens"));
   FATHOM_CHECKED(at_least_1(config.step_token_budget, "step_token_budget"));
   if (config.recoveries_max < 0) return invalid("must not be negative", "recoveries_max");
+  if (!(config.stall_seconds >= 0 && config.stall_seconds <= 86400))
+    return invalid("must be 0 to 86400", "stall_seconds");
   if (!(config.retry_after_seconds >= 0))
     return invalid("must not be negative", "retry_after_seconds");
   if (!(config.state_interval_seconds >= 0))

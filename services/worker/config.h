@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace fathom {
 
@@ -59,7 +60,10 @@ struct WorkerConfig {
   std::string engine = "model";
   std::string speculative = "off";
   int32_t speculative_tokens = 3;  // a bound: how many pay is measured, see worker/speculation.h
+  std::string steps_ahead = "auto";
   int32_t tensor_parallel = 1;
+  int32_t expert_parallel = 1;
+  std::vector<std::string> rank_listen;
   int32_t threads = 0;
   int32_t context_max = 0;
   int32_t block_tokens = 64;
@@ -75,6 +79,7 @@ struct WorkerConfig {
   // The sender may first compute other prompts for minutes; a lost one is noticed by its
   // connection.
   double fetch_patience_seconds = 600;
+  double stall_seconds = 30;
   double group_connect_seconds = 600;
   WorkerGroupConfig group;
   FakeEngineSettings fake;
@@ -102,7 +107,17 @@ struct WorkerConfig {
       "off, or auto: the model's multi-token-prediction module guesses ahead where that is faster; "
       "equal on all workers of a router");
     v("speculative_tokens", speculative_tokens, "most tokens it guesses ahead, 1 to 3");
+    v("steps_ahead", steps_ahead,
+      "on, off or auto: whether a step of decoding rows begins before the tokens of the last one "
+      "are read; auto where that pays, on one GPU");
     v("tensor_parallel", tensor_parallel, "ranks of the whole group");
+    v("expert_parallel", expert_parallel,
+      "ranks of this process that divide the experts alone: each is a worker with sequences, KV "
+      "and "
+      "an address of its own");
+    v("rank_listen", rank_listen,
+      "of expert_parallel: host:port of each rank but the first, which has `listen`; empty for the "
+      "ports after that one");
     v("threads", threads, "computing threads of this process; 0 for one per core");
     v("context_max", context_max, "positions a sequence may reach; 0 for the model's own limit");
     v("block_tokens", block_tokens, "positions of one KV block; equal on all workers of a router");
@@ -120,6 +135,9 @@ struct WorkerConfig {
       "how long a peer's fetch waits for its sequence here");
     v("fetch_patience_seconds", fetch_patience_seconds,
       "how long our fetch waits without progress");
+    v("stall_seconds", stall_seconds,
+      "a step that has not returned for so long is logged, the worker is not ready and takes no "
+      "router until it does");
     v("group_connect_seconds", group_connect_seconds,
       "how long processes of a group wait for each other");
     v("group", group, "a tensor-parallel group over several processes");

@@ -7,8 +7,10 @@
 #include <filesystem>
 #include <initializer_list>
 #include <mutex>
+#include <optional>
 #include <thread>
 
+#include "engine/expert_group.h"
 #include "engine/fake_engine.h"
 #include "engine/tp_engine.h"
 #include "kernels/cuda/device.h"
@@ -46,6 +48,31 @@ Status check_group(const WorkerConfig& c) {
   return {};
 }
 
+Status check_experts(const WorkerConfig& c) {
+  FATHOM_CHECKED(at_least(c.expert_parallel, 1, "expert_parallel"));
+  if (c.expert_parallel == 1) {
+    if (!c.rank_listen.empty())
+      return invalid("is for the ranks of expert_parallel, of which there is one", "rank_listen");
+    return {};
+  }
+  if (c.engine == "fake") return invalid("the fake engine has no experts", "expert_parallel");
+  if (c.tensor_parallel > 1)
+    return invalid("ranks of expert_parallel are not divided further: must be 1",
+                   "tensor_parallel");
+  if (c.group.processes > 1)
+    return invalid("the ranks of expert_parallel are threads of one process", "group.processes");
+  const auto others = static_cast<size_t>(c.expert_parallel) - 1;
+  if (!c.rank_listen.empty() && c.rank_listen.size() != others)
+    return invalid("must name " + std::to_string(others) + " addresses or none, not " +
+                       std::to_string(c.rank_listen.size()),
+                   "rank_listen");
+  const size_t colon = c.advertise.rfind(':');
+  if (colon != std::string::npos && c.advertise.find(']', colon) == std::string::npos)
+    return invalid("names a port, but each rank of expert_parallel has its own: name the host",
+                   "advertise");
+  return {};
+}
+
 Status check_engine(const WorkerConfig& c) {
   FATHOM_CHECKED(one_of(c.engine, {"model", "fake"}, "engine"));
   if (c.device == "cuda" && cuda_device_count() == 0)
@@ -75,7 +102,7 @@ Compute compute_of(const WorkerConfig& c) {
 }
 
 TpEngineConfig model_settings(const WorkerConfig& c) {
-  const int32_t here = c.tensor_parallel / c.group.processes;
+  const int32_t here = c.tensor_parallel * c.expert_parallel / c.group.processes;
   const auto cores = static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()));
   const int32_t threads = c.threads > 0 ? c.threads : cores;
   return {.model_dir = c.model,
@@ -90,6 +117,7 @@ TpEngineConfig model_settings(const WorkerConfig& c) {
           .context_max = c.context_max,
           .speculative_tokens = drafts_of(c),
           .huge_pages = c.huge_pages,
+          .steps_ahead = c.steps_ahead == "auto" ? std::optional<bool>() : c.steps_ahead == "on",
           .group = {.processes = c.group.processes,
                     .process = c.group.index,
                     .leader = c.group.leader,
@@ -121,6 +149,7 @@ std::unique_ptr<Engine> fake_engine(const WorkerConfig& c) {
                         .read_everything = c.fake.read_everything,
                         .drafts_max = drafts_of(c),
                         .draft_acceptance = c.fake.draft_acceptance,
+                        .steps_ahead = c.steps_ahead == "on",
                         .step_base = Duration::seconds(c.fake.step_ms * 1e-3),
                         .step_per_token = Duration::seconds(c.fake.step_token_us * 1e-6)};
   if (fake.step_base.ns > 0 || fake.step_per_token.ns > 0) fake.wait = pass_time;
@@ -134,6 +163,7 @@ Status check_worker_config(const WorkerConfig& c) {
   FATHOM_CHECKED(one_of(c.device, {"cpu", "cuda", "auto"}, "device"));
   FATHOM_CHECKED(one_of(c.compute, {"float32", "bfloat16", "auto"}, "compute"));
   FATHOM_CHECKED(one_of(c.speculative, {"off", "auto"}, "speculative"));
+  FATHOM_CHECKED(one_of(c.steps_ahead, {"auto", "on", "off"}, "steps_ahead"));
   if (c.speculative_tokens < 1 || c.speculative_tokens > Speculation::kDraftsMax)
     return invalid("must be 1 to " + std::to_string(Speculation::kDraftsMax), "speculative_tokens");
   FATHOM_CHECKED(one_of(c.kv_dtype, {"auto", "float32", "bfloat16", "int8"}, "kv_dtype"));
@@ -146,9 +176,12 @@ Status check_worker_config(const WorkerConfig& c) {
   FATHOM_CHECKED(at_least(c.gpu, 0, "gpu"));
   if (!(c.gpu_memory_share > 0 && c.gpu_memory_share <= 1))
     return invalid("must be above 0 and at most 1", "gpu_memory_share");
+  if (!(c.stall_seconds > 0 && c.stall_seconds <= 86400))
+    return invalid("must be above 0 and at most 86400", "stall_seconds");
   FATHOM_CHECKED(at_least(c.rows_max, 1, "rows_max"));
   FATHOM_CHECKED(at_least(c.step_token_budget, 0, "step_token_budget"));
   FATHOM_CHECKED(check_engine(c));
+  FATHOM_CHECKED(check_experts(c));
   return check_group(c);
 }
 
@@ -192,6 +225,12 @@ Result<std::unique_ptr<Engine>> load_engine(const WorkerConfig& config,
                                             const LoadFraction& progress) {
   if (config.engine == "fake") return fake_engine(config);
   return make_tp_engine(model_settings(config), bytes_as_fraction(progress));
+}
+
+Result<std::vector<std::unique_ptr<Engine>>> load_expert_engines(const WorkerConfig& config,
+                                                                 const LoadFraction& progress) {
+  return make_expert_group(model_settings(config), config.expert_parallel,
+                           bytes_as_fraction(progress));
 }
 
 Status follow(const WorkerConfig& config, const LoadFraction& progress) {

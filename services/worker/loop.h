@@ -1,12 +1,14 @@
 // Who turns the crank? One thread: at each step boundary it applies the edits that wait, plans,
 // lets the engine run the step and reports once for all sequences; with nothing to compute it
-// sleeps. Everything it needs is handed in, and turn() does one boundary and step, so tests drive
-// it without threads. Invariants: a block is free or belongs to sequences; a sequence ends with
-// one finish, one failure or a Drop, and its blocks are free from then on; an edit that breaks the
-// contract fails its sequence and nothing else. docs/worker.md has the states and the failures.
+// sleeps. Where the engine can, the next step of decoding rows is begun before the last one is
+// waited for. Everything it needs is handed in, and turn() does one boundary and step, so tests
+// drive it without threads. Invariants: a block is free or belongs to sequences; a sequence ends
+// with one finish, one failure or a Drop, and its blocks are free from then on; an edit that breaks
+// the contract fails its sequence and nothing else. docs/worker.md has the states and the failures.
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -21,6 +23,7 @@
 #include "kv/allocator.h"
 #include "net/drive_service.h"
 #include "net/fetch.h"
+#include "worker/flight.h"
 #include "worker/inbox.h"
 #include "worker/metrics.h"
 #include "worker/plan.h"
@@ -39,6 +42,7 @@ struct LoopConfig {
   int32_t step_token_budget = 512;
   bool prefix_cache = true;
   Duration ticket_patience = Duration::seconds(10);
+  Duration stall = Duration::seconds(30);  // a turn that runs longer takes no new router
   int32_t speculative_tokens = 0;  // drafts of a row at most; the engine must have a drafter
 };
 
@@ -59,6 +63,8 @@ class Loop final : public DriveHandler {
   void drain();  // say so to the router; drained() once nothing runs
   void stop();   // ends run()
   bool drained() const { return drained_; }
+  // What the turn that runs has taken so far; 0 between turns. For who watches from outside.
+  Duration running_for() const;
 
   // On the loop's thread. One boundary and at most one step; false when there was nothing to do.
   bool turn();
@@ -80,11 +86,11 @@ class Loop final : public DriveHandler {
   Status edit(const Renew& edit);
   Status edit(const Drop& edit);
 
-  Status admit(SeqId seq, int32_t blocks) const;
-  Status room_for(int32_t blocks) const;
+  Status admit(SeqId seq, int32_t blocks);
+  Status room_for(int32_t blocks);
   void fail(SeqId seq, const Error& why);
   // Ends every use of the sequence's blocks, frees them and forgets it. `why` is told to peers that
-  // fetch it.
+  // fetch it. With a row in flight its blocks are freed when that has landed.
   void forget(SeqId seq, const Error& why);
 
   void reset(int32_t step_token_budget);  // from any thread
@@ -98,13 +104,29 @@ class Loop final : public DriveHandler {
   void publish_prefix(const Sequence& sequence);
   void count_prefix(const Sequence& sequence);
 
+  bool turn_once();
+  // Steps, loop_steps.cpp. Plans the next one, behind the one in flight if there is one; false when
+  // there is none.
   bool make_plan();
-  void digest(Sequence& sequence, const Share& share, const StepRow& row, StepRowResult& result);
+  bool list_runnable();
+  void add_row(Sequence& sequence, const Share& share);
+  // Begins what was planned; false when the engine is broken.
+  bool take_off();
+  // Waits for the step begun first, takes in what it drew and reports.
+  void land();
+  void land_all();
+  void abandon_flights();  // the engine is broken
+  void bury();             // sequences that left and have no row in flight any more
+  bool leaving(SeqId seq) const;
+  void digest(const FlightRow& row, StepRowResult& result);
+  void take_drafts(const FlightRow& row, StepRowResult& result);
+  void observe_step(const Flight& flight, Duration took);
+
   void send_report();
-  void take_drafts(Sequence& sequence, const StepRow& row, StepRowResult& result);
-  void observe_step(Duration took);
   void observe_state();
   SequenceLimits limits() const;
+
+  static constexpr int64_t kBetweenTurns = -1;
 
   Engine& engine_;
   const Clock& clock_;
@@ -120,10 +142,14 @@ class Loop final : public DriveHandler {
   uint64_t epoch_ = 0;
   std::atomic<uint64_t> resets_asked_ = 0;  // RouterResets put into the inbox
   std::atomic<bool> drained_ = false;
+  std::atomic<int64_t> turn_began_ns_ = kBetweenTurns;
 
   // The loop's thread alone.
   std::vector<std::unique_ptr<Sequence>> sequences_;  // in order of admission
   std::unordered_map<SeqId, Sequence*> by_id_;
+  std::vector<std::unique_ptr<Sequence>> leaving_;  // forgotten with a row in flight
+  std::deque<Flight> flights_;                      // at most two; at a boundary at most one
+  Instant landed_;                                  // when the last step was finished
   std::vector<LoopMessage> messages_;
   std::vector<Runnable> runnable_;
   std::vector<Share> shares_;

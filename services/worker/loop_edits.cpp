@@ -14,6 +14,7 @@ void Loop::drop_everything() {
 }
 
 void Loop::apply(const RouterReset& reset) {
+  land_all();  // what they drew is nobody's any more
   drop_everything();
   ++resets_applied_;
   step_token_budget_ =
@@ -49,7 +50,9 @@ void Loop::apply(DrainRequest) {
   metrics_.draining.Set(1);
 }
 
-Status Loop::room_for(int32_t blocks) const {
+// To the router the blocks of sequences that left are free.
+Status Loop::room_for(int32_t blocks) {
+  if (blocks > pool_.free() && !leaving_.empty()) land_all();
   if (blocks <= pool_.free()) return {};
   return Error{Code::resource_exhausted,
                "the account is off: " + std::to_string(blocks) + " blocks were reserved, " +
@@ -58,7 +61,8 @@ Status Loop::room_for(int32_t blocks) const {
                "blocks"};
 }
 
-Status Loop::admit(SeqId seq, int32_t blocks) const {
+Status Loop::admit(SeqId seq, int32_t blocks) {
+  if (leaving(seq)) land_all();
   if (by_id_.contains(seq)) return invalid("a sequence of this id exists", "seq");
   if (static_cast<int32_t>(sequences_.size()) >= config_.rows_max)
     return Error{
@@ -112,10 +116,11 @@ Status Loop::edit(const Decode& edit) {
 }
 
 Status Loop::edit(const Renew& edit) {
-  const auto at = by_id_.find(edit.seq);
-  if (at == by_id_.end()) return {};  // it ended while the renewal travelled
+  if (!by_id_.contains(edit.seq)) return {};  // it ended while the renewal travelled
   FATHOM_CHECKED(check_edit(edit));
   FATHOM_CHECKED(room_for(edit.blocks));
+  const auto at = by_id_.find(edit.seq);
+  if (at == by_id_.end()) return {};  // it ended in the step just waited for
   FATHOM_CHECKED(at->second->renew(edit.lease, pool_.take(edit.seq, edit.blocks)));
   return at->second->covered(limits());
 }
@@ -136,8 +141,23 @@ void Loop::forget(SeqId seq, const Error& why) {
   if (by_id_.erase(seq) == 0) return;
   imports_.cancel(seq);
   exports_.close(seq, why);
-  if (!pool_.owned(seq).empty()) pool_.give_back(seq);
-  std::erase_if(sequences_, [&](const auto& sequence) { return sequence->id() == seq; });
+  const auto at =
+      std::ranges::find(sequences_, seq, [](const auto& sequence) { return sequence->id(); });
+  leaving_.push_back(std::move(*at));
+  sequences_.erase(at);
+  bury();
+}
+
+bool Loop::leaving(SeqId seq) const {
+  return std::ranges::any_of(leaving_, [&](const auto& gone) { return gone->id() == seq; });
+}
+
+void Loop::bury() {
+  std::erase_if(leaving_, [this](const auto& gone) {
+    if (gone->in_flight() > 0) return false;
+    if (!pool_.owned(gone->id()).empty()) pool_.give_back(gone->id());
+    return true;
+  });
 }
 
 }  // namespace fathom

@@ -172,6 +172,27 @@ StepRow Sequence::row(int32_t count, int32_t drafts) {
   return row;
 }
 
+void Sequence::took_off(int32_t row) {
+  ++in_flight_;
+  row_in_flight_ = row;
+}
+
+bool Sequence::goes_on(const SequenceLimits& limits) const {
+  return phase_ == Phase::decoding && lease_ > 1 && emitted() + 1 < sampling_.max_tokens &&
+         tokens_.size() + 1 < static_cast<size_t>(limits.context_max);
+}
+
+StepRow Sequence::row_ahead() const {
+  CHECK(in_flight_ == 1 && !counting_);
+  return {.tokens = std::span(tokens_).last(1),  // holds the place of the one being drawn
+          .position = computed_ + 1,
+          .prompt_tokens = prompt_tokens_,
+          .blocks = blocks_,
+          .sample = true,
+          .state = {.sampling = &sampling_, .emitted = emitted() + 1},
+          .token_of_row = row_in_flight_};
+}
+
 Finish Sequence::advance(int32_t count, std::span<const TokenId> drawn,
                          const SequenceLimits& limits) {
   drafts_.clear();

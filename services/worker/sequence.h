@@ -64,7 +64,12 @@ class Sequence {
 
   // Of a Prefill nothing of which was computed here yet: another's blocks may still take the place
   // of its first ones.
-  bool untouched() const { return phase_ == Phase::prefilling && computed_ == cached_; }
+  bool untouched() const {
+    return phase_ == Phase::prefilling && computed_ == cached_ && in_flight_ == 0;
+  }
+  // Whether what it draws next can be computed before it is known: nothing here counts tokens for
+  // penalties.
+  bool draws_unseen() const { return phase_ == Phase::decoding && draws() && !counting_; }
   // What may be looked up in a prefix cache: prompt tokens but the last known one, whose logits are
   // wanted; none when every prompt position's logits are.
   std::span<const TokenId> reusable() const;
@@ -80,6 +85,16 @@ class Sequence {
   // The next `count` pending tokens as a row of a step, then `drafts` guesses. Spans point into
   // this sequence.
   StepRow row(int32_t count, int32_t drafts = 0);
+
+  // Steps ahead. The row was begun as the `row`th of its step; that step is finished.
+  void took_off(int32_t row);
+  void landed() { --in_flight_; }
+  int32_t in_flight() const { return in_flight_; }  // rows begun whose steps are not finished
+  // Of a decoding sequence with one row in flight: whether it goes on whatever that row draws,
+  // unless it is a stop token, and then the row that computes the token drawn.
+  bool goes_on(const SequenceLimits& limits) const;
+  StepRow row_ahead() const;
+
   // That row was computed and `drawn` came of it; nothing without a draw. Takes of them what comes
   // before the end. Says whether the sequence ended.
   Finish advance(int32_t count, std::span<const TokenId> drawn, const SequenceLimits& limits);
@@ -109,6 +124,8 @@ class Sequence {
   int32_t cached_ = 0;
   int32_t moving_ = 0;  // positions whose KV a receiving sequence waits for
   int32_t lease_ = 0;
+  int32_t in_flight_ = 0;
+  int32_t row_in_flight_ = -1;  // of the step begun last
   Sampling sampling_;
   std::vector<TokenId> tokens_;
   std::vector<BlockIndex> blocks_;

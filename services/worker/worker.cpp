@@ -12,8 +12,11 @@
 #include "process/log.h"
 #include "worker/ending.h"
 #include "worker/engine_choice.h"
+#include "worker/expert_workers.h"
 #include "worker/follower.h"
+#include "worker/leading_worker.h"
 #include "worker/loop.h"
+#include "worker/step_watch.h"
 
 namespace fathom {
 namespace {
@@ -38,16 +41,20 @@ Result<std::string> fetch_address(const WorkerConfig& config, const GrpcServer& 
 // loading.
 class LeadingWorker final : public Worker, private DriveHandler, private BlockSource {
  public:
-  LeadingWorker(const WorkerConfig& config, WorkerParts parts)
+  LeadingWorker(const WorkerConfig& config, WorkerParts parts, EngineSource engine,
+                const MetricLabels& labels)
       : config_(config),
+        make_engine_(std::move(engine)),
         clock_(parts.clock),
         instance_(parts.instance),
         on_progress_(std::move(parts.on_progress)),
-        metrics_(parts.metrics),
+        metrics_(parts.metrics, labels),
+        step_watch_(stall(), metrics_),
         ending_(std::move(parts.on_end)) {}
   ~LeadingWorker() override {
     stop();
     if (thread_.joinable()) thread_.join();
+    if (watching_.joinable()) watching_.join();
     operations_.reset();
     if (server_) server_->stop(Duration{});
   }
@@ -66,6 +73,7 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
   }
   void begin() {
     thread_ = std::thread([this] { live(); });
+    watching_ = std::thread([this] { watch_steps(); });
   }
 
   std::string address() const override { return server_->address(); }
@@ -88,7 +96,8 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
       case WorkerState::serving:
         break;
     }
-    return {};
+    const Loop* loop = serving_loop_;
+    return loop && loop->running_for() > stall() ? "a step does not return" : "";
   }
   void drain() override { leave(&Loop::drain); }
   void stop() override { leave(&Loop::stop); }
@@ -111,6 +120,13 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
     ending_.tell(result);
   }
 
+  // A thread of its own: the loop's is in the step.
+  void watch_steps() {
+    while (!ending_.wait(Duration::seconds(1)))
+      if (const Loop* loop = serving_loop_) step_watch_.look(loop->running_for());
+  }
+  Duration stall() const { return Duration::seconds(config_.stall_seconds); }
+
   static Error broken(Error why) {
     why.message =
         "the tensor-parallel group is broken, what ran on it is lost here: " + why.message;
@@ -120,7 +136,7 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
   Status load() {
     log_info("loading", {{"model", served_name(config_)}, {"role", config_.role}});
     const Instant began = clock_.now();
-    FATHOM_TRY(auto engine, load_engine(config_, [this](double fraction) { progress(fraction); }));
+    FATHOM_TRY(auto engine, make_engine_([this](double fraction) { progress(fraction); }));
     engine_ = std::move(engine);
     const KvLayout& kv = engine_->info().kv;
     fetcher_ = make_fetcher(kv.block_bytes, kv.block_tokens,
@@ -133,6 +149,7 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
                               .step_token_budget = step_tokens_of(config_),
                               .prefix_cache = config_.prefix_cache,
                               .ticket_patience = Duration::seconds(config_.ticket_patience_seconds),
+                              .stall = stall(),
                               .speculative_tokens = drafts_of(config_)};
     auto loop = std::make_unique<Loop>(*engine_, *fetcher_, clock_, settings, metrics_,
                                        [this](Report report) { drive_->send(std::move(report)); });
@@ -194,10 +211,12 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
   }
 
   const WorkerConfig config_;
+  const EngineSource make_engine_;
   const Clock& clock_;
   const uint64_t instance_;
   const std::function<void(double)> on_progress_;
   WorkerMetrics metrics_;
+  StepWatch step_watch_;
   Ending ending_;
   std::string fetch_address_;
   std::atomic<double> loaded_ = 0;
@@ -213,20 +232,30 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
   std::unique_ptr<FetchService> fetch_;
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<Operations> operations_;
-  std::thread thread_;
+  std::thread thread_, watching_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Worker>> start_worker(const WorkerConfig& config, WorkerParts parts) {
-  FATHOM_CHECKED(check_worker_config(config));
-  if (follows(config)) return start_follower(config, std::move(parts));
+Result<std::unique_ptr<Worker>> start_leading_worker(const WorkerConfig& config, WorkerParts parts,
+                                                     EngineSource engine,
+                                                     const MetricLabels& labels) {
   const Metrics& metrics = parts.metrics;
   BlockFault fault = parts.block_fault;
-  auto worker = std::make_unique<LeadingWorker>(config, std::move(parts));
+  auto worker =
+      std::make_unique<LeadingWorker>(config, std::move(parts), std::move(engine), labels);
   FATHOM_CHECKED(worker->open(metrics, std::move(fault)));
   worker->begin();
   return std::unique_ptr<Worker>(std::move(worker));
+}
+
+Result<std::unique_ptr<Worker>> start_worker(const WorkerConfig& config, WorkerParts parts) {
+  FATHOM_CHECKED(check_worker_config(config));
+  if (follows(config)) return start_follower(config, std::move(parts));
+  if (config.expert_parallel > 1) return start_expert_workers(config, std::move(parts));
+  return start_leading_worker(config, std::move(parts), [config](const LoadFraction& progress) {
+    return load_engine(config, progress);
+  });
 }
 
 }  // namespace fathom

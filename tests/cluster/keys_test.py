@@ -118,6 +118,24 @@ class Keys(WithFile):
                     self.assertNotIn(key[3:], service.log())
                     self.assertNotIn(key[3:], service.metrics())
 
+    def test_the_load_generator_shows_a_key_from_a_file(self):
+        (self.folder / "shown").write_text(self.fresh("load") + "\nonly the first line counts\n")
+        (self.folder / "none").write_text("")
+        with Cluster(("both",), gateway={"keys_file": str(self.file)}) as cluster:
+            def bench(*words):
+                run = subprocess.run([PROGRAM, "bench", "serve", "--url", cluster.url.removesuffix("/v1"), "--requests", "3",
+                                      "--prompt-tokens", "4", "--output-tokens", "5", *map(str, words)],
+                                     capture_output=True, text=True, timeout=PATIENCE)
+                return run.returncode, run.stderr
+            self.assertEqual(bench("--key-file", self.folder / "shown")[0], 0)
+            self.assertEqual(cluster.gateway.metric("fathom_gateway_key_generated_tokens_total", key="load"), 15)
+            for words, name in (((), "401 "), (("--key", "sk-wrong"), "401 "), (("--model", "test-model"), "some requests failed"),
+                                (("--key-file", self.folder / "none"), "is empty"), (("--key-file", "/nowhere"), "--key-file"),
+                                (("--key", "a b"), "--key")):
+                code, said = bench(*words)
+                self.assertEqual(code, 1, words)
+                self.assertIn(name, said)
+
     def test_only_an_operator_sees_the_cluster(self):
         keys = {None: 401, self.fresh("alice"): 403, self.fresh("root", "--operator"): 200}
         with Cluster(("both",), gateway={"keys_file": str(self.file)}) as cluster:

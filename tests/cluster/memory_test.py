@@ -18,7 +18,7 @@ Q_RANK, KV_RANK, NOPE, ROPE, VALUE = 256, 128, 64, 32, 64
 KV_MEGABYTES = 16
 # Activations grow with the tokens of a step and a model's width, not with its layers and experts. Of 300 MB of weights, those of
 # 512 tokens would be 7 %; of the 2 GB that docs/performance.md measures, 1.6 %.
-STEP_TOKENS = 128
+STEP_TOKENS = 512
 MEGABYTE = 1 << 20
 
 

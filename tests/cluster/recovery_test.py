@@ -6,7 +6,7 @@ import time
 import unittest
 
 import cases
-from cluster import SIGKILL, Answer, Cluster, undisturbed, wait_for
+from cluster import SIGCONT, SIGKILL, SIGSTOP, Answer, Cluster, undisturbed, wait_for
 
 TOKENS = 150
 PROMPTS = [[3 + (i * 7 + k) % 400 for k in range(5 + 13 * i)] for i in range(6)]
@@ -79,6 +79,64 @@ class Deaths(unittest.TestCase):
         with Cluster(("prefill", "decode"), worker=SLOW) as cluster:
             victims = [*cluster.workers, cluster.router]
             self.survive(cluster, victims, after=lambda: [victim.start() for victim in victims])
+
+
+class Silence(unittest.TestCase):
+    IMPATIENT = {"stall_seconds": 0.5}
+
+    def stalls(self, cluster):
+        return cluster.router.metric("fathom_router_worker_stalls_total")
+
+    def test_a_worker_that_is_stopped_loses_no_token_and_goes_on_with_nothing_old(self):
+        with Cluster(("prefill", "decode", "decode"), worker=SLOW, router=self.IMPATIENT) as cluster:
+            expected = [undisturbed(cluster, prompt, TOKENS) for prompt in PROMPTS]
+            answers = [cluster.complete(prompt, TOKENS) for prompt in PROMPTS]
+            read_some(answers, 20)
+            busy = max(cluster.workers[1:], key=lambda w: w.metric("fathom_worker_sequences", state="decoding"))
+            address = json.loads(busy.settings_path.read_text())["listen"]
+            busy.signal(SIGSTOP)  # the system keeps its connections
+            for answer, tokens in zip(answers, expected, strict=True):
+                answer.read_all()
+                self.assertEqual(answer.token_ids(), tokens)
+                self.assertEqual(answer.finish_reason(), "length")
+            self.assertGreaterEqual(cluster.router.metric("fathom_router_worker_stalls_total", worker=address), 1)
+            self.assertIn("reported no step for", cluster.router.log())
+            self.assertEqual(cluster.router.metric("fathom_router_workers", role="decode"), 1)
+
+            busy.signal(SIGCONT)
+            wait_for("it is back", lambda: cluster.router.metric("fathom_router_worker_up", worker=address) == 1)
+            cluster.wait_blocks_free()
+            for prompt, tokens in zip(PROMPTS, expected, strict=True):
+                self.assertEqual(undisturbed(cluster, prompt, TOKENS), tokens)
+
+    def test_the_cluster_page_tells_of_it(self):
+        with Cluster(("both", "both"), worker=SLOW, router=self.IMPATIENT) as cluster:
+            answer = cluster.complete(PROMPTS[0], TOKENS)
+            read_some([answer], 5)
+            busy = max(cluster.workers, key=lambda w: w.metric("fathom_worker_sequences"))
+            busy.signal(SIGSTOP)
+            self.assertEqual(answer.read_all().finish_reason(), "length")
+            told = wait_for("the event", lambda: [event for event in json.loads(cluster.gateway.get("/cluster/state")[1])["events"]
+                                                  if event["kind"] == "worker_down" and "reported no step for" in event["text"]])
+            self.assertEqual(told[0]["worker"], json.loads(busy.settings_path.read_text())["listen"])
+
+    def test_one_whose_step_takes_longer_than_the_patience_says_so_and_comes_to_its_end(self):
+        # A step of its only prompt takes 2 s, and nobody told the router to wait so long.
+        slow = {"fake": {"step_token_us": 20_000}, "prefix_cache": False} | self.IMPATIENT
+        with Cluster(("both",), worker=slow, router=self.IMPATIENT) as cluster:
+            worker, prompt = cluster.workers[0], [3 + k % 400 for k in range(100)]
+            connection, read = Deaths.start_without_reading(cluster, prompt)
+            wait_for("it is not ready", lambda: worker.get("/health/ready") == (503, "a step does not return\n"))
+            wait_for("the metric tells for how long", lambda: worker.metric("fathom_worker_step_running_seconds") > 0.5)
+            answer = read()
+            connection.close()
+            self.assertEqual(answer.finish_reason(), "length")
+            self.assertEqual(undisturbed(cluster, prompt, 20), answer.token_ids())
+            self.assertGreaterEqual(self.stalls(cluster), 1)
+            self.assertIn("a step does not return", worker.log())
+            self.assertIn("the step has returned after all", worker.log())
+            self.assertIn("has not returned for", cluster.router.log())
+            self.assertTrue(worker.ready())
 
 
 class Departures(unittest.TestCase):

@@ -1,5 +1,5 @@
 """Is an answer a function of the request alone? The same seed gives the same tokens alone or in a crowd, split over workers or not,
-after a transfer that arrived damaged, and after giving way for lack of memory.
+with steps begun ahead or one by one, after a transfer that arrived damaged, and after giving way for lack of memory.
 """
 import unittest
 
@@ -22,11 +22,13 @@ def together(cluster, tokens=TOKENS):
 class Sameness(unittest.TestCase):
     def test_the_crowd_and_the_workers_do_not_show(self):
         expected = None
-        for roles in (("both",), ("prefill", "decode"), ("prefill", "both", "decode")):
-            with Cluster(roles, engine="model", worker={"kv_memory_mb": 64}) as cluster:
+        for roles, ahead in ((("both",), "off"), (("prefill", "decode"), "on"), (("prefill", "both", "decode"), "on")):
+            with Cluster(roles, engine="model", worker={"kv_memory_mb": 64, "steps_ahead": ahead}) as cluster:
                 for answers in (alone(cluster), together(cluster)):
                     expected = expected or answers
                     self.assertEqual(answers, expected, roles)
+                begun = sum(worker.metric("fathom_worker_steps_ahead_total") for worker in cluster.workers)
+                self.assertEqual(begun > 0, ahead == "on", begun)
                 cluster.wait_blocks_free()
 
     def test_a_damaged_transfer_is_noticed_and_made_again(self):
@@ -41,7 +43,8 @@ class Sameness(unittest.TestCase):
         with Cluster(("prefill", "decode")) as cluster:
             expected = together(cluster, 300)
         # Each grows to about 22 blocks of 16 tokens, and 40 hold not even two of the twelve.
-        with Cluster(("prefill", "decode"), worker={"kv_blocks": 40}, router={"lease_tokens": 8}) as cluster:
+        crowded = {"kv_blocks": 40, "steps_ahead": "on"}
+        with Cluster(("prefill", "decode"), worker=crowded, router={"lease_tokens": 8}) as cluster:
             self.assertEqual(together(cluster, 300), expected)
             wait_for("somebody gave way", lambda: cluster.router.metric("fathom_router_preemptions_total") > 0, 20)
             cluster.wait_blocks_free()

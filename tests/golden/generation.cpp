@@ -14,6 +14,9 @@ EngineUnderTest::EngineUnderTest(TpEngineConfig config) : blocks_(0) {
   blocks_ = BlockPool(engine_->info().blocks);
 }
 
+EngineUnderTest::EngineUnderTest(std::unique_ptr<Engine> engine)
+    : engine_(std::move(engine)), blocks_(engine_->info().blocks) {}
+
 // Runs a set of requests on one engine, all rows of a step in one plan.
 class Generation {
  public:
@@ -87,6 +90,38 @@ class Generation {
     }
   }
 
+  // As decode(), but what a step draws is read only when the next one was begun.
+  void decode_ahead() {
+    const TokenId unseen = 0;
+    Plan plan;
+    std::vector<size_t> flying;  // whose rows the step in flight has
+    while (true) {
+      Plan next;
+      std::vector<size_t> who;
+      for (size_t i = 0; i < requests_.size(); ++i) {
+        const Request& r = requests_[i];
+        const auto row = std::ranges::find(flying, i);
+        const int32_t drawing = row != flying.end() ? 1 : 0;
+        const int32_t emitted = static_cast<int32_t>(out_[i].tokens.size()) + drawing;
+        if (emitted >= r.count) continue;
+        next.rows.push_back(
+            {.tokens = std::span(drawing > 0 ? &unseen : &out_[i].tokens.back(), 1),
+             .position = computed_[i]++,
+             .prompt_tokens = prompt_tokens(r),
+             .blocks = on_->blocks_.owned(seq(i)),
+             .sample = true,
+             .state = {.sampling = &r.sampling, .emitted = emitted},
+             .token_of_row = drawing > 0 ? static_cast<int32_t>(row - flying.begin()) : -1});
+        who.push_back(i);
+      }
+      if (!who.empty()) begin_step(next, who);
+      if (!flying.empty()) finish_step(plan, flying);
+      if (who.empty()) return;
+      flying = std::move(who);
+      plan = std::move(next);
+    }
+  }
+
   void move_to(EngineUnderTest& to) {
     EngineUnderTest& from = *on_;
     std::vector<std::vector<BlockIndex>> old;
@@ -137,10 +172,20 @@ class Generation {
   }
 
   void run(const Plan& plan, const std::vector<size_t>& who) {
+    begin_step(plan, who);
+    finish_step(plan, who);
+  }
+
+  void begin_step(const Plan& plan, const std::vector<size_t>& who) {
     on_->tap_ = [&](int32_t row, int32_t position, std::span<const float> logits) {
       out_[who[static_cast<size_t>(row)]].logits[position].assign(logits.begin(), logits.end());
     };
-    auto result = on_->engine().step(plan);
+    const Status begun = on_->engine().begin(plan);
+    CHECK(begun.ok(), begun.ok() ? "" : begun.error().text());
+  }
+
+  void finish_step(const Plan& plan, const std::vector<size_t>& who) {
+    auto result = on_->engine().finish();
     CHECK(result.ok(), result.ok() ? "" : result.error().text());
     for (size_t k = 0; k < who.size(); ++k) {
       const StepRowResult& row = result->rows[k];
@@ -177,7 +222,10 @@ std::vector<Generated> generate(EngineUnderTest& engine, const std::vector<Reque
     Generation generation(engine, part, first, schedule);
     generation.prefill(schedule.chunk);
     if (schedule.decode_on != nullptr) generation.move_to(*schedule.decode_on);
-    generation.decode();
+    if (schedule.ahead)
+      generation.decode_ahead();
+    else
+      generation.decode();
     for (auto& g : generation.finish()) out.push_back(std::move(g));
   }
   return out;

@@ -31,6 +31,11 @@ struct Generated {
 class EngineUnderTest {
  public:
   explicit EngineUnderTest(TpEngineConfig config);
+  // Of an engine whose logits come through see().
+  explicit EngineUnderTest(std::unique_ptr<Engine> engine);
+  void see(int32_t row, int32_t position, std::span<const float> logits) {
+    tap_(row, position, logits);
+  }
   Engine& engine() { return *engine_; }
   BlockPool& blocks() { return blocks_; }
 
@@ -52,6 +57,7 @@ struct Schedule {
   int32_t drafts = 0;                    // guesses asked of an engine that drafts
   DraftCount* counted = nullptr;
   bool prompt_drafts = true;  // the drafter follows the prompt
+  bool ahead = false;  // each decoding step begins before the last one is waited for; no drafts
 };
 
 std::vector<Generated> generate(EngineUnderTest& engine, const std::vector<Request>& requests,

@@ -157,6 +157,21 @@ class Trouble(unittest.TestCase):
         chat.button("Try again").click()
         expect(chat.text()).to_have_text("Now.")
 
+    def test_an_answer_asked_for_again_counts_down_as_well(self):
+        chat = self.chat(answer("One."), full(3), answer("Two."))
+        self.assertEqual(chat.ask("My question"), "One.")
+        chat.button("Ask again").click()
+        expect(chat.ending()).to_contain_text("its queue is full")
+        again = chat.ending().get_by_role("button", name=re.compile("Try again"))
+        expect(again).to_be_disabled()
+        expect(again).to_have_text(re.compile(r"^Try again in \d s$"))
+        chat.page.reload()  # the server did not forget meanwhile
+        expect(chat.ending()).to_contain_text("its queue is full")
+        expect(again).to_be_enabled()
+        expect(again).to_have_text("Try again")
+        again.click()
+        expect(chat.text()).to_have_text("Two.")
+
     def test_a_missing_key_opens_its_field_and_is_then_sent(self):
         def wants_key(call):
             given = call.headers["authorization"]

@@ -13,6 +13,7 @@ namespace {
 constexpr uint64_t kSeeds = 5000;
 constexpr uint64_t kCrowded = 100;
 constexpr uint64_t kSpeculating = 1000;
+constexpr uint64_t kStalling = 1000;
 
 // A CHECK of the Batcher itself ends the program: `fathom_sim --from 1 --to 5000 --verbose` names
 // its seed.
@@ -26,6 +27,7 @@ Outcome search(uint64_t from, uint64_t count) {
     sum.preemptions += outcome.preemptions;
     sum.recoveries += outcome.recoveries;
     sum.transfer_failures += outcome.transfer_failures;
+    sum.stalled += outcome.stalled;
   }
   return sum;
 }
@@ -43,6 +45,15 @@ TEST(sim, no_world_of_speculating_workers_breaks_a_promise) {
   EXPECT_GT(sum.tokens, 100 * kSpeculating);
   EXPECT_GT(sum.recoveries, kSpeculating / 10);
   EXPECT_GT(sum.preemptions, kSpeculating / 10);
+}
+
+// Workers that keep their streams and stop stepping, some for ever.
+TEST(sim, no_world_of_stalling_workers_breaks_a_promise) {
+  const Outcome sum = search(kStallingSeeds, kStalling);
+  std::cout << kStalling << " stalling seeds, " << sum.tokens << " tokens, " << sum.stalled
+            << " workers given up\n";
+  EXPECT_GT(sum.tokens, 100 * kStalling);
+  EXPECT_GT(sum.stalled, kStalling / 10);
 }
 
 TEST(sim, no_world_breaks_a_promise) {

@@ -18,6 +18,7 @@ struct SampleLists {
   const TokenId* masked;
   SampleResult* results;
   float* workspace;  // [rows, vocab], or null where rows fit into shared memory
+  TokenId* drawn;    // [results]: the tokens alone, 0 for none; or null
 };
 
 // Whether a row of so many logits fits into the shared memory of its blocks.

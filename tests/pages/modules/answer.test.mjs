@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { add_tool_pieces, ask } from '../../../services/gateway/pages/chat/answer.js';
 import { EventReader } from '../../../services/gateway/pages/chat/events.js';
+import { seconds_left } from '../../../services/gateway/pages/chat/refusal.js';
 import { body_of, check } from '../../../services/gateway/pages/chat/request.js';
 
 const bytes = (text) => new TextEncoder().encode(text);
@@ -183,6 +184,12 @@ test('each status says what to do', async () => {
   assert.equal(await kind(400, { message: 'bad', param: 'top_p' }), 'refused');
   const { refusal } = await refuse(429, { message: 'full' }, { 'retry-after': '7' });
   assert.deepEqual([refusal.kind, refusal.retry_after], ['busy', 7]);
+  const kept = refusal.record(50_000);
+  assert.equal(seconds_left(kept, 54_500), 2.5);
+  assert.equal(seconds_left(kept, 60_000), 0);
+  assert.equal(seconds_left(kept, 1_000), 7, 'the clock was set back');
+  assert.equal(seconds_left({ kind: 'lost', title: '', text: '' }, 0), 0);
+  assert.equal(seconds_left(undefined, 0), 0);
   const { refusal: strange } = await run(response([bytes('<html>proxy</html>')], { status: 502 })).then((got) => got);
   assert.match(strange.text, /502/);
   assert.match((await refuse(400, { message: 'bad', param: 'top_p' })).refusal.text, /top_p/);

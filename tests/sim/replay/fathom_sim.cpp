@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
     sum.preemptions += outcome.preemptions;
     sum.recoveries += outcome.recoveries;
     sum.transfer_failures += outcome.transfer_failures;
+    sum.stalled += outcome.stalled;
     sum.finished += outcome.finished;
     sum.failed += outcome.failed;
     if (!outcome.violation) continue;
@@ -43,7 +44,8 @@ int main(int argc, char** argv) {
   }
   std::cout << to - from + 1 << " seeds, " << failures << " failed; " << sum.events << " events, "
             << sum.tokens << " tokens, " << sum.preemptions << " gave way, " << sum.recoveries
-            << " recoveries, " << sum.transfer_failures << " transfer failures, " << sum.finished
-            << " requests finished, " << sum.failed << " failed" << std::endl;
+            << " recoveries, " << sum.transfer_failures << " transfer failures, " << sum.stalled
+            << " given up, " << sum.finished << " requests finished, " << sum.failed << " failed"
+            << std::endl;
   return failures == 0 ? 0 : 1;
 }

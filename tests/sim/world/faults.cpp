@@ -8,13 +8,13 @@ namespace fathom::sim {
 
 void World::strike(const PlannedFault& fault) {
   Node& node = *nodes_[fault.worker];
-  const Instant over = now_ + fault.lasts;
+  const Instant over = fault.lasts == kForEver ? kNever : now_ + fault.lasts;
   switch (fault.fault) {
     case Fault::worker_dies:
       if (!node.alive) return;
       disconnect(node, fault.late_news_arrives);
       node.alive = false;
-      node.draining = false;
+      node.draining = node.stalled = false;
       at(over, [this, n = &node] {
         if (std::exchange(n->alive, true)) return;
         n->instance = ++instances_;
@@ -29,7 +29,7 @@ void World::strike(const PlannedFault& fault) {
       node.slow_until = over;
       return;
     case Fault::worker_drains:
-      if (!node.alive || node.stream.value == 0) return;
+      if (!node.alive || node.stalled || node.stream.value == 0) return;
       say("node " + std::to_string(node.index) + " drains");
       node.draining = true;
       send_report(node, {.free_blocks = node.worker.free_blocks()});
@@ -43,7 +43,29 @@ void World::strike(const PlannedFault& fault) {
       router_draining_ = true;
       batcher_->drain();
       return tick_soon();
+    case Fault::worker_stalls:
+      if (!node.alive || node.stalled) return;
+      return stall(node, over);
   }
+}
+
+void World::stall(Node& node, Instant until) {
+  say("node " + std::to_string(node.index) + " stalls");
+  node.stalled = true;
+  if (until == kNever) return;
+  at(until, [this, n = &node, instance = node.instance] {
+    if (!n->stalled || n->instance != instance) return;  // another process since
+    say("node " + std::to_string(n->index) + " goes on");
+    n->stalled = false;
+    if (n->stream.value == 0) {
+      reset(*n);  // it finds its stream closed
+      return connect(*n);
+    }
+    for (const auto& [seq, started] : std::exchange(n->fetches, {}))
+      poll_transfer(*n, seq, started);
+    if (std::exchange(n->step_returns, false)) return finish_step(*n);
+    kick(*n);
+  });
 }
 
 // A drained worker that holds nothing leaves, and another process takes its place.
@@ -53,7 +75,7 @@ void World::leave_when_drained(Node& node) {
     if (n->life != life || !n->draining || n->worker.sequences() > 0) return;
     disconnect(*n, true);
     n->alive = false;
-    n->draining = false;
+    n->draining = n->stalled = false;
     at(now_ + Duration::ms(20), [this, n] {
       if (std::exchange(n->alive, true)) return;
       n->instance = ++instances_;

@@ -52,6 +52,28 @@ void add_workers(Scenario& s, Dice& dice, int32_t block_tokens) {
   }
 }
 
+// Could the others do without any one of them?
+bool replaceable(const Scenario& s) {
+  const WorkerSpec& first = s.workers.front();
+  return s.workers.size() >= 3 && std::ranges::all_of(s.workers, [&](const WorkerSpec& w) {
+           return w.blocks == first.blocks && w.context_max == first.context_max;
+         });
+}
+
+// Impatient ones give up workers that are only slow, which must be as harmless.
+void add_stalls(Scenario& s, Dice& dice) {
+  s.batcher.stall = Duration::ms(dice.pick({5, 50, 400}));
+  const int32_t count = dice.count(1, 3);
+  for (int32_t i = 0; i < count; ++i) {
+    PlannedFault fault{.fault = Fault::worker_stalls};
+    fault.at = Instant{} + Duration::us(dice.between(0, kFaultsUntil.ns / 1000));
+    fault.lasts = Duration::us(dice.between(0, 2'000'000));
+    fault.worker = static_cast<size_t>(dice.between(0, static_cast<int64_t>(s.workers.size()) - 1));
+    if (i == 0 && replaceable(s) && dice.chance(0.5)) fault.lasts = kForEver;
+    s.faults.push_back(fault);
+  }
+}
+
 Submit submit_of(uint64_t id, Dice& dice, bool tight_deadlines) {
   Submit submit{.id = {id}};
   submit.prompt_tokens = dice.chance(0.05) ? dice.count(60, 220) : dice.count(1, 48);
@@ -137,6 +159,7 @@ Scenario scenario_of(uint64_t seed) {
     for (WorkerSpec& worker : s.workers) worker.drafts = dice.count(1, 3);
   add_requests(s, dice);
   add_faults(s, dice);
+  if (seed >= kStallingSeeds) add_stalls(s, dice);
   return s;
 }
 
@@ -159,7 +182,8 @@ std::string Scenario::text() const {
   }
   for (const PlannedFault& f : faults) {
     out << "  fault " << static_cast<int>(f.fault) << " at " << f.at.ns / 1000 << "us for "
-        << f.lasts.ns / 1000 << "us, worker " << f.worker << " gateway " << f.gateway << "\n";
+        << (f.lasts == kForEver ? -1 : f.lasts.ns / 1000) << "us, worker " << f.worker
+        << " gateway " << f.gateway << "\n";
   }
   return out.str();
 }

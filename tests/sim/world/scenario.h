@@ -20,7 +20,10 @@ enum class Fault : uint8_t {
   router_restarts,  // a new Batcher; gateways submit again
   gateway_dies,
   router_drains,
+  worker_stalls,  // keeps its stream, and neither steps nor reports for a while or for ever
 };
+
+inline constexpr Duration kForEver{INT64_MAX};
 
 struct PlannedFault {
   Fault fault{};
@@ -59,6 +62,8 @@ struct Scenario {
 inline constexpr uint64_t kCrowdedSeeds = 1'000'000;
 // From here on workers draw several tokens in a step, in clusters of the usual size.
 inline constexpr uint64_t kSpeculatingSeeds = 2'000'000;
+// From here on workers stop stepping, and the router gives silent ones up; the size is the usual.
+inline constexpr uint64_t kStallingSeeds = 3'000'000;
 
 Scenario scenario_of(uint64_t seed);
 

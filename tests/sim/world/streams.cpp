@@ -30,6 +30,8 @@ World::Node* World::node_of(WorkerId stream) {
 
 void World::connect(Node& node) {
   if (!node.alive || node.stream.value != 0) return;
+  // It takes no router while its step does not return; the router tries again.
+  if (node.stalled) return;
   reset(node);
   node.stream = {++streams_};
   node.last_edit = node.last_report = now_;
@@ -48,9 +50,23 @@ void World::connect(Node& node) {
 
 void World::reset(Node& node) {
   node.worker.forget_everything();
+  node.fetches.clear();
   node.pending.clear();
-  node.stepping = false;
+  node.stepping = node.step_returns = false;
   ++node.life;
+}
+
+// The router closes the stream. The worker notices at its next boundary, so one that stands still
+// keeps what it runs until then.
+void World::give_up(const StalledWorker& stalled) {
+  say("worker " + std::to_string(stalled.worker.value) + " is given up");
+  Node* node = node_of(stalled.worker);
+  if (!node) return;
+  require(stalled.silent > scenario_.batcher.stall, "given up before its time");
+  node->stream = WorkerId{};
+  if (node->stalled) return;
+  reset(*node);
+  at(now_ + latency(), [this, node] { connect(*node); });
 }
 
 void World::disconnect(Node& node, bool late_news_arrives) {
@@ -91,7 +107,7 @@ void World::send_report(Node& node, Report report) {
 
 // At a step boundary: edits first, then the next step if there is work.
 void World::kick(Node& node) {
-  if (node.stepping || !node.alive || node.stream.value == 0) return;
+  if (node.stepping || node.stalled || !node.alive || node.stream.value == 0) return;
   node.worker.apply(std::exchange(node.pending, {}));
   if (auto failed = node.worker.take_complaints(); !failed.empty()) {
     send_report(node, {.failed = std::move(failed), .free_blocks = node.worker.free_blocks()});
@@ -108,6 +124,10 @@ void World::kick(Node& node) {
 }
 
 void World::finish_step(Node& node) {
+  if (node.stalled) {
+    node.step_returns = true;
+    return;
+  }
   node.stepping = false;
   send_report(node, node.worker.end_step(dice_, scenario_.worker_faults));
   kick(node);

@@ -22,6 +22,10 @@ void World::start_transfers(Node& node) {
 
 void World::poll_transfer(Node& node, SeqId seq, Instant started) {
   if (!node.worker.receiving(seq)) return;
+  if (node.stalled) {  // nobody takes what arrives
+    node.fetches.emplace_back(seq, started);
+    return;
+  }
   const Ticket ticket = node.worker.ticket(seq);
   const auto peer = std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& other) {
     return address(*other) == ticket.address;

@@ -104,6 +104,7 @@ void World::tick() {
   tick_planned_ = false;
   Decisions decisions = batcher_->tick(now_);
   look_at(decisions);
+  for (const StalledWorker& stalled : decisions.stalled) give_up(stalled);
   for (auto& [worker, edits] : decisions.edits) send_edits(worker, std::move(edits));
   for (auto& [gateway, event] : decisions.events) {
     require(std::find(gateways_.begin(), gateways_.end(), gateway) != gateways_.end(),
@@ -185,12 +186,14 @@ void World::check_end() {
           "something is still promised");
   check_told(stats);
   for (const auto& node : nodes_) {
+    if (node->stalled) continue;  // for ever: what it holds is no use to anybody
     require(node->worker.held() == 0 && node->worker.sequences() == 0,
             "a worker still holds blocks", node->index);
   }
   outcome_.preemptions += stats.preemptions;
   outcome_.recoveries += stats.recoveries;
   outcome_.transfer_failures += stats.transfer_failures;
+  outcome_.stalled += stats.stalled;
   for (const auto& [id, client] : clients_.all()) {
     outcome_.tokens += client.received.size();
     if (!client.submitted || client.gone) continue;

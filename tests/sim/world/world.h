@@ -26,6 +26,7 @@ struct Outcome {
   uint64_t preemptions = 0;
   uint64_t recoveries = 0;
   uint64_t transfer_failures = 0;
+  uint64_t stalled = 0;  // workers given up
   size_t finished = 0;
   size_t failed = 0;
   std::optional<std::string> violation;
@@ -51,6 +52,9 @@ class World {
     bool alive = false;  // the process runs
     bool stepping = false;
     bool draining = false;
+    bool stalled = false;       // its loop stands still; its connections do not
+    bool step_returns = false;  // once it goes on: the step's time was over before
+    std::vector<std::pair<SeqId, Instant>> fetches;  // to be looked at then, with their beginnings
     Instant slow_until{0};
     Instant last_edit{0}, last_report{0};  // deliveries keep their order
     Edits pending;
@@ -64,6 +68,7 @@ class World {
   void connect(Node& node);
   void disconnect(Node& node, bool late_news_arrives);
   void reset(Node& node);
+  void give_up(const StalledWorker& stalled);
   void send_edits(WorkerId to, Edits edits);
   void send_report(Node& node, Report report);
   Node* node_of(WorkerId stream);
@@ -78,6 +83,7 @@ class World {
 
   // faults.cpp
   void strike(const PlannedFault& fault);
+  void stall(Node& node, Instant until);
   void restart_router();
   void leave_when_drained(Node& node);
   void lose_gateway(size_t gateway);

@@ -83,6 +83,7 @@ class Stage {
     Decisions decisions = batcher.tick(now);
     batcher.check_integrity();
     wake = decisions.wake;
+    stalled.insert(stalled.end(), decisions.stalled.begin(), decisions.stalled.end());
     for (auto& [worker, list] : decisions.edits) {
       for (Edit& edit : list) edits_.emplace_back(worker, std::move(edit));
     }
@@ -129,6 +130,7 @@ class Stage {
   Batcher batcher;
   Instant now{1'000'000'000};
   Instant wake = kNever;
+  std::vector<StalledWorker> stalled;  // all that were ever given up
 
  private:
   std::vector<std::pair<WorkerId, Edit>> edits_;

@@ -39,6 +39,7 @@ class Adder final : public HttpHandler {
     }
     const std::string asked(body.at("messages").at(0).at("content").as_string());
     if (asked == "refuse") return fail(*exchange, 400, "not supported");
+    if (asked == "busy" && refusals_left_ != 0) return refuse_for_now(*exchange);
     if (asked == "never") return waiting_.push_back(std::move(exchange));
     int a = 0, b = 0;
     std::sscanf(asked.c_str(), "%d+%d", &a, &b);
@@ -58,6 +59,12 @@ class Adder final : public HttpHandler {
   ServerResponse refuse(int status, std::string_view message) override {
     return {.status = status, .body = std::string(message)};
   }
+  // `busy` is answered once it was refused so often; -1: never.
+  void refuse_busy(int times, std::string retry_after) {
+    const std::lock_guard lock(mutex_);
+    refusals_left_ = times;
+    retry_after_ = std::move(retry_after);
+  }
   std::vector<std::string> bodies() {
     const std::lock_guard lock(mutex_);
     return bodies_;
@@ -67,8 +74,17 @@ class Adder final : public HttpHandler {
   static void fail(HttpExchange& exchange, int status, const std::string& message) {
     exchange.respond({.status = status, .body = R"({"error":{"message":")" + message + "\"}}"});
   }
+  void refuse_for_now(HttpExchange& exchange) {
+    const std::lock_guard lock(mutex_);
+    if (refusals_left_ > 0) --refusals_left_;
+    ServerResponse response{.status = 429, .body = R"({"error":{"message":"full"}})"};
+    if (!retry_after_.empty()) response.headers.emplace_back("retry-after", retry_after_);
+    exchange.respond(std::move(response));
+  }
   std::mutex mutex_;
   std::vector<std::string> bodies_;
+  int refusals_left_ = 0;
+  std::string retry_after_;
   std::vector<std::shared_ptr<HttpExchange>> waiting_;
 };
 
@@ -157,6 +173,50 @@ TEST_F(Eval, refused_and_cut_questions_are_counted_by_their_reason) {
   EXPECT_EQ(result_.at("errors").at("the answer ended before its end").as_int64(), 1);
 }
 
+TEST_F(Eval, a_full_server_is_asked_again_not_before_it_said) {
+  questions(question("1+2", "3") + question("busy", "0"));
+  options_.settings.retry_seconds = 0.001;
+  adder_.refuse_busy(1, "1");
+  const Instant start = clock_.now();
+  EXPECT_EQ(run(), 0) << text_;
+  EXPECT_GE(clock_.now() - start, Duration::seconds(1));
+  EXPECT_EQ(result_.at("retried").as_int64(), 1);
+  EXPECT_EQ(result_.at("total").at("right").as_int64(), 2);
+  EXPECT_NE(error_.find(", 1 asked again"), std::string::npos) << error_;
+  // Without a time that can be read there is a back-off.
+  adder_.refuse_busy(5, "Fri, 27 Nov 2026 00:00:00 GMT");
+  EXPECT_EQ(run(), 0) << text_;
+  EXPECT_EQ(result_.at("retried").as_int64(), 5);
+}
+
+TEST_F(Eval, a_server_that_stays_full_is_not_asked_for_ever) {
+  questions(question("busy", "0") + question("1+2", "3"));
+  options_.settings.retry_seconds = 0.001;
+  options_.settings.retries = 3;
+  adder_.refuse_busy(-1, "");
+  EXPECT_EQ(run(), 2);
+  EXPECT_EQ(result_.at("retried").as_int64(), 3);
+  EXPECT_EQ(result_.at("errors").at("429 full").as_int64(), 1);
+  EXPECT_EQ(result_.at("total").at("right").as_int64(), 1);
+  // Nobody waits an hour for one answer who has the patience for a minute.
+  adder_.refuse_busy(-1, "3600");
+  options_.settings.patience_seconds = 60;
+  EXPECT_EQ(run(), 2);
+  EXPECT_EQ(result_.at("retried").as_int64(), 0);
+}
+
+TEST_F(Eval, one_that_has_no_room_for_anybody_ends_the_asking) {
+  std::string many;
+  for (int i = 0; i < 50; ++i) many += question("busy", std::to_string(i));
+  questions(many);
+  options_.settings.retries = 0;
+  options_.settings.concurrency = 2;
+  adder_.refuse_busy(-1, "");
+  EXPECT_EQ(run(), 2);
+  EXPECT_NE(error_.find("429 full"), std::string::npos) << error_;
+  EXPECT_LE(adder_.bodies().size(), 4u);
+}
+
 TEST_F(Eval, a_missed_threshold_is_exit_code_1) {
   questions(question("1+2", "3") + question("2+2", "5"));
   options_.at_least = {"arithmetic=50"};
@@ -242,6 +302,7 @@ TEST_F(Eval, bad_files_and_options_are_named_before_anything_is_asked) {
   with([](EvalOptions& o) { o.at_least = {"sums=3"}; }, "--at-least");
   with([](EvalOptions& o) { o.settings.url = "ftp://x"; }, "ftp://x");
   with([](EvalOptions& o) { o.settings.concurrency = 0; }, "--concurrency");
+  with([](EvalOptions& o) { o.settings.retries = -1; }, "--retries");
   with([](EvalOptions& o) { o.settings.temperature = -1; }, "--temperature");
   with([](EvalOptions& o) { o.settings.key = "a\r\nb: c"; }, "--key");
   with([](EvalOptions& o) { o.key_file = "/nowhere/key"; }, "--key-file");

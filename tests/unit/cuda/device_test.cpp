@@ -43,6 +43,40 @@ TEST_F(CudaMemory, recorded_work_replays_on_new_values) {
   }
 }
 
+TEST_F(CudaMemory, a_download_is_of_its_place_in_the_order_and_needs_no_wait) {
+  std::vector<float> x(5000, 1.0f), ones(5000, 1.0f);
+  float* xs = put(x);
+  float* ys = put(ones);
+  auto before = device->make_download(), after = device->make_download();
+  const auto add = [&] { ops().add(context(), {.x = xs, .y = ys, .count = 5000}); };
+  before->begin(xs, 5000 * sizeof(float));
+  add();
+  after->begin(xs, 5000 * sizeof(float));
+  add();
+  const auto value = [](Download& download) {
+    const auto bytes = download.finish();
+    EXPECT_TRUE(bytes.ok()) << bytes.error().text();
+    EXPECT_EQ(bytes->size(), 5000 * sizeof(float));
+    float last;
+    std::memcpy(&last, bytes->data() + bytes->size() - sizeof(float), sizeof(float));
+    return last;
+  };
+  EXPECT_EQ(value(*after), 2.0f);
+  EXPECT_EQ(value(*before), 1.0f);
+  before->begin(nullptr, 0);
+  EXPECT_TRUE(before->finish()->empty());
+}
+
+TEST_F(CudaMemory, uploads_beyond_all_staging_keep_their_bytes_beside_running_work) {
+  std::vector<int32_t> values(3'000'000);
+  int32_t* there = room<int32_t>(values.size());
+  for (int32_t time = 0; time < 12; ++time) {  // 144 MB in all, never waited for
+    std::iota(values.begin(), values.end(), time);
+    device->upload(there, values.data(), values.size() * sizeof(int32_t));
+  }
+  EXPECT_EQ(get(there, values.size()), values);
+}
+
 TEST_F(CudaMemory, too_much_memory_is_an_answer_and_breaks_nothing) {
   EXPECT_EQ(device->allocate(size_t{1} << 50), nullptr);
   EXPECT_TRUE(device->wait().ok());

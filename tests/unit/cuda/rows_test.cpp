@@ -31,6 +31,26 @@ TEST_F(CudaRows, embedding_widens_every_type_exactly_and_is_zero_outside_the_sha
     }
 }
 
+TEST_F(CudaRows, drawn_ids_become_the_tokens_of_rows_that_wait_for_them) {
+  for (const size_t rows : {1u, 5u, 256u, 257u, 1000u}) {
+    std::vector<TokenId> drawn(rows), tokens(rows), want(rows);
+    std::vector<int32_t> from(rows);
+    for (size_t i = 0; i < rows; ++i) {
+      drawn[i] = static_cast<TokenId>(1000 + 3 * i);
+      want[i] = tokens[i] = static_cast<TokenId>(i);
+      from[i] = i % 3 == 1 ? -1 : static_cast<int32_t>((7 * i) % rows);
+    }
+    for (size_t i = 0; i < rows; ++i)
+      if (from[i] >= 0) want[i] = drawn[static_cast<size_t>(from[i])];
+    TokenId* there = put(tokens);
+    ops().feed_tokens(context(), {.drawn = put(drawn),
+                                  .from = put(from),
+                                  .rows = static_cast<int32_t>(rows),
+                                  .tokens = there});
+    EXPECT_EQ(get(there, rows), want);
+  }
+}
+
 TEST(CudaTurn, sines_and_cosines_are_right_at_any_position) {
   double worst = 0;
   for (int32_t position = 0; position < 3'000'000; position += position < 5000 ? 1 : 997)

@@ -212,6 +212,38 @@ TEST_F(CudaSampler, rows_that_fail_do_so_alone) {
   expect_equal(rows);
 }
 
+// Two calls are begun before the first is waited for, as two steps in flight do.
+TEST_F(CudaSampler, calls_in_two_halves_are_the_cpus_and_leave_their_tokens_on_the_device) {
+  for (int time = 0; time < 12; ++time) {
+    const size_t vocab = time < 10 ? 4097 : 32003;
+    std::vector<std::vector<Row>> calls(2);
+    std::vector<TokenId*> drawn;
+    for (auto& rows : calls) {
+      rows.resize(1 + draw(12));
+      std::vector<SampleInput> inputs;
+      for (Row& r : rows) {
+        r = random_row(vocab);
+        inputs.push_back(r.on_host());
+        inputs.back().logits = {put(r.logits), vocab};
+      }
+      drawn.push_back(room<TokenId>(rows.size()));
+      gpu_->begin(inputs, drawn.back());
+    }
+    for (size_t call = 0; call < calls.size(); ++call) {
+      const auto& rows = calls[call];
+      const auto got = gpu_->finish();
+      ASSERT_TRUE(got.ok()) << got.error().text();
+      ASSERT_EQ(got->size(), rows.size());
+      const auto ids = get(drawn[call], rows.size());
+      for (size_t i = 0; i < rows.size(); ++i) {
+        const auto want = cpu_.sample(rows[i].on_host());
+        EXPECT_EQ(text((*got)[i]), text(want)) << text(rows[i].sampling);
+        EXPECT_EQ(ids[i], want.ok() ? want->token : 0);
+      }
+    }
+  }
+}
+
 TEST_F(CudaSampler, scores_are_the_cpus) {
   for (const size_t vocab : {2u, 999u, 129280u}) {
     std::vector<std::vector<float>> logits;

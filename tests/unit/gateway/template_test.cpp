@@ -1,5 +1,8 @@
 // Does any checkpoint with a chat template serve chats? Through HTTP, with a template that no code
 // knows: what it renders is what the router gets, and what it says is what the client reads.
+#include <boost/json/serialize.hpp>
+#include <boost/json/value_from.hpp>
+
 #include "tests/unit/gateway/gateway_fixture.h"
 
 namespace fathom {
@@ -52,6 +55,28 @@ TEST_F(TemplateTest, thinking_is_switched_by_any_of_its_names) {
   for (const char* off : {R"(,"reasoning_effort":"none")", R"(,"thinking":{"type":"disabled"})",
                           R"(,"chat_template_kwargs":{"enable_thinking":false})"})
     EXPECT_TRUE(prompt_of(off).ends_with("</think>")) << off;
+}
+
+TEST_F(TemplateTest, tokenize_shows_the_prompt_that_the_chat_would_get) {
+  start(Kind::own_template);
+  const auto tokenize = [&](std::string_view extra) {
+    return post("/tokenize",
+                R"({"messages":[{"role":"user","content":"hi"}])" + std::string(extra) + "}");
+  };
+  for (const char* extra :
+       {"", R"(,"chat_template_kwargs":{"tone":"soft"})",
+        R"(,"chat_template_kwargs":{"enable_thinking":true,"tone":"<｜User｜>"})",
+        R"(,"thinking":{"type":"enabled"})", R"(,"reasoning_effort":"none")"}) {
+    const std::string prompt = prompt_of(extra);
+    ASSERT_TRUE(submit_) << extra;
+    const auto counted = parsed(tokenize(extra).body);
+    EXPECT_EQ(at(counted, "/tokens"),
+              boost::json::serialize(boost::json::value_from(submit_->tokens)))
+        << prompt;
+  }
+  const RawResponse refused = tokenize(R"(,"chat_template_kwargs":{"thinking":"yes"})");
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(at(parsed(refused.body), "/error/param"), "chat_template_kwargs.thinking");
 }
 
 TEST_F(TemplateTest, a_prompt_that_opens_a_thought_gives_reasoning) {

@@ -66,6 +66,15 @@ TEST_P(Rows, embedding_of_a_vocabulary_shard_is_zero_outside_it) {
     }
 }
 
+TEST_P(Rows, drawn_ids_become_the_tokens_of_rows_that_wait_for_them) {
+  const std::vector<TokenId> drawn = {70, 71, 72};
+  const std::vector<int32_t> from = {2, -1, 0, 0, -1};
+  std::vector<TokenId> tokens = {1, 2, 3, 4, 5};
+  m_.ops.feed_tokens(
+      m_.ctx, {.drawn = drawn.data(), .from = from.data(), .rows = 5, .tokens = tokens.data()});
+  EXPECT_EQ(tokens, (std::vector<TokenId>{72, 2, 70, 70, 5}));
+}
+
 TEST_P(Rows, norm_divides_by_the_root_of_the_mean_square) {
   for (const int32_t width : {1, 15, 16, 64, 100, 1537})
     for (const DType dtype : {DType::f32, DType::bf16}) {
@@ -174,7 +183,7 @@ TEST_P(Rows, cache_holds_the_latent_then_the_rope_key) {
     std::vector<uint8_t> bytes(static_cast<size_t>(3 * stride * dtype_bytes(dtype)), 0xEE);
     const auto untouched = bytes;
     const auto latent = naive::random_floats(rows * 26, 1), key = naive::random_floats(rows * 9, 2);
-    const std::vector<int64_t> slots = {0, 3, 11, 4, 6};
+    const std::vector<int64_t> slots = {0, 3, 11, -1, 6};  // the one below 0 stores nothing
     m_.ops.cache_write(m_.ctx, {.latent = latent.data(),
                                 .latent_stride = 26,
                                 .rope_key = key.data(),
@@ -188,6 +197,7 @@ TEST_P(Rows, cache_holds_the_latent_then_the_rope_key) {
         float v = i < rank ? latent[static_cast<size_t>(t * 26 + i)]
                            : key[static_cast<size_t>(t * 9 + i - rank)];
         const int64_t slot = slots[static_cast<size_t>(t)];
+        if (slot < 0) continue;
         const int64_t at = slot / tokens * stride + slot % tokens * (rank + rope) + i;
         if (dtype == DType::bf16) v = naive::rounded_bf16(v);
         const auto* from = reinterpret_cast<const uint8_t*>(&v) + (dtype == DType::bf16 ? 2 : 0);

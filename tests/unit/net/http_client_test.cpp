@@ -22,9 +22,11 @@ class Echo final : public HttpHandler {
     }
     const std::string text = request.method + " " + request.path + " " + request.body;
     if (request.path != "/stream") {
-      exchange->respond({.status = request.path == "/missing" ? 404 : 200,
-                         .content_type = "text/plain",
-                         .body = text});
+      ServerResponse response{.status = request.path == "/missing" ? 404 : 200,
+                              .content_type = "text/plain",
+                              .body = text};
+      if (!request.body.empty()) response.headers.emplace_back("retry-after", request.body);
+      exchange->respond(std::move(response));
       return;
     }
     exchange->start_stream({.content_type = "text/plain", .body = text});
@@ -72,18 +74,35 @@ TEST_F(HttpClientTest, a_stream_comes_whole_and_many_share_few_connections) {
   std::function<void()> next = [&] {
     if (left-- <= 0) return;
     auto text = std::make_shared<std::string>();
-    client->send({.target = "/stream"}, {.head = [](int status) { EXPECT_EQ(status, 200); },
-                                         .body = [text](std::string_view piece) { *text += piece; },
-                                         .done =
-                                             [&, text](const Status& end) {
-                                               good += end.ok() && *text == expected ? 1 : 0;
-                                               next();
-                                             }});
+    client->send({.target = "/stream"},
+                 {.head = [](const HttpHead& head) { EXPECT_EQ(head.status, 200); },
+                  .body = [text](std::string_view piece) { *text += piece; },
+                  .done =
+                      [&, text](const Status& end) {
+                        good += end.ok() && *text == expected ? 1 : 0;
+                        next();
+                      }});
   };
   for (int user = 0; user < 5; ++user) next();
   client->run();
   EXPECT_EQ(good, 50);
   EXPECT_LE(server_->connections(), 10);
+}
+
+TEST_F(HttpClientTest, the_time_to_come_again_is_told_where_it_is_a_number) {
+  const auto told = [&](const std::string& text) {
+    std::optional<Duration> out;
+    const auto client = make_http_client(address_);
+    client->send(
+        {.method = "POST", .target = "/later", .headers = {}, .body = text},
+        {.head = [&](const HttpHead& head) { out = head.retry_after; }, .body = {}, .done = {}});
+    client->run();
+    return out;
+  };
+  EXPECT_EQ(told("7"), Duration::seconds(7));
+  EXPECT_EQ(told("0"), Duration::seconds(0));
+  for (const char* text : {"", "-1", "1.5", "7 s", "Fri, 27 Nov 2026 00:00:00 GMT", "99999999999"})
+    EXPECT_FALSE(told(text)) << text;
 }
 
 TEST_F(HttpClientTest, patience_ends) {
@@ -95,7 +114,7 @@ TEST_F(HttpClientTest, patience_ends) {
 TEST_F(HttpClientTest, tasks_run_later_in_order) {
   const auto client = make_http_client(address_);
   std::string order;
-  client->after(Duration::ms(20), [&] { order += "b"; });
+  client->after(Duration::ms(500), [&] { order += "b"; });  // far apart even on a slow machine
   client->after(Duration::ms(1), [&] { order += "a"; });
   client->run();
   EXPECT_EQ(order, "ab");

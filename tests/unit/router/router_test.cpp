@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <iostream>
 
 #include "net/router_link.h"
@@ -251,6 +252,30 @@ TEST_F(Cell, whoever_watches_sees_worker_gateway_and_tokens) {
   EXPECT_EQ(ended, 1);
 }
 
+TEST_F(Cell, worker_that_keeps_its_stream_and_stops_stepping_costs_no_token) {
+  ScriptedWorker worker;
+  worker.hold_after(3);
+  start({worker.address()}, {.stall_seconds = 0.2, .watch_interval_seconds = 0.1});
+  Gateway gateway(router->address());
+  gateway.wait_ready();
+  Watcher watcher(router->address());
+  worker.hellos.take();
+  gateway.submit(1, 10);
+  worker.hellos.take();  // its stream was closed, and is opened again
+  worker.hold_after(INT32_MAX);
+  EXPECT_EQ(gateway.take_answer(), counting(10));
+  EXPECT_GE(worker.prefills.take().tokens.size(), 20u);
+  EXPECT_EQ(worker.prefills.take().tokens.size(), 23u) << "it goes on behind its third token";
+  EXPECT_THAT(metrics.text(),
+              testing::ContainsRegex("fathom_router_worker_stalls_total\\{worker=\"" +
+                                     worker.address() + "\"\\} [1-9]"));
+  for (bool told = false; !told && !HasFailure();)
+    for (const Happening& happening : watcher.updates.take().happenings)
+      told |= happening.kind == HappeningKind::worker_down &&
+              happening.worker == worker.address() &&
+              happening.text.find("reported no step for") != std::string::npos;
+}
+
 TEST_F(Cell, draining_refuses_what_is_new_and_ends_what_runs) {
   ScriptedWorker worker;
   worker.hold_after(1);
@@ -277,6 +302,11 @@ TEST_F(Cell, wrong_settings_are_refused_by_name) {
   const RouterParts parts{.clock = clock, .metrics = metrics, .epoch = 1};
   EXPECT_EQ(start_router(config, parts).error().field, "lease_tokens");
   config.lease_tokens = 1;
+  for (const double wrong : {-1.0, 1e9, std::nan("")}) {
+    config.stall_seconds = wrong;
+    EXPECT_EQ(start_router(config, parts).error().field, "stall_seconds");
+  }
+  config.stall_seconds = 0;
   config.workers = {"nonsense"};
   EXPECT_EQ(start_router(config, parts).error().field, "workers[0]");
   config.workers = {};

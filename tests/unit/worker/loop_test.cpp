@@ -5,6 +5,7 @@
 #include <random>
 
 #include "tests/unit/worker/stage.h"
+#include "worker/step_watch.h"
 
 namespace fathom {
 namespace {
@@ -18,9 +19,10 @@ using ::testing::HasSubstr;
 
 constexpr SeqId kA{1}, kB{2}, kC{3};
 
-struct LoopStory : ::testing::Test {
+// Each is told twice: without and with steps ahead.
+struct LoopStory : ::testing::TestWithParam<bool> {
   stage::Wire wire;
-  Node node{wire, {.rows_max = 8, .step_token_budget = 16}};
+  Node node{wire, {.rows_max = 8, .step_token_budget = 16}, stage::small_engine(GetParam())};
   Sampling longer(int32_t max_tokens) { return {.temperature = 0, .max_tokens = max_tokens}; }
   void TearDown() override {
     node.loop.on_router_gone();
@@ -30,7 +32,11 @@ struct LoopStory : ::testing::Test {
   }
 };
 
-TEST_F(LoopStory, a_request_runs_from_prompt_to_its_last_token) {
+INSTANTIATE_TEST_SUITE_P(Steps, LoopStory, ::testing::Bool(), [](const auto& ahead) {
+  return std::string(ahead.param ? "ahead" : "one_by_one");
+});
+
+TEST_P(LoopStory, a_request_runs_from_prompt_to_its_last_token) {
   const auto prompt = prompt_of(10);
   node.say({prefill(kA, prompt, 12, longer(12))});
   node.settle();
@@ -43,7 +49,7 @@ TEST_F(LoopStory, a_request_runs_from_prompt_to_its_last_token) {
   EXPECT_EQ(node.reports.size(), 12u) << "one report per step";
 }
 
-TEST_F(LoopStory, decoding_goes_on_while_a_long_prompt_is_computed_in_chunks) {
+TEST_P(LoopStory, decoding_goes_on_while_a_long_prompt_is_computed_in_chunks) {
   node.say({prefill(kA, prompt_of(4), 100, longer(100))});
   node.loop.turn();
   node.say({prefill(kB, prompt_of(60, 100), 1, longer(1))});
@@ -59,7 +65,7 @@ TEST_F(LoopStory, decoding_goes_on_while_a_long_prompt_is_computed_in_chunks) {
     EXPECT_LE(report.prefill_tokens + report.decode_rows, 16) << "the budget holds";
 }
 
-TEST_F(LoopStory, a_spent_lease_pauses_and_a_renewal_goes_on_without_a_gap) {
+TEST_P(LoopStory, a_spent_lease_pauses_and_a_renewal_goes_on_without_a_gap) {
   const auto prompt = prompt_of(6);
   node.say({prefill(kA, prompt, 3, longer(20))});
   node.settle();
@@ -71,7 +77,7 @@ TEST_F(LoopStory, a_spent_lease_pauses_and_a_renewal_goes_on_without_a_gap) {
   EXPECT_EQ(node.tokens_of(kA), expected(node.fake, prompt, longer(20), 8));
 }
 
-TEST_F(LoopStory, a_stop_token_ends_it_unless_it_comes_too_early) {
+TEST_P(LoopStory, a_stop_token_ends_it_unless_it_comes_too_early) {
   const auto prompt = prompt_of(5);
   const auto chain = expected(node.fake, prompt, longer(30), 30);
   Sampling sampling = longer(30);
@@ -87,14 +93,14 @@ TEST_F(LoopStory, a_stop_token_ends_it_unless_it_comes_too_early) {
   EXPECT_GT(node.tokens_of(kB).size(), 3u);
 }
 
-TEST_F(LoopStory, the_context_ends_a_sequence_with_length) {
+TEST_P(LoopStory, the_context_ends_a_sequence_with_length) {
   node.say({prefill(kA, prompt_of(190), 50, longer(50))});
   node.settle();
   EXPECT_EQ(node.tokens_of(kA).size(), 10u);
   EXPECT_EQ(node.finish_of(kA), Finish::length);
 }
 
-TEST_F(LoopStory, tokens_emitted_before_a_move_count_and_continue_the_chain) {
+TEST_P(LoopStory, tokens_emitted_before_a_move_count_and_continue_the_chain) {
   const auto prompt = prompt_of(7);
   const auto chain = expected(node.fake, prompt, longer(9), 9);
   auto again = prefill(kA, prompt, 9, longer(9));
@@ -107,7 +113,7 @@ TEST_F(LoopStory, tokens_emitted_before_a_move_count_and_continue_the_chain) {
   EXPECT_EQ(node.finish_of(kA), Finish::length);
 }
 
-TEST_F(LoopStory, a_lease_of_zero_scores_the_prompt_and_draws_nothing) {
+TEST_P(LoopStory, a_lease_of_zero_scores_the_prompt_and_draws_nothing) {
   Sampling score = longer(0);
   score.prompt_logprobs = 2;
   node.say({prefill(kA, prompt_of(40), 0, score)});
@@ -120,7 +126,7 @@ TEST_F(LoopStory, a_lease_of_zero_scores_the_prompt_and_draws_nothing) {
   EXPECT_EQ(node.finish_of(kA), Finish::length);
 }
 
-TEST_F(LoopStory, a_scored_prompt_that_is_renewed_draws_what_it_would_have_drawn) {
+TEST_P(LoopStory, a_scored_prompt_that_is_renewed_draws_what_it_would_have_drawn) {
   const auto prompt = prompt_of(8);
   node.say({prefill(kA, prompt, 0, longer(3))});
   node.settle();
@@ -130,7 +136,7 @@ TEST_F(LoopStory, a_scored_prompt_that_is_renewed_draws_what_it_would_have_drawn
   EXPECT_EQ(node.tokens_of(kA), expected(node.fake, prompt, longer(3), 3));
 }
 
-TEST_F(LoopStory, logprobs_come_with_every_token_when_asked) {
+TEST_P(LoopStory, logprobs_come_with_every_token_when_asked) {
   Sampling sampling = longer(4);
   sampling.logprobs = 3;
   node.say({prefill(kA, prompt_of(4), 4, sampling)});
@@ -142,7 +148,7 @@ TEST_F(LoopStory, logprobs_come_with_every_token_when_asked) {
     }
 }
 
-TEST_F(LoopStory, penalties_see_every_token_once_sorted_with_its_count) {
+TEST_P(LoopStory, penalties_see_every_token_once_sorted_with_its_count) {
   std::vector<TokenCount> seen;
   node.engine.on_step = [&](const Plan& plan) {
     seen.assign(plan.rows[0].state.counts.begin(), plan.rows[0].state.counts.end());
@@ -159,7 +165,7 @@ TEST_F(LoopStory, penalties_see_every_token_once_sorted_with_its_count) {
   EXPECT_TRUE(seen.empty()) << "nobody counts without a penalty";
 }
 
-TEST_F(LoopStory, an_edit_that_breaks_the_contract_fails_its_sequence_and_nothing_else) {
+TEST_P(LoopStory, an_edit_that_breaks_the_contract_fails_its_sequence_and_nothing_else) {
   node.say({prefill(kC, prompt_of(5), 6, longer(6))});
   struct Case {
     Edit edit;
@@ -198,7 +204,7 @@ TEST_F(LoopStory, an_edit_that_breaks_the_contract_fails_its_sequence_and_nothin
   }
 }
 
-TEST_F(LoopStory, a_second_sequence_of_the_same_id_costs_the_first_one_too) {
+TEST_P(LoopStory, a_second_sequence_of_the_same_id_costs_the_first_one_too) {
   node.say({prefill(kA, prompt_of(5), 3, longer(30)), prefill(kA, prompt_of(5), 3, longer(30))});
   node.settle();
   EXPECT_EQ(node.failure_of(kA).code, Code::invalid_argument);
@@ -206,7 +212,7 @@ TEST_F(LoopStory, a_second_sequence_of_the_same_id_costs_the_first_one_too) {
   EXPECT_EQ(node.free_blocks(), node.fake.blocks);
 }
 
-TEST_F(LoopStory, more_blocks_than_there_are_names_the_account) {
+TEST_P(LoopStory, more_blocks_than_there_are_names_the_account) {
   auto edit = prefill(kA, prompt_of(5), 3, longer(3));
   edit.blocks = 65;
   node.say({edit});
@@ -215,7 +221,7 @@ TEST_F(LoopStory, more_blocks_than_there_are_names_the_account) {
   EXPECT_THAT(node.failure_of(kA).message, HasSubstr("65 blocks were reserved, 64 of 64 are free"));
 }
 
-TEST_F(LoopStory, a_lease_its_blocks_do_not_cover_is_refused) {
+TEST_P(LoopStory, a_lease_its_blocks_do_not_cover_is_refused) {
   auto edit = prefill(kA, prompt_of(8), 5, longer(50));
   edit.blocks = 2;
   auto fits = prefill(kB, prompt_of(8), 1, longer(1));
@@ -233,7 +239,7 @@ TEST_F(LoopStory, a_lease_its_blocks_do_not_cover_is_refused) {
   EXPECT_EQ(node.free_blocks(), node.fake.blocks);
 }
 
-TEST_F(LoopStory, one_sequence_more_than_it_holds_is_refused) {
+TEST_P(LoopStory, one_sequence_more_than_it_holds_is_refused) {
   Edits edits;
   for (uint64_t i = 1; i <= 9; ++i) edits.push_back(prefill(SeqId{i}, prompt_of(4), 2, longer(9)));
   node.say(edits);
@@ -242,7 +248,7 @@ TEST_F(LoopStory, one_sequence_more_than_it_holds_is_refused) {
   EXPECT_EQ(node.failure_of(SeqId{8}).code, Code::ok);
 }
 
-TEST_F(LoopStory, a_row_that_is_not_a_number_fails_alone) {
+TEST_P(LoopStory, a_row_that_is_not_a_number_fails_alone) {
   node.engine.after_step = [](StepResult& result) {
     result.rows[0].status = Error{Code::internal, "a logit is not a number", "logits"};
     result.rows[0].tokens.clear();
@@ -256,7 +262,7 @@ TEST_F(LoopStory, a_row_that_is_not_a_number_fails_alone) {
   EXPECT_EQ(node.tokens_of(kB).size(), 3u);
 }
 
-TEST_F(LoopStory, late_words_about_a_sequence_that_ended_are_ignored) {
+TEST_P(LoopStory, late_words_about_a_sequence_that_ended_are_ignored) {
   node.say({prefill(kA, prompt_of(4), 1, longer(1))});
   node.settle();
   node.reports.clear();
@@ -265,7 +271,7 @@ TEST_F(LoopStory, late_words_about_a_sequence_that_ended_are_ignored) {
   EXPECT_TRUE(node.reports.empty());
 }
 
-TEST_F(LoopStory, a_broken_group_ends_the_loop_with_its_error) {
+TEST_P(LoopStory, a_broken_group_ends_the_loop_with_its_error) {
   node.say({prefill(kA, prompt_of(4), 1, longer(1))});
   node.engine.broken = true;
   const Status ended = node.loop.run();
@@ -273,7 +279,7 @@ TEST_F(LoopStory, a_broken_group_ends_the_loop_with_its_error) {
   node.engine.broken = false;
 }
 
-TEST_F(LoopStory, a_new_router_starts_empty_and_an_old_one_is_refused) {
+TEST_P(LoopStory, a_new_router_starts_empty_and_an_old_one_is_refused) {
   const auto welcome = node.loop.on_hello({.epoch = 10, .step_token_budget = 4});
   ASSERT_TRUE(welcome.ok());
   EXPECT_EQ(welcome->blocks, 64);
@@ -290,7 +296,42 @@ TEST_F(LoopStory, a_new_router_starts_empty_and_an_old_one_is_refused) {
   EXPECT_EQ(node.loop.on_hello({.protocol = 9, .epoch = 12}).error().field, "protocol");
 }
 
-TEST_F(LoopStory, draining_finishes_what_runs_and_then_ends) {
+TEST_P(LoopStory, while_a_step_does_not_return_no_router_is_welcome) {
+  const Duration stall = LoopConfig{}.stall;
+  node.say({prefill(kA, prompt_of(9), 30, longer(30))});
+  bool looked = false;
+  node.engine.on_step = [&](const Plan&) {
+    if (std::exchange(looked, true)) return;
+    EXPECT_EQ(node.loop.running_for(), Duration{});
+    node.clock.advance(stall);
+    EXPECT_TRUE(node.loop.on_hello({.epoch = 10}).ok()) << "it may still return in time";
+    node.clock.advance(Duration::seconds(1));
+    EXPECT_EQ(node.loop.running_for(), stall + Duration::seconds(1));
+    const auto refused = node.loop.on_hello({.epoch = 11});
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code, Code::unavailable);
+    EXPECT_EQ(refused.error().field, "step");
+  };
+  node.loop.turn();
+  EXPECT_TRUE(looked);
+  EXPECT_EQ(node.loop.running_for(), Duration{});
+  EXPECT_TRUE(node.loop.on_hello({.epoch = 10}).ok()) << "a refused router's epoch fences nobody";
+  node.settle();
+  EXPECT_TRUE(node.reports.empty()) << "what the step computed is told to nobody";
+  EXPECT_EQ(node.free_blocks(), node.fake.blocks);
+}
+
+TEST(StepWatch, what_the_step_has_taken_so_far_is_shown) {
+  Metrics registry;
+  WorkerMetrics metrics(registry);
+  StepWatch watch(Duration::seconds(5), metrics);
+  for (const double seconds : {0.0, 3.0, 6.0, 7.0, 0.5, 0.0}) {
+    watch.look(Duration::seconds(seconds));
+    EXPECT_EQ(metrics.step_running_seconds.Value(), seconds);
+  }
+}
+
+TEST_P(LoopStory, draining_finishes_what_runs_and_then_ends) {
   node.say({prefill(kA, prompt_of(4), 3, longer(3))});
   node.loop.drain();
   EXPECT_TRUE(node.loop.run().ok());
@@ -299,7 +340,7 @@ TEST_F(LoopStory, draining_finishes_what_runs_and_then_ends) {
   EXPECT_TRUE(node.loop.drained());
 }
 
-TEST_F(LoopStory, random_edits_never_crash_nor_leak) {
+TEST_P(LoopStory, random_edits_never_crash_nor_leak) {
   std::mt19937 random(3);
   const auto below = [&](int32_t n) {
     return static_cast<int32_t>(random() % static_cast<uint32_t>(n));

@@ -24,10 +24,14 @@ class EngineShell : public Engine {
  public:
   explicit EngineShell(std::unique_ptr<Engine> inner) : inner_(std::move(inner)) {}
   const EngineInfo& info() const override { return inner_->info(); }
-  Result<StepResult> step(const Plan& plan) override {
+  Status begin(const Plan& plan) override {
     if (on_step) on_step(plan);
     if (broken) return Error{Code::unavailable, "rank 1 is gone", "group"};
-    Result<StepResult> result = inner_->step(plan);
+    return inner_->begin(plan);
+  }
+  Result<StepResult> finish() override {
+    if (broken) return Error{Code::unavailable, "rank 1 is gone", "group"};
+    Result<StepResult> result = inner_->finish();
     if (after_step && result.ok()) after_step(*result);
     return result;
   }
@@ -119,8 +123,12 @@ class Wire final : public Fetcher {
   std::vector<std::shared_ptr<Call>> live_;
 };
 
-inline FakeEngineConfig small_engine() {
-  return {.blocks = 64, .block_tokens = 4, .context_max = 200, .vocab = 300};
+inline FakeEngineConfig small_engine(bool steps_ahead = false) {
+  return {.blocks = 64,
+          .block_tokens = 4,
+          .context_max = 200,
+          .vocab = 300,
+          .steps_ahead = steps_ahead};
 }
 
 struct Node {

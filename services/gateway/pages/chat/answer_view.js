@@ -5,8 +5,10 @@ import { make } from '../shared/dom.js';
 import { icon } from '../shared/icons.js';
 import { duration } from '../shared/numbers.js';
 import { copy_button } from './clipboard.js';
+import { count_down } from './countdown.js';
 import { MarkdownView } from './markdown.js';
 import { figures_of } from './figures.js';
+import { seconds_left } from './refusal.js';
 import { ToolCards } from './tool_cards.js';
 import { versions_bar } from './versions.js';
 
@@ -128,11 +130,15 @@ export class AnswerView {
     );
     const ends = make('div', { class: 'ends' });
     const offer = (name, action) =>
-      ends.append(
+      ends.appendChild(
         make('button', { class: 'button', type: 'button', disabled: Boolean(running), onclick: action }, name),
       );
     if (node.failure?.kind === 'key') offer('Enter key', () => this.act.key());
-    if (ending.again) offer('Try again', () => this.act.again(node));
+    if (ending.again) {
+      const again = offer('Try again', () => this.act.again(node));
+      const left = running ? 0 : seconds_left(node.failure, Date.now());
+      if (left) count_down(again, left);
+    }
     // A model that thinks can not take up its answer where it was cut: its thought is not part of what it is shown.
     if (ending.more && node.content && !node.reasoning && this.context.last)
       offer('Continue', () => this.act.go_on(node));

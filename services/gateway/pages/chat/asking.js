@@ -130,7 +130,7 @@ export class Asking {
             `${error.message}. What came is kept. Try again.`,
           );
     node.state = any ? 'cut' : 'failed';
-    node.failure = run.left ? interrupted() : refusal.record();
+    node.failure = run.left ? interrupted() : refusal.record(Date.now());
     return refusal;
   }
 

@@ -4,14 +4,13 @@
 import { make } from '../shared/dom.js';
 import { icon } from '../shared/icons.js';
 import { count } from '../shared/numbers.js';
+import { count_down } from './countdown.js';
 
 const TELL_LENGTH = 2000; // characters from which on the length is shown
 const MEASURED_MAX = 20_000; // a longer text fills the field anyway, and to measure it at each key would be slow
 const GROWS_TO = 0.4; // of the window's height
 
 export class Composer {
-  #timer = null;
-
   // elements: { text, send, stop, typed, refusal }; on: { send(text), stop(), draft(text), edit_last(), key() }
   constructor(elements, on) {
     Object.assign(this, { ...elements, on });
@@ -99,24 +98,11 @@ export class Composer {
       ends,
     );
     this.refusal.hidden = false;
-    if (refusal.retry_after) this.#count_down(again, refusal.retry_after);
+    if (refusal.retry_after) count_down(again, refusal.retry_after);
     this.text.focus();
   }
 
-  #count_down(button, seconds) {
-    const until = performance.now() + seconds * 1000;
-    const tick = () => {
-      const left = Math.ceil((until - performance.now()) / 1000);
-      button.disabled = left > 0;
-      button.textContent = left > 0 ? `Try again in ${left} s` : 'Try again';
-      if (left <= 0) clearInterval(this.#timer);
-    };
-    tick();
-    this.#timer = setInterval(tick, 250);
-  }
-
   forget() {
-    clearInterval(this.#timer);
     this.refusal.hidden = true;
     this.refusal.replaceChildren();
   }

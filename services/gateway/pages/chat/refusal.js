@@ -9,9 +9,10 @@ export class Refusal extends Error {
     Object.assign(this, { kind, title, text, retry_after });
   }
 
-  // What is kept with the answer it ended.
-  record() {
-    return { kind: this.kind, title: this.title, text: this.text };
+  // What is kept with the answer it ended; `wall`: the time of it. A reload in between does not shorten the wait.
+  record(wall) {
+    const kept = { kind: this.kind, title: this.title, text: this.text };
+    return this.retry_after ? { ...kept, retry_after: this.retry_after, retry_at: wall + this.retry_after * 1000 } : kept;
   }
 }
 
@@ -116,4 +117,9 @@ export function failed_in_stream(body) {
     'The server ended the answer with an error.',
     `${words_of(body) || 'It did not say which.'} What came is kept. Try again.`,
   );
+}
+
+// Seconds until it makes sense to try again, of a kept record; a clock that was set back does not prolong them.
+export function seconds_left(record, wall) {
+  return record?.retry_at ? Math.min(Math.max((record.retry_at - wall) / 1000, 0), record.retry_after) : 0;
 }
