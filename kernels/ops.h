@@ -195,7 +195,7 @@ struct MlaPrepareParams {
 
 // A paged cache of keys and values, one layer: token slot s of block b holds `width` values at
 // base + b*block_stride + s*width (elements of dtype): [keys (heads, dim) | values (heads, dim)].
-// `heads` are all key-value heads of the layer; a rank writes and reads its own run of them.
+// `heads` are those key-value heads that the pool holds; a rank has its own run of them.
 struct KvCache {
   void* base = nullptr;
   DType dtype = DType::f32;  // f32 | bf16
@@ -325,6 +325,17 @@ struct ExpertsParams {
   int64_t out_stride = 0;
 };
 
+// out[t] += sum over slots j in order of weights[t, j] * y[at[t, j]]: the last step of `experts`,
+// for results that were computed in several calls or places. A negative place adds nothing.
+struct AddSlotsParams {
+  const float* y = nullptr;     // rows of width, dense
+  const int32_t* at = nullptr;  // [rows, chosen], rows of y
+  const float* weights = nullptr;
+  int32_t rows = 0, chosen = 0, width = 0;
+  float* out = nullptr;  // [rows, width], added to
+  int64_t out_stride = 0;
+};
+
 struct AddParams {  // x += y
   float* x = nullptr;
   const float* y = nullptr;
@@ -354,6 +365,7 @@ struct Ops {
   void (*swiglu)(const OpContext&, const SwigluParams&);
   void (*route)(const OpContext&, const RouteParams&);
   void (*experts)(const OpContext&, const ExpertsParams&);
+  void (*add_slots)(const OpContext&, const AddSlotsParams&);
   void (*add)(const OpContext&, const AddParams&);
 };
 

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "kernels/cpu/inner.h"
+#include "kernels/cpu/operations.h"
 #include "kernels/cpu/share.h"
 #include "kernels/ops.h"
 
@@ -81,19 +81,15 @@ inline int32_t band_columns(const Groups& g, int32_t hidden, int32_t step) {
 // count); y is [pairs, count].
 inline void add_in_slot_order(const Inner& inner, const OpContext& ctx, const ExpertsParams& p,
                               const Groups& groups, const float* y, int32_t first, int32_t count) {
-  Workspace workspace(ctx);
-  const int lanes = lanes_for(ctx, p.rows, int64_t{p.rows} * p.chosen * count);
-  float* sums = workspace.take<float>(int64_t{lanes} * count);
-  share(ctx, lanes, p.rows, [&](int lane, int t) {
-    float* sum = sums + int64_t{lane} * count;
-    std::fill_n(sum, count, 0.0f);
-    for (int32_t j = 0; j < p.chosen; ++j) {
-      const int32_t pair = t * p.chosen + j;
-      if (groups.at[pair] >= 0)
-        inner.axpy(sum, p.weights[pair], y + int64_t{groups.at[pair]} * count, count);
-    }
-    inner.add(p.out + t * p.out_stride + first, sum, count);
-  });
+  add_slots(inner, ctx,
+            {.y = y,
+             .at = groups.at,
+             .weights = p.weights,
+             .rows = p.rows,
+             .chosen = p.chosen,
+             .width = count,
+             .out = p.out + first,
+             .out_stride = p.out_stride});
 }
 
 }  // namespace fathom::cpu

@@ -26,6 +26,7 @@ void gqa(const Inner&, const OpContext&, const GqaParams&);
 void swiglu(const Inner&, const OpContext&, const SwigluParams&);
 void route(const Inner&, const OpContext&, const RouteParams&);
 void experts(const Inner&, const OpContext&, const ExpertsParams&);
+void add_slots(const Inner&, const OpContext&, const AddSlotsParams&);
 void add(const Inner&, const OpContext&, const AddParams&);
 
 // With matrix tiles where products are of bf16.

@@ -94,6 +94,7 @@ void rope(const Inner&, const OpContext& ctx, const RopeParams& p) {
 void cache_write(const Inner& inner, const OpContext& ctx, const CacheWriteParams& p) {
   const int64_t width = latent_stride(p.cache.dtype, p.cache.rank, p.cache.rope);
   share_rows(ctx, p.rows, p.rows * width, [&](int32_t t) {
+    if (p.slots[t] < 0) return;
     const int64_t block = p.slots[t] / p.cache.block_tokens;
     const int64_t at = block * p.cache.block_stride + p.slots[t] % p.cache.block_tokens * width;
     const float* latent = p.latent + t * p.latent_stride;
@@ -156,6 +157,7 @@ void kv_write(const Inner& inner, const OpContext& ctx, const KvWriteParams& p) 
   const int64_t all = int64_t{p.cache.heads} * p.cache.dim;
   const int32_t width = p.heads * p.cache.dim;
   share_rows(ctx, p.rows, int64_t{p.rows} * width * 2, [&](int32_t t) {
+    if (p.slots[t] < 0) return;
     const int64_t block = p.slots[t] / p.cache.block_tokens;
     const int64_t at = block * p.cache.block_stride + p.slots[t] % p.cache.block_tokens * 2 * all +
                        int64_t{p.first_head} * p.cache.dim;

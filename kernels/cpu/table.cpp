@@ -66,6 +66,7 @@ const Ops* ops_of() {
       .swiglu = bound<set, SwigluParams, cpu::swiglu>,
       .route = bound<set, RouteParams, cpu::route>,
       .experts = bound<set, ExpertsParams, kExperts<set>>,
+      .add_slots = bound<set, AddSlotsParams, cpu::add_slots>,
       .add = bound<set, AddParams, cpu::add>,
   };
   return &ops;

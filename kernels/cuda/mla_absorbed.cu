@@ -55,13 +55,15 @@ __global__ void attend(MlaParams p, int32_t first, const float* queries, float* 
   const int32_t h = static_cast<int32_t>(blockIdx.x), i = static_cast<int32_t>(blockIdx.y);
   const int32_t rank = p.cache.rank, width = rank + p.cache.rope;
   const RowContext at = context_of(p.tables, first + i);
+  const ByteToken bytes{rank, p.cache.rope};
   const PagedHead head = {.base = p.cache.base,
                           .dtype = p.cache.dtype,
                           .block_stride = p.cache.block_stride,
-                          .token_stride = width,
+                          .token_stride = p.cache.dtype == DType::i8 ? bytes.size() : width,
                           .block_tokens = p.cache.block_tokens,
                           .key_width = width,
-                          .value_width = rank};
+                          .value_width = rank,
+                          .bytes = bytes};
   const int64_t place = int64_t{i} * p.heads + h;
   attend_row(
       head, at, p.scale, shared, [&](int e) { return queries[place * width + e]; },

@@ -8,14 +8,13 @@
 #include "kernels/cuda/flash/expanded.h"
 #include "kernels/cuda/flash/places.h"
 #include "kernels/cuda/flash/ptx.cuh"
+#include "kernels/cuda/latent_bytes.cuh"
 #include "kernels/cuda/runtime.h"
 
 namespace fathom::cuda::flash {
 namespace {
 
 constexpr int kPlanThreads = 256;
-constexpr int64_t kByteStride = latent_stride(DType::i8, kRank, kRope);
-constexpr int kScaleBytes = latent_scales(kRank) * 4;
 
 // Inclusive sum over the block of a value of each thread.
 __device__ int sum_upto(int value, int* parts) {
@@ -109,22 +108,16 @@ __global__ __launch_bounds__(256) void pack_images(Expanded e, bool aligned) {
 
 // Eight values of a token from column `col` of [latent | rope key] on, as bf16.
 __device__ uint4 token_at(const LatentCache& c, int64_t block, int slot, int col, bool aligned) {
-  const int64_t stride = c.dtype == DType::i8 ? kByteStride : kRank + kRope;
+  constexpr ByteToken kBytes{kRank, kRope};
+  const int64_t stride = c.dtype == DType::i8 ? kBytes.size() : kRank + kRope;
   const int64_t at = block * c.block_stride + slot * stride;
   if (c.dtype == DType::bf16 && aligned)
     return *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(c.base) + at + col);
   float v[8];
-  if (c.dtype == DType::i8) {  // [8 scales | rope key of bf16 | values]
+  if (c.dtype == DType::i8) {
     const uint8_t* token = static_cast<const uint8_t*>(c.base) + at;
-    const uint8_t* keys = token + kScaleBytes;
-    for (int i = 0; i < 8; ++i) {
-      if (col >= kRank) {
-        v[i] = widen_bf16(reinterpret_cast<const uint16_t*>(keys)[col - kRank + i]);
-      } else {
-        const float scale = reinterpret_cast<const float*>(token)[col / kLatentGroup];
-        v[i] = static_cast<float>(static_cast<int8_t>(keys[kRope * 2 + col + i])) * scale;
-      }
-    }
+#pragma unroll
+    for (int i = 0; i < 8; ++i) v[i] = kBytes.at(token, col + i);
   } else {
 #pragma unroll
     for (int i = 0; i < 8; ++i) v[i] = load(c.base, c.dtype, at + col + i);

@@ -2,6 +2,7 @@
 // in one launch, a row each: one norms queries; the other norms a latent, turns its rope key and
 // stores both in the cache. Separately they are four launches of almost nothing but waiting.
 #include "base/check.h"
+#include "kernels/cuda/latent_bytes.cuh"
 #include "kernels/cuda/norm.cuh"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/turn.h"
@@ -27,8 +28,7 @@ __device__ void norm_queries(const PrepareArgs& args, const NormWeight<kFast>& w
       [&](int32_t i, const Quad& q) { store_quad<kFast>(out, p.out_dtype, i, p.width, q); });
 }
 
-// int8 in groups of kLatentGroup values, which are 16 neighbouring threads' quads. The scale is not
-// a number when a value is infinite or none.
+// int8 in groups of kLatentGroup values, which are 16 neighbouring threads' quads.
 struct Int8Token {
   uint8_t* scales;
   int8_t* values;
@@ -48,15 +48,11 @@ struct Int8Token {
       poison += __shfl_xor_sync(~0u, poison, apart);
     }
     if (i >= rank) return;
-    const float scale = largest / 127.0f + poison;
-    const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
+    const float scale = byte_scale(largest, poison), inverse = byte_inverse(scale);
     if (i % kLatentGroup == 0) *reinterpret_cast<float*>(scales + i / kLatentGroup * 4) = scale;
 #pragma unroll
     for (int j = 0; j < 4; ++j)
-      if (i + j < rank)
-        values[i + j] = inverse > 0 ? static_cast<int8_t>(__float2int_rn(fminf(
-                                          fmaxf(__fmul_rn(q.v[j], inverse), -127.0f), 127.0f)))
-                                    : int8_t{0};
+      if (i + j < rank) values[i + j] = to_byte(q.v[j], inverse);
   }
 };
 
@@ -67,9 +63,8 @@ __device__ void write_latent(const PrepareArgs& args, const NormWeight<kFast>& w
   const LatentWriteParams& p = args.latent;
   const int32_t rank = p.cache.rank, rope = p.cache.rope;
   const bool int8 = p.cache.dtype == DType::i8;
-  const int32_t scales = (rank + kLatentGroup - 1) / kLatentGroup;
-  const int32_t used = scales * 4 + rope * 2 + rank;
-  const int64_t width = int8 ? (used + 3) / 4 * 4 : rank + rope;
+  const ByteToken layout{rank, rope};
+  const int64_t width = int8 ? layout.size() : rank + rope;
   const float* x = p.x + row * p.x_stride;
   const int64_t slot = p.slots[row];
   const bool stored = slot >= 0;
@@ -82,7 +77,7 @@ __device__ void write_latent(const PrepareArgs& args, const NormWeight<kFast>& w
 
   const auto position = static_cast<float>(p.positions[row]);
   const DType key_dtype = int8 ? DType::bf16 : p.cache.dtype;
-  void* keys = int8 ? bytes + scales * 4 : bytes;
+  void* keys = int8 ? bytes + layout.keys() : bytes;
   const int32_t first_key = int8 ? 0 : rank;
   const auto threads = static_cast<int32_t>(blockDim.x);
   for (int32_t i = threads - 1 - static_cast<int32_t>(threadIdx.x); i < rope / 2; i += threads) {
@@ -95,9 +90,9 @@ __device__ void write_latent(const PrepareArgs& args, const NormWeight<kFast>& w
     store(keys, key_dtype, first_key + b, second);
   }
   const int32_t count = stored ? rank : 0;
-  const Int8Token token{bytes, reinterpret_cast<int8_t*>(bytes + scales * 4 + rope * 2), count};
+  const Int8Token token{bytes, reinterpret_cast<int8_t*>(bytes + layout.values()), count};
   if (int8 && stored && threadIdx.x == 0)
-    for (int32_t i = used; i < width; ++i) bytes[i] = 0;  // part of a block's bytes
+    for (int32_t i = layout.used(); i < width; ++i) bytes[i] = 0;  // part of a block's bytes
   const auto read = [&](int32_t i) { return load_quad<kFast>(x, i, rank); };
   norm_row(
       weight, p.eps, args.latent_threads, read, [](int32_t, const Quad&) {}, read,

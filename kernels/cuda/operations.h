@@ -23,6 +23,7 @@ void gqa(const OpContext&, const GqaParams&);                 // gqa.cu
 void swiglu(const OpContext&, const SwigluParams&);           // rows.cu
 void route(const OpContext&, const RouteParams&);             // route.cu
 void experts(const OpContext&, const ExpertsParams&);         // experts.cu
+void add_slots(const OpContext&, const AddSlotsParams&);      // experts/combine.cu
 void add(const OpContext&, const AddParams&);                 // rows.cu
 
 }  // namespace fathom::cuda

@@ -7,6 +7,7 @@
 
 #include "kernels/cuda/attention_rows.cuh"
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/latent_bytes.cuh"
 #include "kernels/cuda/runtime.h"
 
 namespace fathom::cuda {
@@ -16,7 +17,7 @@ inline constexpr int kRowTile = 128;
 
 // Keys and values of one head in a paged cache: element e of the key of position p stands at
 // key + slot(p) + e, of the value at value + slot(p) + e, where slot(p) = block * block_stride + s
-// * token_stride.
+// * token_stride. A token of 8 bits (`bytes`) is both, and its elements are found by its layout.
 struct PagedHead {
   const void* base = nullptr;
   DType dtype = DType::f32;
@@ -24,6 +25,16 @@ struct PagedHead {
   int32_t block_tokens = 0;
   int64_t key = 0, value = 0;
   int32_t key_width = 0, value_width = 0;
+  ByteToken bytes = {};  // where dtype is i8
+
+  __device__ __forceinline__ float key_at(int64_t slot, int e) const {
+    if (dtype == DType::i8) return bytes.at(static_cast<const uint8_t*>(base) + slot, e);
+    return load(base, dtype, slot + key + e);
+  }
+  __device__ __forceinline__ float value_at(int64_t slot, int e) const {
+    if (dtype == DType::i8) return bytes.at(static_cast<const uint8_t*>(base) + slot, e);
+    return load(base, dtype, slot + value + e);
+  }
 };
 
 constexpr size_t row_attention_shared(int32_t key_width, int32_t value_width) {
@@ -59,7 +70,7 @@ __device__ void attend_row(const PagedHead& head, const RowContext& at, float sc
     for (int i = warp; i < count; i += kWarps) {
       float sum = 0;
       for (int e = lane; e < head.key_width; e += 32)
-        sum = fmaf(q[e], load(head.base, head.dtype, places[i] + head.key + e), sum);
+        sum = fmaf(q[e], head.key_at(places[i], e), sum);
       for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
       if (lane == 0) scores[i] = sum * scale;
     }
@@ -95,8 +106,7 @@ __device__ void attend_row(const PagedHead& head, const RowContext& at, float sc
     largest = now;
     for (int e = thread; e < head.value_width; e += kRowThreads) {
       float sum = first == 0 ? 0.0f : sums[e] * keep;
-      for (int i = 0; i < count; ++i)
-        sum = fmaf(scores[i], load(head.base, head.dtype, places[i] + head.value + e), sum);
+      for (int i = 0; i < count; ++i) sum = fmaf(scores[i], head.value_at(places[i], e), sum);
       sums[e] = sum;
     }
     __syncthreads();

@@ -244,7 +244,7 @@ class CudaSampler final : public BatchSampler {
     // Rows that fail on the host get no kernel.
     if (b.call.has_failures()) device_.fill_zero(drawn, inputs.size() * sizeof(TokenId));
     const void* results = nullptr;
-    b.status = b.call.launch(device_, memory(), drawn, results);
+    (void)(b.status = b.call.launch(device_, memory(), drawn, results));
     b.download->begin(results, results == nullptr ? 0 : b.call.result_bytes());
   }
   Result<std::vector<Result<Sampled>>> finish() override {

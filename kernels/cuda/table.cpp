@@ -25,6 +25,7 @@ const Ops* cuda_ops() {
       .swiglu = cuda::swiglu,
       .route = cuda::route,
       .experts = cuda::experts,
+      .add_slots = cuda::add_slots,
       .add = cuda::add,
   };
   return &ops;

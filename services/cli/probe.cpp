@@ -33,10 +33,13 @@ std::optional<double> read_metric(uint16_t port, const std::string& name) {
 }
 
 std::optional<double> metric_in(const std::string& text, const std::string& name) {
-  const std::string start = "\n" + name + " ";
-  const size_t at = ("\n" + text).find(start);
+  const std::string lines = "\n" + text;
+  size_t at = lines.find("\n" + name + " ");
+  if (at == std::string::npos) at = lines.find("\n" + name + "{");
   if (at == std::string::npos) return std::nullopt;
-  const char* number = text.data() + at + start.size() - 1;
+  const size_t space = text.find(' ', at);  // no label of ours holds one
+  if (space == std::string::npos) return std::nullopt;
+  const char* number = text.data() + space + 1;
   double value = 0;
   const auto [end, code] = std::from_chars(number, text.data() + text.size(), value);
   return code == std::errc() ? std::optional(value) : std::nullopt;

@@ -11,7 +11,7 @@ namespace fathom {
 // Readiness: empty when ready, otherwise what it says, or "not listening yet".
 std::string not_ready(uint16_t port);
 
-// The value of one metric without labels on 127.0.0.1:port/metrics.
+// The value of a metric, of several with labels the first, on 127.0.0.1:port/metrics.
 std::optional<double> read_metric(uint16_t port, const std::string& name);
 
 // The same in a text that was read already.

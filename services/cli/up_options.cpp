@@ -46,13 +46,20 @@ Status check_model(const std::string& model) {
 Status settle_parallel(UpOptions& o) {
   constexpr int32_t kUsual = 2;
   const bool chosen = o.tensor_parallel != -1;
-  if (!chosen) o.tensor_parallel = o.gpus > 0 ? 1 : kUsual;
+  const bool whole_ranks = o.expert_parallel > 1;
+  if (whole_ranks && chosen && o.tensor_parallel > 1)
+    return invalid("ranks of --expert-parallel are not divided further", "--tensor-parallel");
+  if (whole_ranks && o.engine != "model")
+    return invalid("the fake engine has no experts", "--expert-parallel");
+  if (!chosen) o.tensor_parallel = o.gpus > 0 || whole_ranks ? 1 : kUsual;
   if (o.engine != "model") return {};
   // Reading a pipe may never end; workers have a time in which to be ready, this has none.
   std::error_code code;
   if (!fs::is_regular_file(fs::path(o.model) / "config.json", code)) return {};
   const auto config = read_model_config(o.model);
   if (!config.ok()) return Error{config.error().code, config.error().text(), "--model"};
+  if (const Status shared = check_experts_divide(*config, o.expert_parallel); !shared.ok())
+    return Error{shared.error().code, shared.error().message, "--expert-parallel"};
   const Status divides = check_shardable(*config, o.tensor_parallel);
   if (divides.ok()) return {};
   if (chosen) return Error{divides.error().code, divides.error().message, "--tensor-parallel"};
@@ -70,6 +77,8 @@ Status check_counts(const UpOptions& o) {
   if (o.both == 0 && o.decode == 0) return invalid("at least one worker must decode", "--decode");
   if (o.tensor_parallel != -1 && (o.tensor_parallel < 1 || o.tensor_parallel > 64))
     return invalid("must be 1 to 64", "--tensor-parallel");
+  if (o.expert_parallel < 1 || o.expert_parallel > 64)
+    return invalid("must be 1 to 64", "--expert-parallel");
   return {};
 }
 
@@ -144,6 +153,8 @@ std::vector<std::string> up_arguments(const UpOptions& o) {
                                     std::to_string(o.both),
                                     "--tensor-parallel",
                                     std::to_string(o.tensor_parallel),
+                                    "--expert-parallel",
+                                    std::to_string(o.expert_parallel),
                                     "--compute",
                                     o.compute,
                                     "--kv-dtype",

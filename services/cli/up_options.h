@@ -19,6 +19,7 @@ struct UpOptions {
   int32_t both = 0;
   // -1: two, or one where the model can not be divided or computes on GPUs.
   int32_t tensor_parallel = -1;
+  int32_t expert_parallel = 1;  // ranks of each worker process that divide its experts alone
   std::string compute = "auto";
   bool speculative = false;  // the model's multi-token-prediction module guesses ahead
   bool prefix_cache = true;

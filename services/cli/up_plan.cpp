@@ -39,6 +39,7 @@ WorkerConfig worker_config(const UpOptions& options, const std::string& role) {
   config.kv_dtype = options.kv_dtype;
   config.engine = options.engine;
   config.tensor_parallel = options.tensor_parallel;
+  config.expert_parallel = options.expert_parallel;
   config.prefix_cache = options.prefix_cache;
   return config;
 }
@@ -49,22 +50,27 @@ void place_on_gpus(const UpOptions& options, int32_t worker, WorkerConfig& confi
   if (options.gpus == 0) return;
   constexpr double kUsable = 0.92;
   const int32_t workers = options.prefill + options.decode + options.both;
-  const int32_t places = std::max(1, options.gpus / options.tensor_parallel);
-  config.gpu = worker % places * options.tensor_parallel;
+  const int32_t ranks = options.tensor_parallel * options.expert_parallel;
+  const int32_t places = std::max(1, options.gpus / ranks);
+  config.gpu = worker % places * ranks;
   const int32_t on_one_gpu = (workers + places - 1) / places;
   config.gpu_memory_share = kUsable / on_one_gpu;
 }
 
-// The workers of one role; adds their addresses to the router's list.
+// The workers of one role; adds the addresses of their ranks to the router's list.
 void add_workers(const UpOptions& options, const std::string& role, int32_t count, Ports& ports,
                  RouterConfig& router, UpPlan& plan) {
   for (int32_t i = 0; i < count; ++i) {
     WorkerConfig config = worker_config(options, role);
-    place_on_gpus(options, static_cast<int32_t>(router.workers.size()), config);
+    place_on_gpus(options, static_cast<int32_t>(plan.services.size()), config);
     const uint16_t operations = ports.take();
     config.listen = local(ports.take());
     config.operations_listen = local(operations);
     router.workers.push_back(config.listen);
+    for (int32_t rank = 1; rank < options.expert_parallel; ++rank) {
+      config.rank_listen.push_back(local(ports.take()));
+      router.workers.push_back(config.rank_listen.back());
+    }
     plan.services.push_back({.name = role + "-" + std::to_string(i),
                              .kind = ServiceKind::worker,
                              .config = config_text(config),
@@ -75,7 +81,8 @@ void add_workers(const UpOptions& options, const std::string& role, int32_t coun
 }  // namespace
 
 Result<UpPlan> plan_up(const UpOptions& options) {
-  FATHOM_TRY(auto free, free_ports(2 * (options.prefill + options.decode + options.both) + 3));
+  const int32_t workers = options.prefill + options.decode + options.both;
+  FATHOM_TRY(auto free, free_ports(workers * (1 + options.expert_parallel) + 3));
   Ports ports(std::move(free));
   UpPlan plan{.url = "http://127.0.0.1:" + std::to_string(options.port),
               .port = static_cast<uint16_t>(options.port),

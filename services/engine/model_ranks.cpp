@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <mutex>
 #include <new>
+#include <ranges>
 
 #include "kernels/cpu/batch_sampler.h"
 #include "kernels/cpu/host_device.h"
@@ -62,9 +63,6 @@ DType kv_dtype_of(const TpEngineConfig& config) {
 
 Result<KvLayout> layout_for(const ModelConfig& model, const TpEngineConfig& config) {
   const DType dtype = kv_dtype_of(config);
-  if (dtype == DType::i8 && config.device.cuda)
-    return Error{Code::unimplemented,
-                 "int8 latents are the CPU's only; on a GPU KV is float32 or bfloat16", "kv_dtype"};
   if (dtype == DType::i8 && model.attention == AttentionKind::gqa)
     return invalid(
         "int8 is for latent attention; this model's keys and values are float32 or bfloat16",
@@ -78,14 +76,14 @@ Result<KvLayout> layout_for(const ModelConfig& model, const TpEngineConfig& conf
 
 // A step that finds no memory breaks the group, not the process.
 template <class F>
-Status within_memory(const Batch& batch, const F& step) {
+Status within_memory(int32_t rows, const F& step) {
   try {
     return step();
   } catch (const std::bad_alloc&) {
-    return Error{Code::resource_exhausted,
-                 "no memory is left for the activations of a step of " +
-                     std::to_string(batch.rows()) + " rows",
-                 "step_token_budget"};
+    return Error{
+        Code::resource_exhausted,
+        "no memory is left for the activations of a step of " + std::to_string(rows) + " rows",
+        "step_token_budget"};
   }
 }
 
@@ -121,6 +119,7 @@ Result<std::unique_ptr<ModelRanks>> ModelRanks::load(const TpEngineConfig& confi
   out->layer_tap_ = config.layer_tap;
   FATHOM_TRY(out->layout_, layout_for(out->model_, config));
   FATHOM_CHECKED(out->make_devices(config));
+  out->divide_kv_pools();
   FATHOM_CHECKED(out->read_weights(config, progress));
   // Samples every tensor; what is in memory by now costs nothing.
   out->digest_ = model_digest(text, *out->checkpoint_);
@@ -130,12 +129,18 @@ Result<std::unique_ptr<ModelRanks>> ModelRanks::load(const TpEngineConfig& confi
 // Ranks beyond the last GPU share the first ones again: on one GPU all of them are on it, which is
 // good for tests.
 Status ModelRanks::make_devices(const TpEngineConfig& config) {
-  ranks_.resize(static_cast<size_t>(config.tensor_parallel / config.group.processes));
+  const int32_t local = config.tensor_parallel / config.group.processes;
+  ranks_.resize(static_cast<size_t>(local));
+  own_kv_ = config.device.cuda || config.device.own_pools;
+  first_rank_ = config.group.process * local;
+  experts_ = config.experts;
+  size_ = config.tensor_parallel;
   const int32_t gpus = config.device.cuda ? cuda_device_count() : 0;
   for (size_t i = 0; i < ranks_.size(); ++i) {
     Rank& rank = ranks_[i];
     if (!config.device.cuda) {
       rank.device = make_host_device();
+      if (config.device.own_pools) rank.pool = static_cast<int32_t>(i);
       continue;
     }
     if (config.device.gpu < 0 || config.device.gpu >= gpus)
@@ -144,23 +149,38 @@ Status ModelRanks::make_devices(const TpEngineConfig& config) {
           "gpu");
     rank.gpu = (config.device.gpu + static_cast<int32_t>(i)) % gpus;
     FATHOM_TRY(rank.device, make_cuda_device({.index = rank.gpu}));
-    if (std::ranges::find(gpus_, rank.gpu) == gpus_.end()) gpus_.push_back(rank.gpu);
+    const auto known = std::ranges::find(gpus_, rank.gpu);
+    rank.pool = static_cast<int32_t>(known - gpus_.begin());
+    if (known == gpus_.end()) gpus_.push_back(rank.gpu);
   }
-  if (gpus_.size() > 1 && model_.attention == AttentionKind::gqa)
-    return Error{Code::unimplemented,
-                 "grouped heads over several GPUs of one process are not supported yet: use one "
-                 "process a GPU",
-                 "tensor_parallel"};
   return {};
+}
+
+Shard ModelRanks::shard_of(int32_t local) const {
+  return {.rank = first_rank_ + local,
+          .size = size_,
+          .local_rank = local,
+          .local_size = static_cast<int32_t>(ranks_.size()),
+          .expert_rank = experts_.rank,
+          .expert_size = experts_.ranks,
+          .own_kv = own_kv_};
+}
+
+void ModelRanks::divide_kv_pools() {
+  // Every pool has whole latents: one head to all of them.
+  const bool grouped = model_.attention == AttentionKind::gqa;
+  const int32_t heads = grouped ? model_.kv_heads : 1;
+  std::vector<RankKv> kept;
+  for (int32_t i = 0; i < static_cast<int32_t>(ranks_.size()); ++i)
+    kept.push_back({ranks_[static_cast<size_t>(i)].pool,
+                    grouped ? kv_heads_of(shard_of(i), model_.heads, heads) : KvHeads{0, 1}});
+  kv_ = std::make_unique<DividedPool>(layout_, heads, divide_kv(kept, heads));
 }
 
 Status ModelRanks::read_weights(const TpEngineConfig& config, const LoadProgress& progress) {
   const auto local = static_cast<int32_t>(ranks_.size());
   threads_ = std::make_unique<RankThreads>(local);
   barrier_ = std::make_unique<BreakableBarrier>(local);
-  const auto shard_of = [&](int32_t i) {
-    return Shard{config.group.process * local + i, config.tensor_parallel, i, local};
-  };
   // Where the weights lie is known from the headers; read first, they come in the order of the
   // file.
   std::vector<std::span<const std::byte>> extents;
@@ -195,31 +215,31 @@ Status ModelRanks::place_on_devices(const LoadProgress& progress) {
   return {};
 }
 
-// On a GPU the pool takes what weights and activations leave of this process's share. A step of
-// 4,096 prompt tokens of V3 on one GPU needs 6 GB of activations, logits and workspace; a sixteenth
-// of an H200 is 9 GB.
-Result<int32_t> ModelRanks::count_blocks(const TpEngineConfig& config) const {
+// Bytes for the KV of one pool. On a GPU it takes what weights and activations leave of this
+// process's share. A step of 4,096 prompt tokens of V3 on one GPU needs 6 GB of activations, logits
+// and workspace; a sixteenth of an H200 is 9 GB.
+int64_t ModelRanks::kv_bytes(const TpEngineConfig& config, int32_t pool) const {
   constexpr int64_t kActivationShare = 16;
+  if (config.kv_bytes > 0) return config.kv_bytes;
+  if (!config.device.cuda) return int64_t{1} << 30;
+  int64_t weights = 0, total = 0, free = 0;
+  for (const Rank& rank : ranks_) {
+    if (rank.pool != pool) continue;
+    weights += static_cast<int64_t>(rank.placed->bytes());
+    total = rank.device->total_bytes();
+    free = rank.device->free_bytes();
+  }
+  const auto share =
+      static_cast<int64_t>(config.device.memory_share * static_cast<double>(total)) - weights;
+  return std::min(share, free) - total / kActivationShare;
+}
+
+Result<int32_t> ModelRanks::count_blocks(const TpEngineConfig& config) const {
   int64_t n = config.kv_blocks;
   if (n == 0) {
-    int64_t bytes = config.kv_bytes;
-    if (bytes == 0 && !config.device.cuda) bytes = int64_t{1} << 30;
-    if (bytes == 0) {
-      bytes = INT64_MAX;
-      for (const int32_t gpu : gpus_) {
-        int64_t weights = 0, total = 0, free = 0;
-        for (const Rank& rank : ranks_) {
-          if (rank.gpu != gpu) continue;
-          weights += static_cast<int64_t>(rank.placed->bytes());
-          total = rank.device->total_bytes();
-          free = rank.device->free_bytes();
-        }
-        const auto share =
-            static_cast<int64_t>(config.device.memory_share * static_cast<double>(total)) - weights;
-        bytes = std::min(bytes, std::min(share, free) - total / kActivationShare);
-      }
-    }
-    n = bytes / block_stride(layout_);
+    n = INT64_MAX;
+    for (int32_t pool = 0; pool < kv_->pools(); ++pool)
+      n = std::min(n, kv_bytes(config, pool) / kv_->stride(pool));
   }
   if (n < 1 || n > INT32_MAX)
     return invalid("leaves room for " + std::to_string(n) + " blocks of " +
@@ -228,18 +248,12 @@ Result<int32_t> ModelRanks::count_blocks(const TpEngineConfig& config) const {
   return static_cast<int32_t>(n);
 }
 
-size_t ModelRanks::pool_of(const Rank& rank) const {
-  if (rank.gpu < 0) return 0;
-  return static_cast<size_t>(std::ranges::find(gpus_, rank.gpu) - gpus_.begin());
-}
-
 Status ModelRanks::read_block(BlockIndex block, std::span<std::byte> out) const {
-  return pools_.front().read(block, out);
+  return kv_->read(block, out);
 }
 
 Status ModelRanks::write_block(BlockIndex block, std::span<const std::byte> in) {
-  for (KvPool& pool : pools_) FATHOM_CHECKED(pool.write(block, in));
-  return {};
+  return kv_->write(block, in);
 }
 
 std::unique_ptr<BatchSampler> ModelRanks::make_sampler() {
@@ -300,45 +314,43 @@ Status ModelRanks::join_nccl(int32_t local) {
 
 Status ModelRanks::start(int32_t blocks) {
   FATHOM_CHECKED(connect_devices());
-  for (size_t i = 0; i < std::max<size_t>(1, gpus_.size()); ++i) {
-    const auto has_it = [&](const Rank& r) { return gpus_.empty() || r.gpu == gpus_[i]; };
-    const auto first = std::ranges::find_if(ranks_, has_it);
-    FATHOM_TRY(KvPool pool, KvPool::make(layout_, blocks, *first->device));
-    FATHOM_CHECKED(first->device->wait());
-    pools_.push_back(std::move(pool));
-  }
+  std::vector<Device*> devices(static_cast<size_t>(kv_->pools()));
+  for (const Rank& rank : std::views::reverse(ranks_))
+    devices[static_cast<size_t>(rank.pool)] = rank.device.get();
+  FATHOM_CHECKED(kv_->start(blocks, devices));
   for (size_t i = 0; i < ranks_.size(); ++i) {
     Rank& rank = ranks_[i];
     CHECK(rank.comm != nullptr);
-    // Host threads share one cache: the first rank writes latents, the others wait for it. Ranks on
-    // GPUs each write the latents they read; those that share a pool write the same bits to the
-    // same places. Of grouped heads a rank writes its run alone.
-    const bool alone = ranks_.size() == 1 || rank.gpu >= 0;
+    // Host threads share one pool: of latents the first rank writes all, of grouped heads each its
+    // run, and the others wait for it. Ranks on GPUs each write what they read; those that share a
+    // pool write the same bits to the same places.
+    const bool alone = own_kv_ || ranks_.size() == 1;
     RankParts parts{.config = &model_,
                     .ops = ops_,
                     .context = {rank.lanes.get(), rank.scratch.get(), compute_, rank.device.get()},
                     .comm = rank.comm.get(),
                     .collectives = rank.collectives.get(),
+                    .experts = exchange_.get(),
                     .barrier = alone ? nullptr : barrier_.get(),
                     .writes_cache = alone || i == 0,
-                    .shares_cache = rank.gpu >= 0 && ranks_.size() > 1 &&
-                                    model_.attention == AttentionKind::gqa,
                     .tap = layer_tap_};
-    const KvPool& pool = pools_[pool_of(rank)];
+    const KvPool& pool = kv_->pool(rank.pool);
+    const KvHeads held = kv_->held(rank.pool);
     for (int32_t layer = 0; layer < model_.cached_layers(); ++layer) {
       if (model_.attention == AttentionKind::gqa) {
-        parts.kv_caches.push_back(pool.kv_layer(layer, model_.kv_heads, model_.head_dim));
+        parts.kv_caches.push_back(pool.kv_layer(layer, held.count, model_.head_dim));
       } else {
         parts.caches.push_back(pool.layer(layer, model_.kv_rank, model_.rope));
       }
     }
+    parts.first_cached_head = held.first;
     rank.forward = make_model_rank(parts, rank.weights);
   }
   return {};
 }
 
 Status ModelRanks::forward(int32_t local, const Batch& batch, const LogitsSink& sink) {
-  return finished(local, within_memory(batch, [&] {
+  return finished(local, within_memory(batch.rows(), [&] {
                     return ranks_[static_cast<size_t>(local)].forward->forward(batch, sink);
                   }));
 }
@@ -347,18 +359,33 @@ Status ModelRanks::forward(int32_t local, const Batch& batch, const LogitsSink& 
 Status ModelRanks::finished(int32_t local, Status status) {
   Rank& rank = ranks_[static_cast<size_t>(local)];
   if (status.ok() && rank.collectives) status = rank.collectives->finish();
+  if (status.ok() && exchange_) status = exchange_->finish();
   if (status.ok()) return status;
-  barrier_->give_up();
+  give_up();
   rank.forward.reset();
   rank.collectives.reset();
   return status;
 }
 
+void ModelRanks::give_up() {
+  barrier_->give_up();
+  if (exchange_) exchange_->leave();
+}
+
 Status ModelRanks::draft(int32_t local, const Batch& batch, std::span<const int32_t> from,
                          const LogitsSink& sink) {
-  return finished(local, within_memory(batch, [&] {
+  return finished(local, within_memory(batch.rows(), [&] {
                     return ranks_[static_cast<size_t>(local)].forward->draft(batch, from, sink);
                   }));
+}
+
+Status ModelRanks::assist() {
+  while (true) {
+    FATHOM_TRY(const ExpertPass pass, exchange_->join());
+    if (pass == ExpertPass::none) return {};
+    FATHOM_CHECKED(
+        finished(0, within_memory(0, [&] { return ranks_.front().forward->assist(pass); })));
+  }
 }
 
 }  // namespace fathom

@@ -1,5 +1,5 @@
 // What does one process of a group hold? The mapped checkpoint, its ranks with their devices and
-// their weights there, one KV pool a device and the ranks' threads. Both the leader's engine and a
+// their weights there, their KV and the ranks' threads. Both the leader's engine and a
 // follower are made of this.
 #pragma once
 
@@ -14,7 +14,7 @@
 #include "kernels/batch_sampler.h"
 #include "kernels/collectives.h"
 #include "kernels/placed.h"
-#include "kv/pool.h"
+#include "kv/divided_pool.h"
 #include "model/config.h"
 #include "model/forward.h"
 #include "model/prefault.h"
@@ -30,6 +30,8 @@ class ModelRanks {
                                                   const LoadProgress& progress);
   // Gives the ranks their connections, then a pool of `blocks`. Each once; forward needs both.
   void attach(std::vector<std::unique_ptr<Comm>> comms);
+  // Before start, where this group's one rank has a part of the experts.
+  void share_experts(std::unique_ptr<ExpertExchange> exchange) { exchange_ = std::move(exchange); }
   Status start(int32_t blocks);
 
   const ModelConfig& model() const { return model_; }
@@ -37,7 +39,7 @@ class ModelRanks {
   const KvLayout& layout() const { return layout_; }
   const Prefaulted& loaded() const { return loaded_; }
   std::string_view kernels() const { return ops_->name; }
-  int32_t blocks() const { return pools_.front().blocks(); }
+  int32_t blocks() const { return kv_->blocks(); }
   // Blocks of KV that fit beside the weights, within what the settings allow.
   Result<int32_t> count_blocks(const TpEngineConfig& config) const;
   // Copies of whole blocks; a write reaches every pool of this process. From any thread.
@@ -52,11 +54,17 @@ class ModelRanks {
   Status forward(int32_t local, const Batch& batch, const LogitsSink& sink);
   Status draft(int32_t local, const Batch& batch, std::span<const int32_t> from,
                const LogitsSink& sink);
+  // Where experts are shared, on the rank's thread when it has no pass left in this round: assists
+  // in those of the others until nobody has one.
+  Status assist();
+  // Lets nobody wait for this process's ranks any more.
+  void give_up();
 
  private:
   struct Rank {
     std::unique_ptr<Device> device;
     int32_t gpu = -1;                       // -1: the host
+    int32_t pool = 0;                       // where its KV is
     std::unique_ptr<PlacedWeights> placed;  // what weights view, on a GPU
     std::unique_ptr<WeightReader> reader;
     ModelWeights weights;
@@ -74,7 +82,9 @@ class ModelRanks {
   Status connect_devices();
   Status join_nccl(int32_t local);
   Status finished(int32_t local, Status status);
-  size_t pool_of(const Rank& rank) const;
+  int64_t kv_bytes(const TpEngineConfig& config, int32_t pool) const;
+  void divide_kv_pools();
+  Shard shard_of(int32_t local) const;
 
   ModelConfig model_;
   std::string digest_;
@@ -85,11 +95,19 @@ class ModelRanks {
   const Ops* ops_ = nullptr;
   std::unique_ptr<Checkpoint> checkpoint_;
   std::vector<Rank> ranks_;
-  std::vector<int32_t> gpus_;  // that the ranks use, each once; empty: the host
-  std::vector<KvPool> pools_;  // one a GPU, or the host's; destroyed before the devices
+  bool own_kv_ = false;                // ranks write all the KV that they read
+  int32_t first_rank_ = 0, size_ = 1;  // of the group
+  std::vector<int32_t> gpus_;          // that the ranks use, each once; empty: the host
+  ExpertPlace experts_;
+  std::unique_ptr<DividedPool> kv_;           // a pool a GPU; destroyed before the devices
+  std::unique_ptr<ExpertExchange> exchange_;  // null: experts are this group's own
   std::unique_ptr<BreakableBarrier> barrier_;
   std::unique_ptr<RankThreads> threads_;
 };
+
+// The engine over ranks that have started; tp_engine.cpp.
+std::unique_ptr<Engine> engine_of(const TpEngineConfig& config, std::unique_ptr<ModelRanks> ranks,
+                                  int32_t blocks);
 
 // One connection for each rank of this process, to all ranks of the group.
 Result<std::vector<std::unique_ptr<Comm>>> connect_group(const TpEngineConfig& config,

@@ -233,6 +233,11 @@ class TpEngine final : public Engine {
 
 }  // namespace
 
+std::unique_ptr<Engine> engine_of(const TpEngineConfig& config, std::unique_ptr<ModelRanks> ranks,
+                                  int32_t blocks) {
+  return std::make_unique<TpEngine>(config, std::move(ranks), blocks);
+}
+
 Result<std::unique_ptr<Engine>> make_tp_engine(const TpEngineConfig& config,
                                                const LoadProgress& progress) {
   if (config.group.process != 0)
@@ -243,7 +248,7 @@ Result<std::unique_ptr<Engine>> make_tp_engine(const TpEngineConfig& config,
   ranks->attach(std::move(comms));
   FATHOM_CHECKED(agree(make_hello(config, *ranks, blocks), *ranks, true));
   FATHOM_CHECKED(ranks->start(blocks));
-  return std::unique_ptr<Engine>(std::make_unique<TpEngine>(config, std::move(ranks), blocks));
+  return engine_of(config, std::move(ranks), blocks);
 }
 
 }  // namespace fathom

@@ -37,6 +37,18 @@ struct DevicePlace {
   // Of each GPU's memory, what this process may take for weights, activations and KV. KV takes what
   // the others leave, unless kv_blocks or kv_bytes says less.
   double memory_share = 0.92;
+  // On the host: each rank keeps its KV in a pool of its own, as ranks on GPUs do, instead of in
+  // one that all of them share.
+  bool own_pools = false;
+};
+
+// Of engines that divide a model's experts, which one this is; see expert_group.h.
+struct ExpertPlace {
+  int32_t ranks = 1;
+  int32_t rank = 0;
+  // As logits_tap, for tests: called on the threads of all ranks.
+  std::function<void(int32_t rank, int32_t row, int32_t position, std::span<const float> logits)>
+      logits_tap;
 };
 
 struct TpEngineConfig {
@@ -61,6 +73,7 @@ struct TpEngineConfig {
   // which computes beside its host. UNIMPLEMENTED for more than one rank.
   std::optional<bool> steps_ahead;
   GroupPlace group;
+  ExpertPlace experts;  // ranks and rank are set by make_expert_group
   // Sees every row of logits before it is sampled: row of the plan, position, logits. For tests;
   // called on the thread that steps.
   std::function<void(int32_t row, int32_t position, std::span<const float> logits)> logits_tap;

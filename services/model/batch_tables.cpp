@@ -1,7 +1,6 @@
 #include "model/batch_tables.h"
 
 #include <cstring>
-#include <numeric>
 
 #include "base/check.h"
 
@@ -76,7 +75,8 @@ void BatchTables::lay_out(const Batch& batch, std::span<const int32_t> from) {
   send();
 }
 
-void BatchTables::lay_out_padded(const Batch& batch, const Padding& padding) {
+void BatchTables::lay_out_padded(const Batch& batch, const Padding& padding,
+                                 std::span<const int32_t> from) {
   CHECK(!device_.is_host() && batch.expanded().empty() && padding.rows >= batch.rows());
   const auto rows = static_cast<size_t>(padding.rows);
   rows_ = padding.rows;
@@ -86,9 +86,10 @@ void BatchTables::lay_out_padded(const Batch& batch, const Padding& padding) {
   step_positions_.resize(rows, 0);
   step_slots_.assign(batch.slots().begin(), batch.slots().end());
   step_slots_.resize(rows, -1);
-  step_logit_rows_.resize(rows);
-  std::iota(step_logit_rows_.begin(), step_logit_rows_.end(), 0);
-  step_from_.clear();
+  step_logit_rows_.assign(batch.logit_rows().begin(), batch.logit_rows().end());
+  step_logit_rows_.resize(static_cast<size_t>(padding.logits), 0);
+  step_from_.assign(from.begin(), from.end());
+  if (!from.empty()) step_from_.resize(rows, 0);
   step_fed_.assign(batch.fed().begin(), batch.fed().end());
   feeding_ = {.drawn = batch.drawn()};
   runs_.clear();
@@ -103,7 +104,7 @@ void BatchTables::lay_out_padded(const Batch& batch, const Padding& padding) {
 }
 
 // Everything in one copy. What a padded batch has of each but blocks and what is fed depends on its
-// rows alone and comes first, so that its places do too.
+// shape alone and comes first, so that its places do too.
 void BatchTables::send() {
   const std::span<const AttentionRun> runs(runs_);
   std::vector<int32_t> all_rows, absorbed_rows, expanded_rows;

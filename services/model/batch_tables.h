@@ -17,6 +17,7 @@ namespace fathom {
 struct Padding {
   int32_t rows = 0;     // at least the batch's
   int32_t context = 0;  // bound on position + 1 of every row
+  int32_t logits = 0;   // at least as many as rows that want logits
 };
 
 class BatchTables {
@@ -25,8 +26,10 @@ class BatchTables {
 
   // `batch` must outlive the step. `from`: a row of what ran before for each row, or empty.
   void lay_out(const Batch& batch, std::span<const int32_t> from = {});
-  // Every row a run of its own, `rows` of them; all want logits.
-  void lay_out_padded(const Batch& batch, const Padding& padding);
+  // Every row a run of its own, `rows` of them. What pads the rows that want logits, and `from`, is
+  // row 0.
+  void lay_out_padded(const Batch& batch, const Padding& padding,
+                      std::span<const int32_t> from = {});
 
   int32_t rows() const { return rows_; }  // padded ones included
   std::span<const TokenId> tokens() const { return {tokens_, static_cast<size_t>(rows_)}; }

@@ -22,6 +22,7 @@ void Decoder::reserve(const Batch& batch, int32_t rows) {
   const ModelConfig& c = ops_.config();
   const int64_t n = rows;
   ops_.set_rows(rows);
+  rows_kept_ = std::max(rows_kept_, rows);
   residual_.at_least(n * c.hidden);
   normed_.at_least(n * c.hidden);
   partial_.at_least(n * c.hidden);
@@ -51,6 +52,7 @@ Status Decoder::forward(const Batch& batch, const LogitsSink& sink) {
   reserve(batch, batch.rows());
   batch_.lay_out(batch);
   ops_.feed(batch_);
+  FATHOM_CHECKED(ops_.begin_pass());
   FATHOM_CHECKED(run_layers());
   return logits_.run(ops_, *last_norm_, weights_.ends.lm_head, residual_.data(),
                      batch_.logit_rows(), static_cast<int32_t>(batch.logit_rows().size()), sink);
@@ -68,23 +70,57 @@ Status Decoder::run_layers() {
   return {};
 }
 
-// z = join [norm(embedding of the token) | norm(hidden state)], then one layer. The hidden state is
-// taken after the last norm of what made it: the model's, or the module's own when it goes on from
-// its own guess.
+void Decoder::reserve_draft(const Batch& batch, int32_t rows) {
+  const int64_t n = rows;
+  hidden_.at_least(n * ops_.config().hidden);
+  pair_.at_least(n * 2 * ops_.config().hidden);
+  reserve(batch, rows);
+}
+
+// A padded run must fit where residual_ is: what it goes on from lies there.
 Status Decoder::draft(const Batch& batch, std::span<const int32_t> from, const LogitsSink& sink) {
   if (!weights_.mtp)
     return Error{Code::unimplemented, "this model has no module that drafts", "draft_layers"};
   CHECK(last_norm_ != nullptr);
-  CHECK(static_cast<int32_t>(from.size()) == batch.rows());
+  CHECK(static_cast<int32_t>(from.size()) == batch.rows() && batch.rows() <= rows_kept_);
+  const Weight* const own_norm = &weights_.mtp->head_norm;
+  const auto wanted = static_cast<int32_t>(batch.logit_rows().size());
+  const auto padding = draft_padding_for(batch, ops_, logits_.tile_rows());
+  if (padding && padding->rows <= rows_kept_) {
+    reserve_draft(batch, padding->rows);
+    logits_.reserve(ops_.config(), ops_.shard(), padding->logits);
+    batch_.lay_out_padded(batch, *padding, from);
+    Status status;
+    const int32_t what = 1 + 2 * padding->logits + (last_norm_ == own_norm ? 1 : 0);
+    ops_.device().replay({.what = what, .rows = padding->rows, .context = padding->context}, [&] {
+      ops_.set_rows(padding->rows);
+      status = run_draft();
+      if (!status.ok() || padding->logits == 0) return;
+      status = logits_.compute(ops_, *own_norm, draft_head(), residual_.data(), batch_.logit_rows(),
+                               padding->logits);
+    });
+    last_norm_ = own_norm;
+    if (!status.ok()) return status;
+    if (wanted > 0) logits_.deliver(ops_, 0, wanted, sink);
+    return {};
+  }
+  batch_.lay_out(batch, from);
+  reserve_draft(batch, batch.rows());
+  FATHOM_CHECKED(ops_.begin_pass());
+  FATHOM_CHECKED(run_draft());
+  last_norm_ = own_norm;
+  return logits_.run(ops_, *own_norm, draft_head(), residual_.data(), batch_.logit_rows(), wanted,
+                     sink);
+}
+
+// z = join [norm(embedding of the token) | norm(hidden state)], then one layer. The hidden state is
+// taken after the last norm of what made it: the model's, or the module's own when it goes on from
+// its own guess.
+Status Decoder::run_draft() {
   const ModelConfig& c = ops_.config();
   const MtpWeights& w = *weights_.mtp;
-  hidden_.at_least(int64_t{batch.rows()} * c.hidden);
-  pair_.at_least(int64_t{batch.rows()} * 2 * c.hidden);
-  batch_.lay_out(batch, from);
-  ops_.set_rows(batch.rows());
-  ops_.gather(residual_.data(), batch_.from(), c.hidden, hidden_.data());
-  reserve(batch, batch.rows());
   const int64_t pair = int64_t{2} * c.hidden;
+  ops_.gather(residual_.data(), batch_.from(), c.hidden, hidden_.data());
   ops_.norm(hidden_.data(), c.hidden, *last_norm_, c.norm_eps,
             {hidden_.data(), DType::f32, c.hidden});
   ops_.norm(hidden_.data(), c.hidden, w.hidden_norm, c.norm_eps,
@@ -93,11 +129,15 @@ Status Decoder::draft(const Batch& batch, std::span<const int32_t> from, const L
   ops_.norm(partial_.data(), c.hidden, w.token_norm, c.norm_eps, {pair_.data(), DType::f32, pair});
   ops_.linear({pair_.data(), DType::f32, pair}, w.join, residual_.data());
   ops_.norm(residual_.data(), c.hidden, w.layer.input_norm, c.norm_eps, normed());
-  FATHOM_CHECKED(run_layer(w.layer, weights_.layers.size(), nullptr));
-  last_norm_ = &w.head_norm;
-  const Weight& head = draft_head_ ? draft_head_->weight() : weights_.ends.lm_head;
-  return logits_.run(ops_, *last_norm_, head, residual_.data(), batch_.logit_rows(),
-                     static_cast<int32_t>(batch.logit_rows().size()), sink);
+  return run_layer(w.layer, weights_.layers.size(), nullptr);
+}
+
+Status Decoder::assist(ExpertPass pass) {
+  if (pass == ExpertPass::draft)
+    return weights_.mtp ? FeedForward::assist(ops_, weights_.mtp->layer.feed_forward) : Status();
+  for (const LayerWeights& layer : weights_.layers)
+    FATHOM_CHECKED(FeedForward::assist(ops_, layer.feed_forward));
+  return {};
 }
 
 Status Decoder::run_layer(const LayerWeights& layer, size_t index, const Weight* next_norm) {
@@ -106,7 +146,7 @@ Status Decoder::run_layer(const LayerWeights& layer, size_t index, const Weight*
   FATHOM_CHECKED(ops_.sum(partial_.data()));
   ops_.tap(number, "attention", partial_.data());
   ops_.add_norm(residual_.data(), partial_.data(), layer.post_norm, normed());
-  feed_forward_.run(ops_, layer.feed_forward, batch_, normed(), partial_.data());
+  FATHOM_CHECKED(feed_forward_.run(ops_, layer.feed_forward, batch_, normed(), partial_.data()));
   if (next_norm != nullptr) {
     FATHOM_CHECKED(ops_.sum(partial_.data()));
     ops_.add_norm(residual_.data(), partial_.data(), *next_norm, normed());

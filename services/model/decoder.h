@@ -23,11 +23,19 @@ class Decoder final : public ModelRank {
   Decoder(const RankParts& parts, const ModelWeights& weights);
   Status forward(const Batch& batch, const LogitsSink& sink) override;
   Status draft(const Batch& batch, std::span<const int32_t> from, const LogitsSink& sink) override;
+  Status assist(ExpertPass pass) override;
 
  private:
   void reserve(const Batch& batch, int32_t rows);
   // Embedding and all layers, over what batch_ holds.
   Status run_layers();
+  // The draft module's layer, over what batch_ holds: a guess is the likeliest of what the head
+  // makes of residual_.
+  void reserve_draft(const Batch& batch, int32_t rows);
+  Status run_draft();
+  const Weight& draft_head() const {
+    return draft_head_ ? draft_head_->weight() : weights_.ends.lm_head;
+  }
   // `next_norm`: of what follows the layer, applied to its result into normed_; null: nothing.
   Status run_layer(const LayerWeights& layer, size_t index, const Weight* next_norm);
   RowsView normed() const { return normed_.rows(ops_.config().hidden); }
@@ -41,6 +49,7 @@ class Decoder final : public ModelRank {
   Buffer<float> hidden_, pair_;          // of the draft module
   std::optional<DraftHead> draft_head_;  // without: guesses use the model's own
   const Weight* last_norm_ = nullptr;    // of what ran last: residual_ awaits it
+  int32_t rows_kept_ = 0;                // for which residual_ has room
   FeedForward feed_forward_;
   LogitsTail logits_;
 };

@@ -50,8 +50,8 @@ Status read_experts(const ModelConfig& c, Shard shard, WeightReader& reader,
     FATHOM_TRY(out.dense,
                read_mlp(reader, prefix + "shared_experts.", c.hidden, c.shared_intermediate()));
   }
-  const int32_t first = shard.begin(c.experts);
-  for (int32_t e = first; e < first + shard.part(c.experts); ++e) {
+  const int32_t first = shard.first_expert(c.experts);
+  for (int32_t e = first; e < first + shard.expert_part(c.experts); ++e) {
     const std::string expert = prefix + "experts." + std::to_string(e) + ".";
     FATHOM_TRY(const DenseWeights w, read_mlp(reader, expert, c.hidden, c.expert_intermediate));
     out.experts.push_back({w.gate, w.up, w.down});

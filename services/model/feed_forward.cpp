@@ -24,15 +24,26 @@ void FeedForward::reserve(const ModelConfig& c, const Shard& shard, int32_t rows
   expert_weights_.at_least(n * c.experts_chosen);
 }
 
-void FeedForward::run(const RankOps& ops, const FeedForwardWeights& w, const BatchTables& batch,
-                      const RowsView& x, float* out) {
+Status FeedForward::run(const RankOps& ops, const FeedForwardWeights& w, const BatchTables& batch,
+                        const RowsView& x, float* out) {
   if (w.dense.gate.data != nullptr) {
     dense(ops, w, x, out);
   } else {
     ops.device().fill_zero(out, static_cast<size_t>(ops.rows()) *
                                     static_cast<size_t>(ops.config().hidden) * sizeof(float));
   }
-  if (w.router.data != nullptr) routed(ops, w, batch, x, out);
+  return w.router.data != nullptr ? routed(ops, w, batch, x, out) : Status();
+}
+
+Status FeedForward::assist(const RankOps& ops, const FeedForwardWeights& w) {
+  if (w.router.data == nullptr) return {};
+  const ModelConfig& c = ops.config();
+  return ops.experts({.x_dtype = ops.product_input(),
+                      .x_stride = c.hidden,
+                      .experts = w.experts,
+                      .first_expert = ops.shard().first_expert(c.experts),
+                      .chosen = c.experts_chosen,
+                      .out_stride = c.hidden});
 }
 
 // This rank's channels of down(silu(gate x) * up x).
@@ -59,9 +70,10 @@ void FeedForward::dense(const RankOps& ops, const FeedForwardWeights& layer, con
   if (ops.shard().rank == 0) ops.add_bias(layer.down_bias, out);
 }
 
-// Every rank routes alike and adds the experts it has.
-void FeedForward::routed(const RankOps& ops, const FeedForwardWeights& w, const BatchTables& batch,
-                         const RowsView& x, float* out) {
+// Every rank of a group routes alike and adds the experts it has; groups that share experts each
+// route their own rows.
+Status FeedForward::routed(const RankOps& ops, const FeedForwardWeights& w,
+                           const BatchTables& batch, const RowsView& x, float* out) {
   const ModelConfig& c = ops.config();
   ops.linear(x, w.router, router_.data(), true);
   ops.table().route(ops.context(), {.logits = router_.data(),
@@ -79,18 +91,17 @@ void FeedForward::routed(const RankOps& ops, const FeedForwardWeights& w, const 
                                     .ids = expert_ids_.data(),
                                     .weights = expert_weights_.data()});
   ops.context().scratch->reset();
-  ops.table().experts(ops.context(), {.x = x.data,
-                                      .x_dtype = x.dtype,
-                                      .x_stride = x.stride,
-                                      .rows = ops.rows(),
-                                      .experts = w.experts,
-                                      .first_expert = ops.shard().begin(c.experts),
-                                      .ids = expert_ids_.data(),
-                                      .weights = expert_weights_.data(),
-                                      .chosen = c.experts_chosen,
-                                      .out = out,
-                                      .out_stride = c.hidden});
-  ops.context().scratch->reset();
+  return ops.experts({.x = x.data,
+                      .x_dtype = x.dtype,
+                      .x_stride = x.stride,
+                      .rows = ops.rows(),
+                      .experts = w.experts,
+                      .first_expert = ops.shard().first_expert(c.experts),
+                      .ids = expert_ids_.data(),
+                      .weights = expert_weights_.data(),
+                      .chosen = c.experts_chosen,
+                      .out = out,
+                      .out_stride = c.hidden});
 }
 
 }  // namespace fathom

@@ -14,13 +14,15 @@ class FeedForward {
   explicit FeedForward(const RankOps& ops);
   void reserve(const ModelConfig& config, const Shard& shard, int32_t rows);
   // out = this rank's part of the layer's MLP of x; both [rows, hidden].
-  void run(const RankOps& ops, const FeedForwardWeights& weights, const BatchTables& batch,
-           const RowsView& x, float* out);
+  Status run(const RankOps& ops, const FeedForwardWeights& weights, const BatchTables& batch,
+             const RowsView& x, float* out);
+  // This rank's experts for others' rows, in a pass in which it has none.
+  static Status assist(const RankOps& ops, const FeedForwardWeights& weights);
 
  private:
   void dense(const RankOps& ops, const FeedForwardWeights& weights, const RowsView& x, float* out);
-  void routed(const RankOps& ops, const FeedForwardWeights& weights, const BatchTables& batch,
-              const RowsView& x, float* out);
+  Status routed(const RankOps& ops, const FeedForwardWeights& weights, const BatchTables& batch,
+                const RowsView& x, float* out);
 
   Buffer<float> gate_, up_, router_, expert_weights_;
   std::optional<ProductInput> activated_;  // without: float32, in place of gate_

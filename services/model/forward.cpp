@@ -8,7 +8,8 @@ namespace fathom {
 
 std::unique_ptr<Attention> make_attention(const RankOps& ops, RankParts parts) {
   if (ops.config().attention == AttentionKind::gqa)
-    return std::make_unique<GroupedAttention>(ops, std::move(parts.kv_caches));
+    return std::make_unique<GroupedAttention>(ops, std::move(parts.kv_caches),
+                                              parts.first_cached_head);
   return std::make_unique<LatentAttention>(ops, std::move(parts.caches));
 }
 

@@ -14,6 +14,7 @@
 #include "kernels/ops.h"
 #include "model/batch.h"
 #include "model/config.h"
+#include "model/expert_exchange.h"
 #include "model/weights.h"
 
 namespace fathom {
@@ -45,12 +46,11 @@ struct RankParts {
   std::vector<LatentCache>
       caches;                      // one a cached layer, of models with mla; the draft layer's last
   std::vector<KvCache> kv_caches;  // one a layer, of models with gqa
-  LocalBarrier* barrier = nullptr;  // null: this rank has the pool for itself
-  bool writes_cache = true;         // the first rank of its process; latents are written once
-  // Ranks on one GPU share a cache too: some key-value heads are written by one and read by
-  // another.
-  bool shares_cache = false;
-  LayerTap tap;  // usually empty
+  ExpertExchange* experts = nullptr;  // shares experts with other groups; null: does not
+  LocalBarrier* barrier = nullptr;    // null: this rank writes all that it reads
+  bool writes_cache = true;           // of latents, one of those who share a pool is enough
+  int32_t first_cached_head = 0;      // of the model's key-value heads, the first in kv_caches
+  LayerTap tap;                       // usually empty
 };
 
 class ModelRank {
@@ -65,6 +65,9 @@ class ModelRank {
   // the module's KV is the cache behind those of the layers, at the position's slot.
   virtual Status draft(const Batch& batch, std::span<const int32_t> from,
                        const LogitsSink& sink) = 0;
+  // Where experts are shared: computes this rank's for the rows of the others, in a pass in which
+  // it has none of its own. Touches nothing else.
+  virtual Status assist(ExpertPass pass) = 0;
 };
 
 // `weights` must outlive the rank.

@@ -15,9 +15,11 @@ RopeTable rope_of(const ModelConfig& c) {
 
 }  // namespace
 
-GroupedAttention::GroupedAttention(const RankOps& ops, std::vector<KvCache> caches)
+GroupedAttention::GroupedAttention(const RankOps& ops, std::vector<KvCache> caches,
+                                   int32_t first_cached)
     : ops_(ops),
       caches_(std::move(caches)),
+      first_cached_(first_cached),
       heads_(ops.shard().part(ops.config().heads)),
       rope_(ops.device(), rope_of(ops.config())),
       q_(ops.device()),
@@ -50,7 +52,7 @@ void GroupedAttention::reserve(const Batch& batch, int32_t rows) {
   const int64_t n = rows;
   q_.at_least(n * heads_ * c.head_dim);
   attended_.at_least(n * heads_ * c.head_dim);
-  const int64_t kv_width = int64_t{ops_.shard().local_part(c.kv_heads)} * c.head_dim;
+  const int64_t kv_width = int64_t{c.kv_heads} * c.head_dim;  // the rank's run is no longer
   k_.at_least(n * kv_width);
   v_.at_least(n * kv_width);
   // There is one form of attention here; the batch tells two apart.
@@ -95,7 +97,7 @@ Status GroupedAttention::write_kv(const GqaWeights& w, const KvCache& cache,
                                            .v = v_.data(),
                                            .v_stride = w.v.rows,
                                            .rows = ops_.rows(),
-                                           .first_head = w.first_kv_head,
+                                           .first_head = w.first_kv_head - first_cached_,
                                            .heads = heads,
                                            .slots = batch.slots(),
                                            .cache = cache});
@@ -113,7 +115,7 @@ void GroupedAttention::attend(const KvCache& cache, const BatchTables& batch) {
                                       .q = q_.data() + run.first * dim,
                                       .q_stride = heads_ * dim,
                                       .heads = run.heads,
-                                      .first_kv_head = run.first_kv,
+                                      .first_kv_head = run.first_kv - first_cached_,
                                       .kv_heads = run.kv_heads,
                                       .cache = cache,
                                       .scale = scale_,

@@ -11,7 +11,8 @@ namespace fathom {
 // allocates nothing.
 class GroupedAttention final : public Attention {
  public:
-  GroupedAttention(const RankOps& ops, std::vector<KvCache> caches);
+  // Of the model's key-value heads the caches hold some, from `first_cached` on.
+  GroupedAttention(const RankOps& ops, std::vector<KvCache> caches, int32_t first_cached);
   void reserve(const Batch& batch, int32_t rows) override;
   Status run(const LayerWeights& layer, size_t cache, const BatchTables& batch, const RowsView& x,
              float* out) override;
@@ -30,7 +31,8 @@ class GroupedAttention final : public Attention {
 
   const RankOps& ops_;
   std::vector<KvCache> caches_;
-  int32_t heads_;  // of this rank
+  int32_t first_cached_;  // of the model's key-value heads, in the caches
+  int32_t heads_;         // of this rank
   std::vector<HeadRun> runs_;
   DeviceRope rope_;
   float scale_;

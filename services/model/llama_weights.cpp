@@ -1,5 +1,5 @@
 // Which tensors does a layer of a Llama or Qwen2 checkpoint hold, and of what shape? Query heads
-// are divided over the group, key-value heads over the ranks of a process.
+// are divided over the group, key-value heads as kv_heads_of says.
 #include "model/weights.h"
 
 namespace fathom {
@@ -9,8 +9,8 @@ namespace {
 Status read_kv(const ModelConfig& c, Shard shard, WeightReader& reader, const std::string& name,
                Weight& weight, Weight& bias) {
   const int32_t rows = c.kv_heads * c.head_dim;
-  const int32_t begin = shard.local_begin(c.kv_heads) * c.head_dim;
-  const int32_t count = shard.local_part(c.kv_heads) * c.head_dim;
+  const KvHeads heads = kv_heads_of(shard, c.heads, c.kv_heads);
+  const int32_t begin = heads.first * c.head_dim, count = heads.count * c.head_dim;
   FATHOM_TRY(weight, reader.rows_of(name + ".weight", rows, c.hidden, begin, count));
   if (!c.qkv_bias) return {};
   FATHOM_TRY(const Weight whole, reader.wide_vector(name + ".bias", rows));
@@ -25,7 +25,7 @@ Status read_attention(const ModelConfig& c, Shard shard, WeightReader& reader,
   if (c.qkv_bias) {
     FATHOM_TRY(out.q_bias, reader.wide_part(prefix + "q_proj.bias", q_rows));
   }
-  out.first_kv_head = shard.local_begin(c.kv_heads);
+  out.first_kv_head = kv_heads_of(shard, c.heads, c.kv_heads).first;
   FATHOM_CHECKED(read_kv(c, shard, reader, prefix + "k_proj", out.k, out.k_bias));
   FATHOM_CHECKED(read_kv(c, shard, reader, prefix + "v_proj", out.v, out.v_bias));
   FATHOM_TRY(out.o, reader.matrix(prefix + "o_proj.weight", c.hidden, q_rows));

@@ -125,8 +125,18 @@ Status RankOps::gather_columns(const float* mine, int32_t part, Buffer<float>& g
   return {};
 }
 
+Status RankOps::begin_pass() const {
+  return parts_.experts != nullptr ? parts_.experts->begin(rows_) : Status();
+}
+
+Status RankOps::experts(const ExpertsParams& p) const {
+  if (parts_.experts != nullptr) return parts_.experts->run(parts_.context, *parts_.ops, p);
+  parts_.ops->experts(parts_.context, p);
+  parts_.context.scratch->reset();
+  return {};
+}
+
 Status RankOps::wait_for_cache() const {
-  if (parts_.shares_cache) return parts_.collectives->barrier();
   if (parts_.barrier != nullptr && !parts_.barrier->arrive_and_wait())
     return Error{Code::unavailable, "another rank of this process gave up", "tensor_parallel"};
   return {};

@@ -31,7 +31,11 @@ struct DeviceRope {
 class RankOps {
  public:
   explicit RankOps(const RankParts& parts)
-      : parts_(parts), shard_{parts.comm->rank(), parts.comm->size()} {}
+      : parts_(parts), shard_{.rank = parts.comm->rank(), .size = parts.comm->size()} {
+    if (parts.experts == nullptr) return;
+    shard_.expert_rank = parts.experts->rank();
+    shard_.expert_size = parts.experts->size();
+  }
 
   Device& device() const { return *parts_.context.device; }
   // The type of what feeds products.
@@ -72,6 +76,11 @@ class RankOps {
     return shard_.size == 1 || (parts_.collectives != nullptr && parts_.collectives->recordable());
   }
   bool has_tap() const { return static_cast<bool>(parts_.tap) && shard_.rank == 0; }
+  bool shares_experts() const { return parts_.experts != nullptr; }
+  // A pass over rows() rows begins on all who share experts.
+  Status begin_pass() const;
+  // Adds the chosen experts' results to p.out: this group's, or of all who share them.
+  Status experts(const ExpertsParams& p) const;
   // Until every rank of this process has written its part of the layer's KV.
   Status wait_for_cache() const;
   void tap(int32_t layer, std::string_view what, const float* values) const;

@@ -1,7 +1,7 @@
-// Which steps are replayed instead of said anew? On a GPU, those in which every row decodes one
-// token: their operations depend on the (padded) number of rows and a bound on the context alone,
-// so they are recorded once for each such shape. A thousand launches of a large model then cost the
-// host one.
+// Which steps are replayed instead of said anew? On a GPU, those without prompts: rows that decode
+// or verify guesses, and the runs of the module that guesses. Their operations depend on the
+// (padded) numbers of rows and of logits and a bound on the context alone, so they are recorded
+// once for each such shape. A thousand launches of a large model then cost the host one.
 #pragma once
 
 #include <optional>
@@ -12,7 +12,11 @@
 namespace fathom {
 
 // The shape to pad `batch` to; none when the step must be said anew: on the host, with prompt rows,
-// with more rows than `rows_max`, when a test taps values, or when sums go through host memory.
+// with more rows than `rows_max`, when a test taps values, when sums go through host memory, or
+// when experts are shared: then the threads of the ranks meet in every layer.
 std::optional<Padding> padding_for(const Batch& batch, const RankOps& ops, int32_t rows_max);
+
+// The same for a run of the draft module, whose rows need not all want logits.
+std::optional<Padding> draft_padding_for(const Batch& batch, const RankOps& ops, int32_t rows_max);
 
 }  // namespace fathom

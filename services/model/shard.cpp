@@ -1,5 +1,6 @@
 #include "model/shard.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -75,6 +76,31 @@ const ShardRule* find_shard_rule(std::string_view tensor) {
   return nullptr;
 }
 
+namespace {
+
+// What the rank's query heads read and its share of the process's, with what lies between.
+KvHeads own_kv_heads(const Shard& s, int32_t heads, int32_t kv_heads) {
+  const int32_t group = heads / kv_heads;
+  const int32_t first_read = s.begin(heads) / group;
+  const int32_t reads_to = (s.begin(heads) + s.part(heads) + group - 1) / group;
+  const int32_t begin = std::min(first_read, s.local_begin(kv_heads));
+  return {begin, std::max(reads_to, s.local_begin(kv_heads) + s.local_part(kv_heads)) - begin};
+}
+
+}  // namespace
+
+KvHeads kv_heads_of(const Shard& shard, int32_t heads, int32_t kv_heads) {
+  if (!shard.own_kv) return {shard.local_begin(kv_heads), shard.local_part(kv_heads)};
+  int32_t most = 0;
+  for (int32_t r = 0; r < shard.size; ++r) {
+    Shard other = shard;
+    other.rank = r;
+    other.local_rank = r % shard.local_size;
+    most = std::max(most, own_kv_heads(other, heads, kv_heads).count);
+  }
+  return {std::min(own_kv_heads(shard, heads, kv_heads).first, kv_heads - most), most};
+}
+
 Status check_shardable(const ModelConfig& c, int32_t size) {
   if (size < 1) return invalid("must be at least 1, is " + std::to_string(size), "tensor_parallel");
   struct Dimension {
@@ -93,6 +119,20 @@ Status check_shardable(const ModelConfig& c, int32_t size) {
       return invalid(std::string(d.key) + " is " + std::to_string(d.value) +
                          ", which tensor_parallel " + std::to_string(size) + " does not divide",
                      "tensor_parallel");
+  return {};
+}
+
+Status check_experts_divide(const ModelConfig& c, int32_t ranks) {
+  if (ranks < 1)
+    return invalid("must be at least 1, is " + std::to_string(ranks), "expert_parallel");
+  if (ranks == 1) return {};
+  if (c.experts == 0)
+    return invalid("a model of type " + c.model_type + " has no experts to divide",
+                   "expert_parallel");
+  if (c.experts % ranks != 0)
+    return invalid("n_routed_experts is " + std::to_string(c.experts) + ", which expert_parallel " +
+                       std::to_string(ranks) + " does not divide",
+                   "expert_parallel");
   return {};
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace fathom {
 
@@ -61,6 +62,8 @@ struct WorkerConfig {
   int32_t speculative_tokens = 3;  // a bound: how many pay is measured, see worker/speculation.h
   std::string steps_ahead = "auto";
   int32_t tensor_parallel = 1;
+  int32_t expert_parallel = 1;
+  std::vector<std::string> rank_listen;
   int32_t threads = 0;
   int32_t context_max = 0;
   int32_t block_tokens = 64;
@@ -108,6 +111,13 @@ struct WorkerConfig {
       "on, off or auto: whether a step of decoding rows begins before the tokens of the last one "
       "are read; auto where that pays, on one GPU");
     v("tensor_parallel", tensor_parallel, "ranks of the whole group");
+    v("expert_parallel", expert_parallel,
+      "ranks of this process that divide the experts alone: each is a worker with sequences, KV "
+      "and "
+      "an address of its own");
+    v("rank_listen", rank_listen,
+      "of expert_parallel: host:port of each rank but the first, which has `listen`; empty for the "
+      "ports after that one");
     v("threads", threads, "computing threads of this process; 0 for one per core");
     v("context_max", context_max, "positions a sequence may reach; 0 for the model's own limit");
     v("block_tokens", block_tokens, "positions of one KV block; equal on all workers of a router");

@@ -10,6 +10,7 @@
 #include <optional>
 #include <thread>
 
+#include "engine/expert_group.h"
 #include "engine/fake_engine.h"
 #include "engine/tp_engine.h"
 #include "kernels/cuda/device.h"
@@ -47,6 +48,31 @@ Status check_group(const WorkerConfig& c) {
   return {};
 }
 
+Status check_experts(const WorkerConfig& c) {
+  FATHOM_CHECKED(at_least(c.expert_parallel, 1, "expert_parallel"));
+  if (c.expert_parallel == 1) {
+    if (!c.rank_listen.empty())
+      return invalid("is for the ranks of expert_parallel, of which there is one", "rank_listen");
+    return {};
+  }
+  if (c.engine == "fake") return invalid("the fake engine has no experts", "expert_parallel");
+  if (c.tensor_parallel > 1)
+    return invalid("ranks of expert_parallel are not divided further: must be 1",
+                   "tensor_parallel");
+  if (c.group.processes > 1)
+    return invalid("the ranks of expert_parallel are threads of one process", "group.processes");
+  const auto others = static_cast<size_t>(c.expert_parallel) - 1;
+  if (!c.rank_listen.empty() && c.rank_listen.size() != others)
+    return invalid("must name " + std::to_string(others) + " addresses or none, not " +
+                       std::to_string(c.rank_listen.size()),
+                   "rank_listen");
+  const size_t colon = c.advertise.rfind(':');
+  if (colon != std::string::npos && c.advertise.find(']', colon) == std::string::npos)
+    return invalid("names a port, but each rank of expert_parallel has its own: name the host",
+                   "advertise");
+  return {};
+}
+
 Status check_engine(const WorkerConfig& c) {
   FATHOM_CHECKED(one_of(c.engine, {"model", "fake"}, "engine"));
   if (c.device == "cuda" && cuda_device_count() == 0)
@@ -76,7 +102,7 @@ Compute compute_of(const WorkerConfig& c) {
 }
 
 TpEngineConfig model_settings(const WorkerConfig& c) {
-  const int32_t here = c.tensor_parallel / c.group.processes;
+  const int32_t here = c.tensor_parallel * c.expert_parallel / c.group.processes;
   const auto cores = static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()));
   const int32_t threads = c.threads > 0 ? c.threads : cores;
   return {.model_dir = c.model,
@@ -155,6 +181,7 @@ Status check_worker_config(const WorkerConfig& c) {
   FATHOM_CHECKED(at_least(c.rows_max, 1, "rows_max"));
   FATHOM_CHECKED(at_least(c.step_token_budget, 0, "step_token_budget"));
   FATHOM_CHECKED(check_engine(c));
+  FATHOM_CHECKED(check_experts(c));
   return check_group(c);
 }
 
@@ -198,6 +225,12 @@ Result<std::unique_ptr<Engine>> load_engine(const WorkerConfig& config,
                                             const LoadFraction& progress) {
   if (config.engine == "fake") return fake_engine(config);
   return make_tp_engine(model_settings(config), bytes_as_fraction(progress));
+}
+
+Result<std::vector<std::unique_ptr<Engine>>> load_expert_engines(const WorkerConfig& config,
+                                                                 const LoadFraction& progress) {
+  return make_expert_group(model_settings(config), config.expert_parallel,
+                           bytes_as_fraction(progress));
 }
 
 Status follow(const WorkerConfig& config, const LoadFraction& progress) {

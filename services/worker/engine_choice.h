@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "contract/drive.h"
@@ -33,6 +34,9 @@ BlockFault chosen_fault(const WorkerConfig& config);
 // May take minutes. The engine of a process that leads its group or is alone.
 Result<std::unique_ptr<Engine>> load_engine(const WorkerConfig& config,
                                             const LoadFraction& progress);
+// One engine for each rank of expert_parallel.
+Result<std::vector<std::unique_ptr<Engine>>> load_expert_engines(const WorkerConfig& config,
+                                                                 const LoadFraction& progress);
 // The whole life of a follower: ok when its leader left, UNAVAILABLE when it was lost.
 Status follow(const WorkerConfig& config, const LoadFraction& progress);
 

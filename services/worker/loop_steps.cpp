@@ -24,11 +24,11 @@ bool Loop::list_runnable() {
   runnable_.clear();
   for (const auto& sequence : sequences_) {
     const bool decode = sequence->phase() == Phase::decoding;
-    if (!ahead || sequence->in_flight() == 0)
+    if (sequence->in_flight() > 0)
+      runnable_.push_back({.tokens = sequence->goes_on(limits()) ? 1 : 0, .decode = decode});
+    else
       runnable_.push_back(
           {.tokens = sequence->pending(), .decode = decode, .drafts = sequence->drafts(limits())});
-    else
-      runnable_.push_back({.tokens = sequence->goes_on(limits()) ? 1 : 0, .decode = decode});
     if (ahead && runnable_.back().tokens > 0 && !sequence->draws_unseen()) return false;
   }
   return true;
@@ -87,6 +87,7 @@ bool Loop::take_off() {
                            .drafts = shares_[i].drafts,
                            .sample = plan_.rows[i].sample});
   }
+  if (!flights_.empty()) metrics_.steps_ahead.Increment();
   flights_.push_back(std::move(flight));
   return true;
 }

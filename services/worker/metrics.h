@@ -10,7 +10,8 @@
 namespace fathom {
 
 struct WorkerMetrics {
-  explicit WorkerMetrics(Metrics& metrics);
+  // `labels` tell the workers of one process apart.
+  explicit WorkerMetrics(Metrics& metrics, const MetricLabels& labels = {});
 
   // Seconds of a step by what it held: prompt chunks only, decode rows only, or both.
   prometheus::Histogram& step_seconds_prefill;
@@ -19,6 +20,7 @@ struct WorkerMetrics {
   prometheus::Gauge& step_running_seconds;  // of the step that has not returned yet
   prometheus::Histogram& step_rows;
   prometheus::Histogram& step_prefill_tokens;
+  prometheus::Counter& steps_ahead;       // begun while the step before was in flight
   prometheus::Counter& prompt_tokens;     // prompt positions computed, recomputed ones included
   prometheus::Counter& generated_tokens;  // tokens drawn
   prometheus::Counter& draft_tokens;      // guesses put to the test
@@ -39,6 +41,10 @@ struct WorkerMetrics {
   prometheus::Counter& failed_sequences;
   prometheus::Gauge& load_progress_ratio;
   prometheus::Gauge& draining;
+
+ private:
+  class Labelled;
+  explicit WorkerMetrics(const Labelled& metrics);
 };
 
 }  // namespace fathom

@@ -12,7 +12,9 @@
 #include "process/log.h"
 #include "worker/ending.h"
 #include "worker/engine_choice.h"
+#include "worker/expert_workers.h"
 #include "worker/follower.h"
+#include "worker/leading_worker.h"
 #include "worker/loop.h"
 #include "worker/step_watch.h"
 
@@ -39,12 +41,14 @@ Result<std::string> fetch_address(const WorkerConfig& config, const GrpcServer& 
 // loading.
 class LeadingWorker final : public Worker, private DriveHandler, private BlockSource {
  public:
-  LeadingWorker(const WorkerConfig& config, WorkerParts parts)
+  LeadingWorker(const WorkerConfig& config, WorkerParts parts, EngineSource engine,
+                const MetricLabels& labels)
       : config_(config),
+        make_engine_(std::move(engine)),
         clock_(parts.clock),
         instance_(parts.instance),
         on_progress_(std::move(parts.on_progress)),
-        metrics_(parts.metrics),
+        metrics_(parts.metrics, labels),
         step_watch_(stall(), metrics_),
         ending_(std::move(parts.on_end)) {}
   ~LeadingWorker() override {
@@ -132,7 +136,7 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
   Status load() {
     log_info("loading", {{"model", served_name(config_)}, {"role", config_.role}});
     const Instant began = clock_.now();
-    FATHOM_TRY(auto engine, load_engine(config_, [this](double fraction) { progress(fraction); }));
+    FATHOM_TRY(auto engine, make_engine_([this](double fraction) { progress(fraction); }));
     engine_ = std::move(engine);
     const KvLayout& kv = engine_->info().kv;
     fetcher_ = make_fetcher(kv.block_bytes, kv.block_tokens,
@@ -207,6 +211,7 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
   }
 
   const WorkerConfig config_;
+  const EngineSource make_engine_;
   const Clock& clock_;
   const uint64_t instance_;
   const std::function<void(double)> on_progress_;
@@ -232,15 +237,25 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
 
 }  // namespace
 
-Result<std::unique_ptr<Worker>> start_worker(const WorkerConfig& config, WorkerParts parts) {
-  FATHOM_CHECKED(check_worker_config(config));
-  if (follows(config)) return start_follower(config, std::move(parts));
+Result<std::unique_ptr<Worker>> start_leading_worker(const WorkerConfig& config, WorkerParts parts,
+                                                     EngineSource engine,
+                                                     const MetricLabels& labels) {
   const Metrics& metrics = parts.metrics;
   BlockFault fault = parts.block_fault;
-  auto worker = std::make_unique<LeadingWorker>(config, std::move(parts));
+  auto worker =
+      std::make_unique<LeadingWorker>(config, std::move(parts), std::move(engine), labels);
   FATHOM_CHECKED(worker->open(metrics, std::move(fault)));
   worker->begin();
   return std::unique_ptr<Worker>(std::move(worker));
+}
+
+Result<std::unique_ptr<Worker>> start_worker(const WorkerConfig& config, WorkerParts parts) {
+  FATHOM_CHECKED(check_worker_config(config));
+  if (follows(config)) return start_follower(config, std::move(parts));
+  if (config.expert_parallel > 1) return start_expert_workers(config, std::move(parts));
+  return start_leading_worker(config, std::move(parts), [config](const LoadFraction& progress) {
+    return load_engine(config, progress);
+  });
 }
 
 }  // namespace fathom

@@ -185,13 +185,14 @@ class Answer:
 
 
 class Cluster:
-    """Workers by role, one router, one gateway. `worker` and the other dicts are laid over the settings."""
+    """Workers by role, one router, one gateway. `worker` and the other dicts are laid over the settings. With `ranks`, each
+    worker process has so many ranks that share experts."""
 
     def __init__(self, roles=("prefill", "decode"), engine="fake", model=TINY, worker=None, router=None, gateway=None,
-                 wait=True):
+                 wait=True, ranks=1):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="fathom-test-"))
         self.services = []
-        ports = iter(free_ports(2 * len(roles) + 4))
+        ports = iter(free_ports((1 + ranks) * len(roles) + 4))
         self.workers = []
         addresses = []
         for index, role in enumerate(roles):
@@ -203,6 +204,9 @@ class Cluster:
             http = next(ports)
             settings |= {"operations_listen": f"127.0.0.1:{http}"} | (worker or {})
             addresses.append(settings["listen"])
+            if ranks > 1:
+                settings |= {"expert_parallel": ranks, "rank_listen": [f"127.0.0.1:{next(ports)}" for _ in range(1, ranks)]}
+                addresses += settings["rank_listen"]
             self.workers.append(self.add("worker", f"{role}-{index}", settings, http))
         listen, http = f"127.0.0.1:{next(ports)}", next(ports)
         self.router = self.add("router", "router", {"listen": listen, "operations_listen": f"127.0.0.1:{http}",

@@ -27,6 +27,8 @@ class Sameness(unittest.TestCase):
                 for answers in (alone(cluster), together(cluster)):
                     expected = expected or answers
                     self.assertEqual(answers, expected, roles)
+                begun = sum(worker.metric("fathom_worker_steps_ahead_total") for worker in cluster.workers)
+                self.assertEqual(begun > 0, ahead == "on", begun)
                 cluster.wait_blocks_free()
 
     def test_a_damaged_transfer_is_noticed_and_made_again(self):

@@ -86,6 +86,13 @@ class Up(unittest.TestCase):
         self.assertIn("stopped", process.stdout.read())
         self.assertFalse([pid for pid in below if alive(pid)])
 
+    def test_ranks_that_share_experts_answer_as_one_engine_does(self):
+        process, lines = self.start_up("--expert-parallel", "2", "--both", "1")
+        self.assertIn("391", "\n".join(lines))
+        self.assertEqual(len(children(process.pid)), 3)  # both ranks are one process
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(PATIENCE), 0)
+
     def test_detached_it_returns_when_ready_and_down_stops_it(self):
         run = self.run_up("--detach", "--both", "1", "--tensor-parallel", "1", "--no-question")
         self.assertEqual(run.returncode, 0, run.stderr)
@@ -146,6 +153,7 @@ class Up(unittest.TestCase):
         self.refused("--prefill", "--prefill", "0")
         self.refused("--decode", "--decode", "-3")
         self.refused("--tensor-parallel", "--tensor-parallel", "0")
+        self.refused("--expert-parallel", "--expert-parallel", "3")  # of eight experts
 
     def test_a_port_in_use_is_named(self):
         with socket.socket() as taken:

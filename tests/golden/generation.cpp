@@ -14,6 +14,9 @@ EngineUnderTest::EngineUnderTest(TpEngineConfig config) : blocks_(0) {
   blocks_ = BlockPool(engine_->info().blocks);
 }
 
+EngineUnderTest::EngineUnderTest(std::unique_ptr<Engine> engine)
+    : engine_(std::move(engine)), blocks_(engine_->info().blocks) {}
+
 // Runs a set of requests on one engine, all rows of a step in one plan.
 class Generation {
  public:

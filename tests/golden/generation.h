@@ -31,6 +31,11 @@ struct Generated {
 class EngineUnderTest {
  public:
   explicit EngineUnderTest(TpEngineConfig config);
+  // Of an engine whose logits come through see().
+  explicit EngineUnderTest(std::unique_ptr<Engine> engine);
+  void see(int32_t row, int32_t position, std::span<const float> logits) {
+    tap_(row, position, logits);
+  }
   Engine& engine() { return *engine_; }
   BlockPool& blocks() { return blocks_; }
 

@@ -178,6 +178,33 @@ TEST_P(Golden, sequences_move_between_groups_of_different_sizes) {
                 generate(one, requests, {.together = true, .decode_on = &two}));
 }
 
+// On GPUs of their own ranks can not read each other's KV: each writes what it reads, and blocks
+// are put together of all of them. The host shows the same with pools of their own.
+class GoldenInOwnPools : public ::testing::TestWithParam<const char*> {
+ protected:
+  GoldenCase c = load_golden_case(GetParam());
+  std::vector<Request> requests = requests_of(c);
+};
+
+TEST_P(GoldenInOwnPools, the_bits_are_those_of_a_shared_pool_and_blocks_move_between_them) {
+  const ModelConfig model = read_model_config(c.dir).value();
+  for (const int32_t size : {2, 4}) {
+    if (!check_shardable(model, size).ok()) continue;
+    TpEngineConfig apart = config_for(c, size);
+    apart.device.own_pools = true;
+    EngineUnderTest shared(config_for(c, size)), own(apart);
+    const auto want = generate(shared, requests, {.together = true});
+    const std::string name = "tensor parallel " + std::to_string(size) + ", pools of their own";
+    const auto got = generate(own, requests, {.chunk = 33, .together = true});
+    expect_golden(c, name, got);
+    expect_same(name, got, want);
+    expect_same("moved out", generate(own, requests, {.together = true, .decode_on = &shared}),
+                want);
+    expect_same("moved in", generate(shared, requests, {.together = true, .decode_on = &own}),
+                want);
+  }
+}
+
 // Ranks of two processes, over sockets; the sums are taken in rank order, so the bits are those of
 // threads.
 class GoldenOverSockets : public ::testing::TestWithParam<const char*> {
@@ -192,7 +219,9 @@ TEST_P(GoldenOverSockets, processes_give_the_bits_of_threads) {
     if (!check_shardable(model, size).ok()) continue;
     EngineUnderTest threads(config_for(c, size));
     const auto want = generate(threads, requests, {.together = true});
-    TpEngineConfig leader = config_for(c, size), follower = leader;
+    TpEngineConfig leader = config_for(c, size);
+    leader.device.own_pools = size == 4;  // as on GPUs, two of each process
+    TpEngineConfig follower = leader;
     std::thread process;
     Status followed;
     leader.group = {.processes = 2, .process = 0, .leader = "127.0.0.1:0"};
@@ -325,6 +354,10 @@ INSTANTIATE_TEST_SUITE_P(all, Golden,
                          ::testing::Combine(::testing::ValuesIn(kCases),
                                             ::testing::Values("cpu", "cuda")),
                          kPlacedName);
+INSTANTIATE_TEST_SUITE_P(all, GoldenInOwnPools,
+                         ::testing::Values("v2-like", "v3-tiny-mtp", "llama-tiny",
+                                           "llama-tiny-tied", "qwen2-tiny"),
+                         kTestName);
 INSTANTIATE_TEST_SUITE_P(all, GoldenOverSockets,
                          ::testing::Values("v3-tiny-bf16", "v3-tiny-fp8-k128", "v2-like",
                                            "v2-lite-like", "llama-tiny", "llama-tiny-tied",

@@ -8,6 +8,7 @@
 
 #include "generation.h"
 #include "golden_case.h"
+#include "kernels/cuda/device.h"
 
 namespace fathom {
 namespace {
@@ -31,9 +32,14 @@ Effect effect_of(const std::vector<Generated>& plain, const std::vector<Generate
   return {divergences.at(divergences.size() / 2), kept / static_cast<double>(divergences.size())};
 }
 
-class Int8Kv : public ::testing::TestWithParam<const char*> {
+// A case on a device: "cpu" or "cuda".
+class Int8Kv : public ::testing::TestWithParam<std::tuple<const char*, const char*>> {
  protected:
-  GoldenCase c = load_golden_case(GetParam());
+  void SetUp() override {
+    if (on_gpu() && cuda_device_count() == 0) GTEST_SKIP() << cuda_absence();
+  }
+  static bool on_gpu() { return std::string_view(std::get<1>(GetParam())) == "cuda"; }
+  GoldenCase c = load_golden_case(std::get<0>(GetParam()));
   std::vector<Request> requests() const {
     std::vector<Request> out;
     for (const auto& p : c.prompts)
@@ -44,6 +50,7 @@ class Int8Kv : public ::testing::TestWithParam<const char*> {
     return {.model_dir = c.dir,
             .compute = compute,
             .kv_dtype = kv_dtype,
+            .device = {.cuda = on_gpu()},
             .block_tokens = 16,
             .kv_blocks = 400};
   }
@@ -56,9 +63,9 @@ TEST_P(Int8Kv, stays_close_to_what_the_unrounded_cache_gives) {
     const Effect effect = effect_of(want, generate(rounded, requests(), {.together = true}));
     const double memory = static_cast<double>(rounded.engine().info().kv.block_bytes) /
                           static_cast<double>(plain.engine().info().kv.block_bytes);
-    std::printf("| %s | %s | %.6f | %.1f %% | %.0f %% |\n", c.name.c_str(),
-                compute == Compute::float32 ? "float32" : "bfloat16", effect.median_kl,
-                100 * effect.argmax_kept, 100 * memory);
+    std::printf("| %s%s | %s | %.6f | %.1f %% | %.0f %% |\n", c.name.c_str(),
+                on_gpu() ? " GPU" : "", compute == Compute::float32 ? "float32" : "bfloat16",
+                effect.median_kl, 100 * effect.argmax_kept, 100 * memory);
     EXPECT_GT(effect.median_kl, 0.0) << "nothing was rounded";
     EXPECT_LE(effect.median_kl, compute == Compute::float32 ? 0.005 : 0.01);
     EXPECT_GE(effect.argmax_kept, 0.9);
@@ -78,10 +85,12 @@ TEST_P(Int8Kv, has_the_same_bits_in_chunks_and_after_a_move) {
 }
 
 INSTANTIATE_TEST_SUITE_P(all, Int8Kv,
-                         ::testing::Values("v3-tiny-fp8", "v3-tiny-mtp", "v3-longctx",
-                                           "v2-lite-like"),
+                         ::testing::Combine(::testing::Values("v3-tiny-fp8", "v3-tiny-mtp",
+                                                              "v3-longctx", "v2-lite-like"),
+                                            ::testing::Values("cpu", "cuda")),
                          [](const auto& instance) {
-                           std::string name = instance.param;
+                           std::string name = std::string(std::get<0>(instance.param)) + "_" +
+                                              std::get<1>(instance.param);
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });

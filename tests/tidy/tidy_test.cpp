@@ -202,10 +202,15 @@ TEST(Tidy, every_source_is_in_the_build) {
   ASSERT_FALSE(commands.empty()) << "no compile_commands.json in " FATHOM_BINARY_DIR;
   for (const auto& file : sources({"kernels", "services", "tests"})) {
     if (file.is_header()) continue;
-    // kernels/cuda is built as a whole with its tests, or its one file that says there is no GPU.
+    // kernels/cuda is built as a whole with its tests, or its one file that says there is no GPU;
+    // and emulated GPUs run the tests, and translate *.cu, wherever they are built.
     const bool device_code = file.under("kernels/cuda/") || file.under("tests/unit/cuda/");
-    const bool wanted =
+    const bool emulated = file.under("tests/gpu/emulator/") || file.under("tests/unit/cuda/") ||
+                          file.path == "kernels/cuda/table.cpp";
+    const bool built =
         !device_code || (FATHOM_WITH_CUDA == 1) != file.path.ends_with("/absent.cpp");
+    const bool wanted = (built && !file.under("tests/gpu/emulator/")) ||
+                        (emulated && FATHOM_WITH_EMULATED_GPUS == 1);
     EXPECT_EQ(wanted, commands.find("/" + file.path + "\"") != std::string::npos) << file.path;
   }
 }

@@ -2,6 +2,7 @@
 // token: it sums the token's rows in the order of its slots and adds the sum once.
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/experts/passes.h"
+#include "kernels/cuda/operations.h"
 #include "kernels/cuda/runtime.h"
 
 namespace fathom::cuda {
@@ -31,8 +32,8 @@ struct Wide<float4> {
 // `width` and the strides count values of V.
 template <class V>
 __global__ void __launch_bounds__(kThreads)
-    combine(const int32_t* row, const float* weights, int32_t chosen, const V* y, int32_t width,
-            V* out, int64_t out_stride) {
+    add_rows(const int32_t* row, const float* weights, int32_t chosen, const V* y, int32_t width,
+             V* out, int64_t out_stride) {
   wait_for_previous();
   const int64_t first = int64_t{blockIdx.x} * chosen;
   const int32_t at = blockIdx.y * kThreads + threadIdx.x;
@@ -53,21 +54,32 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void add_in_slot_order(const OpContext& ctx, const ExpertsParams& p, const ExpertPlan& plan,
-                       const float* y) {
-  const int32_t hidden = p.experts[0].gate.cols;
+void add_slots(const OpContext& ctx, const AddSlotsParams& p) {
+  if (p.rows == 0) return;
   const auto aligned = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; };
   const auto rows = static_cast<unsigned>(p.rows);
   const auto blocks = [](int64_t width) {
     return static_cast<unsigned>(ceil_div(width, kThreads));
   };
-  if (hidden % 4 == 0 && p.out_stride % 4 == 0 && aligned(p.out) && aligned(y))
-    launch(device_of(ctx), "experts", combine<float4>, {{rows, blocks(hidden / 4)}, kThreads},
-           plan.row, p.weights, p.chosen, reinterpret_cast<const float4*>(y), hidden / 4,
+  if (p.width % 4 == 0 && p.out_stride % 4 == 0 && aligned(p.out) && aligned(p.y))
+    launch(device_of(ctx), "add_slots", add_rows<float4>, {{rows, blocks(p.width / 4)}, kThreads},
+           p.at, p.weights, p.chosen, reinterpret_cast<const float4*>(p.y), p.width / 4,
            reinterpret_cast<float4*>(p.out), p.out_stride / 4);
   else
-    launch(device_of(ctx), "experts", combine<float>, {{rows, blocks(hidden)}, kThreads}, plan.row,
-           p.weights, p.chosen, y, hidden, p.out, p.out_stride);
+    launch(device_of(ctx), "add_slots", add_rows<float>, {{rows, blocks(p.width)}, kThreads}, p.at,
+           p.weights, p.chosen, p.y, p.width, p.out, p.out_stride);
+}
+
+void add_in_slot_order(const OpContext& ctx, const ExpertsParams& p, const ExpertPlan& plan,
+                       const float* y) {
+  add_slots(ctx, {.y = y,
+                  .at = plan.row,
+                  .weights = p.weights,
+                  .rows = p.rows,
+                  .chosen = p.chosen,
+                  .width = p.experts[0].gate.cols,
+                  .out = p.out,
+                  .out_stride = p.out_stride});
 }
 
 }  // namespace fathom::cuda

@@ -2,7 +2,8 @@
 // items (row, split) in turn. One warp copies: queries (72 KB) once an item, tiles of 64 latents
 // (72 KB) into a ring of two. The first warpgroup multiplies queries with keys, takes the softmax
 // on line and weighs latents 0 .. 255; the second weighs latents 256 .. 511 with the weights the
-// first leaves in shared memory. Tiles of the next item are copied while the last one ends.
+// first leaves in shared memory. Tiles of the next item are copied while the last one ends. Where
+// the cache holds 8 bits, four warps widen tiles in place of the one that copies (widen.cuh).
 #include "kernels/cuda/mla/attend.h"
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include "kernels/cuda/gemm/ptx.cuh"
 #include "kernels/cuda/gemm/wgmma.cuh"
 #include "kernels/cuda/mla/values.cuh"
+#include "kernels/cuda/mla/widen.cuh"
 
 namespace fathom::cuda::mla {
 namespace {
@@ -20,7 +22,7 @@ constexpr int kBoxes = kWidth / 64;             // of 64 values
 constexpr int kBoxBytes = 64 * 128;             // 64 tokens
 constexpr int kTileBytes = kBoxes * kBoxBytes;  // 73728
 constexpr int kStages = 2;
-constexpr int kThreads = 3 * 128;  // the last 128 for one warp that copies: registers go by 128
+constexpr int kThreads = 3 * 128;  // the last 128 for a warp that copies, or four that widen
 constexpr int kPairWarps = 8;      // warps that read a tile
 
 struct Places {  // bytes from the 1024-byte aligned start of shared memory
@@ -88,6 +90,77 @@ __device__ __forceinline__ void publish_to_tensor_cores() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+// This warp asks for the 64 heads of an item that starts.
+__device__ __forceinline__ void copy_queries(const Shared& shared, const CUtensorMap& queries,
+                                             int first_head, int at, uint32_t& parity) {
+  const int lane = threadIdx.x % 32;
+  barrier_wait(shared.queries_freed(), parity);
+  if (lane == 0) barrier_expect(shared.queries_filled(), kTileBytes);
+  __syncwarp();
+  if (lane < kBoxes)
+    copy_latents(shared.queries + lane * kBoxBytes, queries, shared.queries_filled(), lane * 64,
+                 first_head, at, as_usual());
+  parity ^= 1;
+}
+
+// The blocks of an item's units of 16 positions: the lane's own, and that of unit lane + 32.
+struct UnitBlocks {
+  int block[2];
+  __device__ __forceinline__ UnitBlocks(const AttendParams& p, const Item& item) {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int unit = lane + i * 32;
+      block[i] =
+          unit * kBlockUnit < item.end - item.begin
+              ? p.blocks[item.first_block + (item.begin + unit * kBlockUnit) / p.block_tokens]
+              : 0;
+    }
+  }
+  __device__ __forceinline__ int of(int unit) const {
+    return __shfl_sync(~0u, unit < 32 ? block[0] : block[1], unit % 32);
+  }
+};
+
+// The four widening warps, each with its unit of every tile. Units behind the context stay as they
+// were, as they do where the copy engine fills tiles.
+__device__ __forceinline__ void widen_all(const Shared& shared, const CUtensorMap& queries,
+                                          const AttendParams& p) {
+  const int warp = threadIdx.x % 128 / 32;
+  const int head_tiles = up_div(p.heads, kHeadTile);
+  const int work = *p.count * head_tiles;
+  Turn turn;
+  uint32_t query_parity = 1;
+  for (int w = blockIdx.x; w < work; w += gridDim.x) {
+    const Item item = load_item(p.items, w / head_tiles);
+    const int length = item.end - item.begin;
+    const UnitBlocks blocks(p, item);
+    const auto unit_at = [&](int position) {  // of the item
+      return p.bytes + blocks.of(position / kBlockUnit) * p.byte_stride +
+             (item.begin + position) % p.block_tokens * kTokenBytes;
+    };
+    const auto ask = [&](int position) {
+      if (position >= length) return;
+      const uint8_t* const unit = unit_at(position);
+      if (threadIdx.x % 32 == 0) fetch_unit(unit);
+    };
+    const int own = warp * kBlockUnit;
+    ask(own);
+    ask(own + kTile);
+    for (int done = 0; done < length; done += kTile) {
+      ask(done + own + 2 * kTile);
+      barrier_wait(shared.freed(turn.stage), turn.parity ^ 1);
+      if (done + own < length)
+        widen_unit(unit_at(done + own), shared.tile(turn.stage), kBoxBytes, own);
+      publish_to_tensor_cores();
+      arrive_by_warp(shared.filled(turn.stage));
+      turn.next();
+      if (done == 0 && warp == 0)
+        copy_queries(shared, queries, w % head_tiles * kHeadTile, item.at, query_parity);
+    }
+  }
+}
+
 // The copying warp.
 __device__ __forceinline__ void copy_all(const Shared& shared, const CUtensorMap& queries,
                                          const CUtensorMap& latents, const AttendParams& p) {
@@ -97,21 +170,12 @@ __device__ __forceinline__ void copy_all(const Shared& shared, const CUtensorMap
   const bool whole = p.block_tokens % kTile == 0;  // a tile lies in one block
   // Two head tiles read a latent one soon after the other.
   const uint64_t policy = head_tiles == 1 ? first_to_go() : as_usual();
-  const uint64_t query_policy = as_usual();
   Turn turn;
   uint32_t query_parity = 1;
   for (int w = blockIdx.x; w < work; w += gridDim.x) {
     const Item item = load_item(p.items, w / head_tiles);
     const int length = item.end - item.begin;
-    int block[2];  // of 16 positions: lane, and lane + 32
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int unit = lane + i * 32;
-      block[i] =
-          unit * kBlockUnit < length
-              ? p.blocks[item.first_block + (item.begin + unit * kBlockUnit) / p.block_tokens]
-              : 0;
-    }
+    const UnitBlocks blocks(p, item);
     for (int done = 0; done < length; done += kTile) {
       barrier_wait(shared.freed(turn.stage), turn.parity ^ 1);
       // Units of 16 positions within the context; a whole block is copied as one piece.
@@ -124,22 +188,15 @@ __device__ __forceinline__ void copy_all(const Shared& shared, const CUtensorMap
       const uint32_t to = shared.tile(turn.stage);
       for (int i = 0; i < pieces; ++i) {
         const int unit = done / kBlockUnit + i;
-        const int here = __shfl_sync(~0u, unit < 32 ? block[0] : block[1], unit % 32);
+        const int here = blocks.of(unit);
         const int token = (item.begin + unit * kBlockUnit) % p.block_tokens;
         if (lane < kBoxes)
           copy_latents(to + lane * kBoxBytes + i * (kBlockUnit * 128), latents, full, lane * 64,
                        token, here, policy);
       }
       turn.next();
-      if (done == 0) {
-        barrier_wait(shared.queries_freed(), query_parity);
-        if (lane == 0) barrier_expect(shared.queries_filled(), kTileBytes);
-        __syncwarp();
-        if (lane < kBoxes)
-          copy_latents(shared.queries + lane * kBoxBytes, queries, shared.queries_filled(),
-                       lane * 64, w % head_tiles * kHeadTile, item.at, query_policy);
-        query_parity ^= 1;
-      }
+      if (done == 0)
+        copy_queries(shared, queries, w % head_tiles * kHeadTile, item.at, query_parity);
     }
   }
 }
@@ -349,6 +406,7 @@ __device__ __forceinline__ void attend_second(const Shared& shared, const Attend
   }
 }
 
+template <bool kWidens>
 __global__ void __launch_bounds__(kThreads, 1)
     attend_kernel(const __grid_constant__ CUtensorMap queries,
                   const __grid_constant__ CUtensorMap latents, const AttendParams p) {
@@ -361,7 +419,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int group = __shfl_sync(~0u, threadIdx.x / 128, 0);
   if (threadIdx.x == 0) {
     for (int s = 0; s < kStages; ++s) {
-      barrier_init(shared.filled(s), 1);
+      barrier_init(shared.filled(s), kWidens ? 4 : 1);  // warps that fill
       barrier_init(shared.freed(s), kPairWarps);
     }
     barrier_init(shared.queries_filled(), 1);
@@ -370,20 +428,24 @@ __global__ void __launch_bounds__(kThreads, 1)
     barrier_init(shared.weights_freed(), 4);
     barrier_init_done();
     prefetch_map(queries);
-    prefetch_map(latents);
+    if (!kWidens) prefetch_map(latents);
   }
   __syncthreads();
   wait_for_previous();
-  // 168 registers a thread at the start, 2 x 240 + 24 in use.
+  // 168 registers a thread at the start; 2 x 240 + 24 in use, or 2 x 216 + 72 to widen.
+  constexpr int kMultiplies = kWidens ? 216 : 240, kFills = kWidens ? 72 : 24;
   if (group == 0) {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kMultiplies));
     attend_first(shared, p);
   } else if (group == 1) {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kMultiplies));
     attend_second(shared, p);
   } else {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
-    if (threadIdx.x < 2 * 128 + 32) copy_all(shared, queries, latents, p);
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kFills));
+    if constexpr (kWidens)
+      widen_all(shared, queries, p);
+    else if (threadIdx.x < 2 * 128 + 32)
+      copy_all(shared, queries, latents, p);
   }
 }
 
@@ -393,8 +455,9 @@ void attend(CudaDevice& device, const CUtensorMap& queries, const CUtensorMap& l
             const AttendParams& p) {
   const int64_t work = int64_t{p.items_most} * up_div(p.heads, kHeadTile);
   const auto blocks = static_cast<unsigned>(std::min<int64_t>(work, device.multiprocessors()));
-  launch(device, "mla_absorbed: attend", attend_kernel, {dim3(blocks), dim3(kThreads), kShared},
-         queries, latents, p);
+  launch(device, "mla_absorbed: attend",
+         p.bytes != nullptr ? attend_kernel<true> : attend_kernel<false>,
+         {dim3(blocks), dim3(kThreads), kShared}, queries, latents, p);
 }
 
 }  // namespace fathom::cuda::mla

@@ -20,6 +20,9 @@ struct AttendParams {
   const int32_t* count = nullptr;      // of items
   int32_t items_most = 0;              // bound on count
   const BlockIndex* blocks = nullptr;  // AttentionTables::blocks
+  // Of a cache of 8 bits, which no map describes: 16-byte aligned, as its blocks are. Else null.
+  const uint8_t* bytes = nullptr;
+  int64_t byte_stride = 0;  // of blocks
   int32_t block_tokens = 0;
   int32_t heads = 0;
   float scale_log2 = 0;     // scale * log2 e
@@ -28,7 +31,8 @@ struct AttendParams {
 };
 
 // Launches it over the maps of the queries [rows, heads, 576] (boxes of 64 heads) and of the cache
-// (boxes of 64 tokens, or of 16 where blocks are no multiple of 64).
+// (boxes of 64 tokens, or of 16 where blocks are no multiple of 64); the latter is not looked at
+// where p.bytes is given.
 void attend(CudaDevice& device, const CUtensorMap& queries, const CUtensorMap& latents,
             const AttendParams& p);
 

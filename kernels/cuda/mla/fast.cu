@@ -19,13 +19,19 @@ constexpr int64_t kSumsBudget = int64_t{512} << 20;
 // Blocks of any cache: their number is not ours to know, and no table names one beyond it.
 constexpr int64_t kAnyBlock = int64_t{1} << 31;
 
+// Tokens start 16 bytes apart, or a multiple of it.
+bool is_aligned(const LatentCache& c) {
+  const int64_t stride = c.block_stride * dtype_bytes(c.dtype);
+  return stride % 16 == 0 && reinterpret_cast<uintptr_t>(c.base) % 16 == 0;
+}
+
 bool is_fast(const OpContext& ctx, const MlaParams& p) {
   const LatentCache& c = p.cache;
-  return ctx.compute == Compute::bfloat16 && c.dtype == DType::bf16 && c.rank == kRank &&
-         c.rope == kRope && p.nope == kNope && p.value == kValue && p.heads >= 1 &&
-         p.heads <= 128 && c.block_tokens > 0 && c.block_tokens % kBlockUnit == 0 &&
-         c.block_stride % 8 == 0 && reinterpret_cast<uintptr_t>(c.base) % 16 == 0 &&
-         (p.out_dtype == DType::f32 || p.out_dtype == DType::bf16) && can_multiply(p.kv_b);
+  return ctx.compute == Compute::bfloat16 && (c.dtype == DType::bf16 || c.dtype == DType::i8) &&
+         c.rank == kRank && c.rope == kRope && p.nope == kNope && p.value == kValue &&
+         p.heads >= 1 && p.heads <= 128 && c.block_tokens > 0 && c.block_tokens % kBlockUnit == 0 &&
+         is_aligned(c) && (p.out_dtype == DType::f32 || p.out_dtype == DType::bf16) &&
+         can_multiply(p.kv_b);
 }
 
 template <class T>
@@ -56,7 +62,7 @@ bool mla_absorbed_fast(const OpContext& ctx, const MlaParams& p) {
   auto* merged = take<uint16_t>(ctx, int64_t{plan.rows_at_once} * p.heads * kRank);
   auto* sums = take<float>(ctx, most_items * p.heads * kRank);
 
-  CUtensorMap query_map, latent_map;
+  CUtensorMap query_map, latent_map = {};
   device.check(make_latent_map({.data = queries,
                                 .tokens = p.heads,
                                 .blocks = rows,
@@ -64,14 +70,16 @@ bool mla_absorbed_fast(const OpContext& ctx, const MlaParams& p) {
                                 .box_tokens = kHeadTile},
                                &query_map),
                "mla_absorbed: map of queries");
-  device.check(
-      make_latent_map({.data = p.cache.base,
-                       .tokens = p.cache.block_tokens,
-                       .blocks = kAnyBlock,
-                       .block_stride = p.cache.block_stride,
-                       .box_tokens = p.cache.block_tokens % kTile == 0 ? kTile : kBlockUnit},
-                      &latent_map),
-      "mla_absorbed: map of the cache");
+  const bool bytes = p.cache.dtype == DType::i8;
+  if (!bytes)
+    device.check(
+        make_latent_map({.data = p.cache.base,
+                         .tokens = p.cache.block_tokens,
+                         .blocks = kAnyBlock,
+                         .block_stride = p.cache.block_stride,
+                         .box_tokens = p.cache.block_tokens % kTile == 0 ? kTile : kBlockUnit},
+                        &latent_map),
+        "mla_absorbed: map of the cache");
   if (device.failed()) return true;
 
   into_latents(device, p, plan, queries);
@@ -83,6 +91,8 @@ bool mla_absorbed_fast(const OpContext& ctx, const MlaParams& p) {
             .count = plan.counts + batch,
             .items_most = static_cast<int32_t>(int64_t{some} * plan.most_splits),
             .blocks = p.tables.blocks,
+            .bytes = bytes ? static_cast<const uint8_t*>(p.cache.base) : nullptr,
+            .byte_stride = p.cache.block_stride,
             .block_tokens = p.cache.block_tokens,
             .heads = p.heads,
             .scale_log2 = p.scale * 1.44269504f,

@@ -1,6 +1,7 @@
 // Which part of absorbed latent attention runs on tensor cores? The shapes of DeepSeek V2 and V3:
-// latent 512, rope 64, nope and value 128, a bf16 cache whose blocks are multiples of 16 tokens,
-// any number of heads up to 128. Everything else is mla_absorbed.cu's, which asks here first.
+// latent 512, rope 64, nope and value 128, a cache of bf16 or 8 bits in blocks of 16 tokens'
+// multiples, any number of heads up to 128. Everything else is mla_absorbed.cu's, which asks here
+// first.
 #pragma once
 
 #include "kernels/ops.h"

@@ -67,15 +67,20 @@ TEST_P(RandomModels, match_a_double_precision_computation) {
   for (const int32_t size : {1, 2, 3}) {
     if (!check_shardable(config, size).ok()) continue;
     SCOPED_TRACE("tensor parallel " + std::to_string(size));
-    EngineUnderTest engine({.model_dir = model.folder.path(),
+    TpEngineConfig settings{.model_dir = model.folder.path(),
                             .tensor_parallel = size,
                             .threads_per_rank = 1 + static_cast<int32_t>(random() % 2),
                             .block_tokens = 1 + static_cast<int32_t>(random() % 20),
                             .kv_blocks = 300,
-                            .expanded_prompt_min = 1 + static_cast<int32_t>(random() % 30)});
-    const auto got = generate(engine, requests,
-                              {.chunk = 1 + static_cast<int32_t>(random() % 40), .together = true});
+                            .expanded_prompt_min = 1 + static_cast<int32_t>(random() % 30)};
+    EngineUnderTest engine(settings);
+    const Schedule schedule{.chunk = 1 + static_cast<int32_t>(random() % 40), .together = true};
+    const auto got = generate(engine, requests, schedule);
     for (size_t i = 0; i < requests.size(); ++i) expect_reference(model, requests[i], got[i]);
+    if (size == 1) continue;
+    settings.device.own_pools = true;
+    EngineUnderTest apart(settings);
+    EXPECT_EQ(generate(apart, requests, schedule), got) << "in pools of their own";
   }
 }
 

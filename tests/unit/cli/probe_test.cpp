@@ -15,6 +15,8 @@ TEST(Probe, a_metric_is_found_by_its_whole_name) {
   EXPECT_EQ(metric_in(text, "loa"), std::nullopt);
   EXPECT_EQ(metric_in("load 3", "load"), 3);
   EXPECT_EQ(metric_in("", "load"), std::nullopt);
+  EXPECT_EQ(metric_in("loads{rank=\"0\"} 9\nload{rank=\"0\"} 0.5\nload{rank=\"1\"} 1\n", "load"),
+            0.5);
 }
 
 TEST(Probe, a_service_that_is_not_there_is_not_ready) {

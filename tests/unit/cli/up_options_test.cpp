@@ -71,6 +71,22 @@ TEST(UpOptions, a_model_is_divided_by_two_if_it_can_be) {
   EXPECT_EQ(settle_up_options(options)->tensor_parallel, 5);
 }
 
+TEST(UpOptions, experts_are_divided_over_ranks_that_are_whole_otherwise) {
+  const std::string golden = FATHOM_SOURCE_DIR "/tests/golden/data/";
+  UpOptions options = tiny();
+  options.model = golden + "v3-tiny-bf16";
+  options.expert_parallel = 2;
+  EXPECT_EQ(settle_up_options(options)->tensor_parallel, 1);
+  options.tensor_parallel = 2;
+  EXPECT_EQ(refused(options), "--tensor-parallel");
+  options.tensor_parallel = -1;
+  options.expert_parallel = 3;
+  EXPECT_EQ(refused(options), "--expert-parallel");
+  options.model = golden + "llama-tiny";  // has no experts
+  options.expert_parallel = 2;
+  EXPECT_EQ(refused(options), "--expert-parallel");
+}
+
 TEST(UpOptions, the_shipped_checkpoint_is_found_from_the_program) {
   UpOptions options = tiny();
   options.model.clear();

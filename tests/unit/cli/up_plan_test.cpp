@@ -57,6 +57,27 @@ TEST(UpPlan, the_settings_fit_together) {
   EXPECT_EQ(made.url, "http://127.0.0.1:8000");
 }
 
+TEST(UpPlan, every_rank_that_shares_experts_is_a_worker_to_the_router) {
+  UpOptions options;
+  options.prefill = 0;
+  options.decode = 0;
+  options.both = 2;
+  options.model = "/models/some";
+  options.tensor_parallel = 1;
+  options.expert_parallel = 3;
+  const UpPlan made = plan_up(options).value();
+  ASSERT_EQ(made.services.size(), 4u);
+  std::vector<std::string> addresses;
+  for (size_t i = 0; i < 2; ++i) {
+    const auto worker = config_from_text<WorkerConfig>(made.services[i].config);
+    EXPECT_EQ(worker->expert_parallel, 3);
+    addresses.push_back(worker->listen);
+    addresses.insert(addresses.end(), worker->rank_listen.begin(), worker->rank_listen.end());
+  }
+  EXPECT_EQ(std::set<std::string>(addresses.begin(), addresses.end()).size(), 6u);
+  EXPECT_EQ(config_from_text<RouterConfig>(made.services[2].config)->workers, addresses);
+}
+
 TEST(UpPlan, no_address_is_given_twice) {
   std::set<std::string> addresses;
   const UpPlan made = plan(3, 3, 3);

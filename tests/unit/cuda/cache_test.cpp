@@ -114,6 +114,52 @@ TEST_F(CachesOnGpu, latents_land_in_their_slots_and_nowhere_else) {
       }
 }
 
+// Byte for byte what the CPU stores: no pool may tell who wrote it.
+TEST_F(CachesOnGpu, latents_of_8_bits_are_the_cpus) {
+  const naive::Machine cpu("portable");
+  struct Shape {
+    int32_t rank, rope, block_tokens, gap, pad;
+  };
+  for (const Shape s : {Shape{512, 64, 64, 0, 0}, Shape{33, 6, 5, 4, 1}, Shape{1, 2, 16, 8, 0},
+                        Shape{1100, 10, 3, 0, 2}, Shape{64, 8, 1, 0, 4}})
+    for (const int32_t rows : {1, 3, 130}) {
+      const auto token = static_cast<int32_t>(latent_stride(DType::i8, s.rank, s.rope));
+      const int32_t blocks = 2 * rows / s.block_tokens + 2;
+      Pool pool(DType::i8, s.block_tokens, token, s.gap, blocks);
+      auto* there = put(pool.bytes);
+      const int32_t latent_stride = s.rank + s.pad, rope_stride = s.rope + 3 * s.pad;
+      auto latent = values_of(static_cast<size_t>(rows * latent_stride), 3);
+      for (float& v : latent)  // there is more than one not-a-number
+        if (std::isinf(v)) v = -2.5f;
+      // A group of zeros, one of next to nothing, and ties to even both ways.
+      std::fill_n(latent.end() - latent_stride, std::min(64, s.rank), 0.0f);
+      if (s.rank >= 64 && rows > 1) {
+        for (int32_t i = 0; i < 64; ++i)
+          latent[static_cast<size_t>(latent_stride + i)] = i * 1e-44f;
+        for (int32_t i = 0; i < 64; ++i)
+          latent[static_cast<size_t>(2 * latent_stride + i)] = i == 0 ? 127.0f : i - 30.5f;
+      }
+      const auto keys = values_of(static_cast<size_t>(rows * rope_stride), 4);
+      const auto slots = slots_of(rows, blocks * s.block_tokens, 5);
+      CacheWriteParams p{.latent = latent.data(),
+                         .latent_stride = latent_stride,
+                         .rope_key = keys.data(),
+                         .rope_stride = rope_stride,
+                         .rows = rows,
+                         .slots = slots.data(),
+                         .cache = {pool.bytes.data(), DType::i8, pool.block_stride, s.block_tokens,
+                                   s.rank, s.rope}};
+      cpu.ops.cache_write(cpu.ctx, p);
+      p.latent = put(latent);
+      p.rope_key = put(keys);
+      p.slots = put(slots);
+      p.cache.base = there;
+      ops().cache_write(context(), p);
+      expect_same(pool, there, "rank " + std::to_string(s.rank) + " rows " + std::to_string(rows));
+      if (HasFailure()) return;
+    }
+}
+
 TEST_F(CachesOnGpu, keys_and_values_of_a_rank_land_in_its_heads_and_nowhere_else) {
   struct Shape {
     int32_t all, dim, first, heads, block_tokens, gap, pad;

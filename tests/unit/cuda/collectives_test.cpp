@@ -1,5 +1,6 @@
 // Do ranks on GPUs get the same bits as one sum in rank order, whatever the sizes? And does a rank
-// that gives up release the others? Ranks are threads with a stream each, all on one GPU.
+// that gives up release the others? Ranks are threads with a stream each, dealt out to the GPUs
+// there are.
 #include "kernels/cuda/collectives.h"
 
 #include <gtest/gtest.h>
@@ -72,7 +73,7 @@ class CudaCollectives : public testing::TestWithParam<int> {
   void make(int count) {
     std::vector<Device*> places;
     for (int r = 0; r < count; ++r) {
-      auto device = make_cuda_device({});
+      auto device = make_cuda_device({.index = r % cuda_device_count()});
       ASSERT_TRUE(device.ok()) << device.error().text();
       devices.push_back(std::move(device).value());
       places.push_back(devices.back().get());

@@ -176,6 +176,16 @@ TEST_F(LinearOnGpu, row_has_the_same_bits_in_every_batch_exactly) {
   }
 }
 
+// Every shape of block that a router's product takes, at sizes that take little time.
+TEST_F(LinearOnGpu, small_narrow_products_are_right_and_their_rows_have_the_same_bits) {
+  for (const DType dtype : kStored) {
+    for (const int32_t rows : {3, 7, 20, 34})
+      try_case({dtype, rows, 37, 1100, 0}, Compute::float32, true, rows != 7, fresh_seed());
+    check_bits({dtype, 70, 40, 1100, 0}, Compute::bfloat16, true, {1, 4, 5, 16, 17, 32, 33});
+  }
+  check_bits({DType::bf16, 40, 35, 1025, 41}, Compute::float32, true, {1, 5, 17, 33});
+}
+
 TEST_F(LinearOnGpu, rows_may_lie_apart_and_askew) {
   const Case c{DType::bf16, 37, 130, 200, 0};
   const auto w = naive::random_weight(c.dtype, c.outs, c.cols, fresh_seed());

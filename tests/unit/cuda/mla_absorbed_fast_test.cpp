@@ -6,7 +6,6 @@
 #include <random>
 
 #include "kernels/cuda/mla/fast.h"
-#include "kernels/cuda/mla/split.h"
 #include "on_gpu.h"
 
 namespace fathom {
@@ -24,7 +23,8 @@ uint32_t fresh_seed() {
 struct Shape {
   int32_t heads, block_tokens;
   DType weights = DType::bf16;
-  int64_t gap = 0;  // elements between blocks
+  int64_t gap = 0;            // elements between blocks
+  DType cache = DType::bf16;  // or i8
 };
 
 struct Queries {  // of queries
@@ -56,27 +56,37 @@ class MlaAbsorbedFastOnGpu : public OnGpu {
     std::vector<BlockIndex> order;
     for (int32_t b = 0; b < count; ++b) order.push_back(b);
     std::shuffle(order.begin(), order.end(), generator);
-    stride = int64_t{s.block_tokens} * kWidth + s.gap;
-    std::vector<uint16_t> pool(static_cast<size_t>(count * stride), 0x7FC1);
+    const int64_t token = latent_stride(s.cache, kRank, kRope);
+    stride = s.block_tokens * token + s.gap;
+    std::vector<uint16_t> pool(s.cache == DType::i8 ? 0 : static_cast<size_t>(count * stride),
+                               0x7FC1);
+    std::vector<uint8_t> byte_pool(s.cache == DType::i8 ? static_cast<size_t>(count * stride) : 0,
+                                   0xFF);
     size_t next = 0;
     latents.clear();
     for (const int32_t length : lengths) {
       latents.push_back(naive::random_floats(static_cast<size_t>(length) * kWidth,
                                              seed + 7 * static_cast<uint32_t>(latents.size()),
                                              0.7f));
+      std::vector<uint8_t> bytes;
+      if (s.cache == DType::i8) bytes = as_latent_bytes(latents.back(), kRank, kRope);
       for (float& v : latents.back()) v = naive::rounded_bf16(v);
       const auto bits = as_bf16(latents.back());
       tables.emplace_back();
       for (int32_t at = 0; at < length; at += s.block_tokens) {
         tables.back().push_back(order[next++]);
         const int32_t some = std::min(s.block_tokens, length - at);
-        std::copy_n(bits.begin() + int64_t{at} * kWidth, some * kWidth,
-                    pool.begin() + tables.back().back() * stride);
+        if (s.cache == DType::i8)
+          std::copy_n(bytes.begin() + at * token, some * token,
+                      byte_pool.begin() + tables.back().back() * stride);
+        else
+          std::copy_n(bits.begin() + int64_t{at} * kWidth, some * kWidth,
+                      pool.begin() + tables.back().back() * stride);
       }
       tables.back().push_back(2147480000);
       ++next;
     }
-    cache = put(pool);
+    cache = s.cache == DType::i8 ? static_cast<void*>(put(byte_pool)) : put(pool);
   }
 
   // Outputs of all rows, [rows, heads * 128], rows in the order of the runs.
@@ -118,7 +128,7 @@ class MlaAbsorbedFastOnGpu : public OnGpu {
          .nope = kNope,
          .value = kValue,
          .kv_b = weight,
-         .cache = {cache, DType::bf16, stride, shape.block_tokens, kRank, kRope},
+         .cache = {cache, shape.cache, stride, shape.block_tokens, kRank, kRope},
          .scale = kScale,
          .out = out,
          .out_dtype = out_dtype,
@@ -261,7 +271,7 @@ class MlaAbsorbedFastOnGpu : public OnGpu {
   Weight weight;
   std::vector<std::vector<BlockIndex>> tables;
   std::vector<std::vector<float>> latents;
-  uint16_t* cache = nullptr;
+  void* cache = nullptr;
   int64_t stride = 0;
   double worst = 0;
 };
@@ -306,8 +316,47 @@ TEST_F(MlaAbsorbedFastOnGpu, long_contexts_fp8_weights_and_bf16_outputs_are_righ
   std::printf("worst relative error %.5f\n", worst);
 }
 
+TEST_F(MlaAbsorbedFastOnGpu, caches_of_8_bits_are_right) {
+  for (const int32_t length : {1, 16, 17, 63, 64, 65, 130}) {
+    make({16, 64, DType::bf16, 0, DType::i8}, {length}, fresh_seed());
+    check({{0, 1, length - 1}}, fresh_seed());
+    if (HasFatalFailure()) return;
+  }
+  for (const int32_t heads : {1, 16, 65, 128})
+    for (const int32_t block : {16, 48, 64, 256}) {
+      make({heads, block, DType::f8_e4m3, block == 48 ? 32 : 0, DType::i8}, {1, 577, 2100, 127},
+           fresh_seed());
+      check(
+          {{0, 1, 0}, {1, 1, 576}, kPadding, {2, 1, 2099}, {3, 3, 124}, {2, 1, 511}, {2, 1, 1024}},
+          fresh_seed());
+      if (HasFatalFailure()) return;
+    }
+  std::printf("worst relative error %.5f\n", worst);
+}
+
+// Widened to bf16, which is what a cache of bf16 would hold: so are the outputs.
+TEST_F(MlaAbsorbedFastOnGpu, caches_of_8_bits_give_the_bits_of_what_they_stand_for) {
+  const std::vector<Queries> runs = {{0, 1, 699}, {1, 2, 63}, {0, 1, 127}};
+  make({16, 64, DType::bf16, 0, DType::i8}, {700, 65}, 46);
+  const auto q = queries(4, 47);
+  const auto got = attend(runs, q);
+  std::vector<uint16_t> pool(40 * 64 * kWidth, 0x7FC1);
+  for (size_t n = 0; n < latents.size(); ++n) {
+    const auto bits = as_bf16(latents[n]);
+    for (size_t at = 0; at < bits.size(); at += 64 * kWidth)
+      std::copy_n(bits.begin() + static_cast<std::ptrdiff_t>(at),
+                  std::min<size_t>(64 * kWidth, bits.size() - at),
+                  pool.begin() + int64_t{tables[n][at / (64 * kWidth)]} * 64 * kWidth);
+  }
+  cache = put(pool);
+  shape.cache = DType::bf16;
+  stride = 64 * kWidth;
+  const auto want = attend(runs, q);
+  EXPECT_EQ(std::memcmp(got.data(), want.data(), got.size() * sizeof(float)), 0);
+}
+
 TEST_F(MlaAbsorbedFastOnGpu, row_has_the_same_bits_everywhere) {
-  for (const int32_t heads : {5, 32, 128}) {
+  for (const int32_t heads : {5, 32, 128, -16}) {  // below 0: of a cache of 8 bits
     std::vector<int32_t> lengths;
     std::vector<Queries> runs;
     std::mt19937 generator(fresh_seed());
@@ -317,7 +366,8 @@ TEST_F(MlaAbsorbedFastOnGpu, row_has_the_same_bits_everywhere) {
       lengths.push_back(length);
       runs.push_back({i, rows, length - rows});
     }
-    make({heads, 64}, lengths, fresh_seed());
+    make({std::abs(heads), 64, DType::bf16, 0, heads < 0 ? DType::i8 : DType::bf16}, lengths,
+         fresh_seed());
     check_bits(runs, fresh_seed());
   }
 }
@@ -336,23 +386,6 @@ TEST_F(MlaAbsorbedFastOnGpu, other_shapes_are_left_alone) {
   p.cache.block_tokens = 64;
   p.cache.rank = 256;
   EXPECT_FALSE(cuda::mla_absorbed_fast(context(Compute::bfloat16), p));
-}
-
-TEST(MlaSplit, cuts_every_context_and_keeps_to_the_budget) {
-  using namespace cuda::mla;
-  for (const int heads : {1, 16, 32, 33, 64, 128}) {
-    EXPECT_EQ(split_length(heads) % kTile, 0);
-    EXPECT_LE(split_length(heads), 64 * kBlockUnit);  // the copying warp holds 64 units of blocks
-    for (const int limit : {0, 1, 511, 512, 513, 1024, 1025, 131072}) {
-      const int n = splits_of(limit, split_length(heads));
-      EXPECT_GE(n * split_length(heads), limit);
-      EXPECT_LT((n - 1) * split_length(heads), std::max(limit, 1));
-    }
-  }
-  EXPECT_EQ(splits_of(-1, 512), 0);
-  EXPECT_EQ(rows_at_once(5, 128, 1, int64_t{512} << 20), 5);
-  EXPECT_EQ(rows_at_once(500, 128, 128, int64_t{512} << 20), 16);
-  EXPECT_EQ(rows_at_once(500, 128, 100000, int64_t{1} << 20), 1);
 }
 
 }  // namespace

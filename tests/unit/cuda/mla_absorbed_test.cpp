@@ -1,6 +1,6 @@
 // Is absorbed attention of any shape right on a GPU, and are a row's bits its own? This is about
 // the kernels without tensor cores (their fast siblings have mla_absorbed_fast_test.cpp): odd
-// widths, every type of weight, both types of cache. Blocks nobody owns, positions beyond a context
+// widths, every type of weight and of cache. Blocks nobody owns, positions beyond a context
 // and outputs are not-a-number beforehand; tables end in a block that does not exist.
 #include <random>
 
@@ -42,8 +42,10 @@ class MlaAbsorbedOnGpu : public OnGpu {
       for (int32_t at = 0; at <= n; at += s.block_tokens)
         order.push_back(static_cast<BlockIndex>(order.size()));
     std::shuffle(order.begin(), order.end(), generator);
-    stride = int64_t{s.block_tokens} * s.width() + 7;
+    const int64_t token = latent_stride(cache_type, s.rank, s.rope);
+    stride = s.block_tokens * token + (cache_type == DType::i8 ? 8 : 7);
     std::vector<float> pool(order.size() * static_cast<size_t>(stride), NAN);
+    std::vector<uint8_t> byte_pool(pool.size(), 0xFF);
     tables.clear();
     latents.clear();
     for (const int32_t n : lengths) {
@@ -52,17 +54,25 @@ class MlaAbsorbedOnGpu : public OnGpu {
           naive::random_floats(size, seed + static_cast<uint32_t>(latents.size()), 0.5f));
       if (cache_type == DType::bf16)
         for (float& v : latents.back()) v = naive::rounded_bf16(v);
+      std::vector<uint8_t> bytes;
+      if (cache_type == DType::i8) bytes = as_latent_bytes(latents.back(), s.rank, s.rope);
       tables.emplace_back();
       for (int32_t at = 0; at < n; at += s.block_tokens) {
         tables.back().push_back(order.back());
         order.pop_back();
-        std::copy_n(latents.back().begin() + int64_t{at} * s.width(),
-                    std::min(s.block_tokens, n - at) * s.width(),
-                    pool.begin() + tables.back().back() * stride);
+        const int32_t some = std::min(s.block_tokens, n - at);
+        if (cache_type == DType::i8)
+          std::copy_n(bytes.begin() + at * token, some * token,
+                      byte_pool.begin() + tables.back().back() * stride);
+        else
+          std::copy_n(latents.back().begin() + int64_t{at} * s.width(), some * s.width(),
+                      pool.begin() + tables.back().back() * stride);
       }
       tables.back().push_back(kNoBlock);
     }
-    cache = cache_type == DType::bf16 ? static_cast<void*>(put(as_bf16(pool))) : put(pool);
+    cache = cache_type == DType::bf16 ? static_cast<void*>(put(as_bf16(pool)))
+            : cache_type == DType::i8 ? static_cast<void*>(put(byte_pool))
+                                      : put(pool);
   }
 
   // Outputs of all rows, dense. Runs may stand anywhere in q and out: `behind` rows of nobody come
@@ -227,6 +237,34 @@ TEST_F(MlaAbsorbedOnGpu, bf16_caches_are_read_as_they_are) {
       check(kRuns, Compute::bfloat16, DType::bf16, 0.02);
       if (HasFailure()) return;
     }
+}
+
+TEST_F(MlaAbsorbedOnGpu, caches_of_8_bits_are_read_as_what_they_stand_for) {
+  for (const Shape& s : {kTiny, kOdd, kWide, kOne, kFull}) {
+    make(s, DType::i8, DType::bf16, kLengths, 45);
+    check(kRuns, Compute::float32, DType::f32, 2e-5);
+    if (HasFailure()) return;
+    // The very bits of a float32 cache that holds those values.
+    const auto q = queries(kRuns, 25);
+    const auto got = attend(kRuns, q);
+    std::vector<float> pool(static_cast<size_t>(stride) * 64, NAN);
+    stride = int64_t{s.block_tokens} * s.width();
+    for (size_t n = 0; n < latents.size(); ++n)
+      for (size_t b = 0; b + 1 < tables[n].size(); ++b) {
+        const auto at = static_cast<int64_t>(b) * stride;
+        const auto left = static_cast<int64_t>(latents[n].size()) - at;
+        const auto to = static_cast<size_t>(tables[n][b] * stride);
+        if (pool.size() < to + static_cast<size_t>(stride))
+          pool.resize(to + static_cast<size_t>(stride), NAN);
+        std::copy_n(latents[n].begin() + at, std::min(stride, left),
+                    pool.begin() + static_cast<int64_t>(to));
+      }
+    cache = put(pool);
+    cache_dtype = DType::f32;
+    const auto want = attend(kRuns, q);
+    ASSERT_EQ(std::memcmp(got.data(), want.data(), got.size() * sizeof(float)), 0)
+        << "rank " << s.rank;
+  }
 }
 
 TEST_F(MlaAbsorbedOnGpu, row_has_the_same_bits_alone_cut_moved_and_padded) {

@@ -55,6 +55,15 @@ class ExpandedOnGpu : public OnGpu {
       for (int32_t t = 0; t < lengths[q]; ++t)
         for (int32_t i = 0; i < width(); ++i)
           cache[index(q, t, i)] = naive::rounded_bf16(values[index(q, t, i)]);
+    const int64_t token = latent_stride(dtype, s.rank, s.rope);
+    std::vector<uint8_t> bytes;
+    if (dtype == DType::i8) {
+      bytes = as_latent_bytes(cache, s.rank, s.rope);
+      // What is widened for tensor cores is rounded to bf16.
+      if (s.rank == kDeepSeek.rank)
+        for (float& v : cache)
+          if (!std::isnan(v)) v = naive::rounded_bf16(v);
+    }
     std::vector<uint16_t> bits(cache.size(), 0x7FC0);
     for (size_t i = 0; i < cache.size(); ++i)
       if (!std::isnan(cache[i])) bits[i] = as_bf16({cache[i]})[0];
@@ -65,12 +74,14 @@ class ExpandedOnGpu : public OnGpu {
               .value = s.value,
               .kv_b = put(kv_b.view),
               .cache = {.dtype = dtype,
-                        .block_stride = int64_t{s.block_tokens} * width(),
+                        .block_stride = s.block_tokens * token,
                         .block_tokens = s.block_tokens,
                         .rank = s.rank,
                         .rope = s.rope},
               .scale = kScale};
-    params.cache.base = dtype == DType::bf16 ? static_cast<void*>(put(bits)) : put(cache);
+    params.cache.base = dtype == DType::bf16 ? static_cast<void*>(put(bits))
+                        : dtype == DType::i8 ? static_cast<void*>(put(bytes))
+                                             : put(cache);
     blocks_there = put(blocks);
   }
   int32_t width() const { return shape.rank + shape.rope; }
@@ -309,7 +320,7 @@ TEST_F(ExpandedOnGpu, smallest_prompts_are_right) {
 
 TEST_F(ExpandedOnGpu, models_own_shape_equals_softmax_attention) {
   for (const DType weight : {DType::bf16, DType::f8_e4m3})
-    for (const DType cache_dtype : {DType::bf16, DType::f32}) {
+    for (const DType cache_dtype : {DType::bf16, DType::f32, DType::i8}) {
       make(kDeepSeek, cache_dtype, weight, {64, 300, 129, 400});
       const std::vector<Piece> pieces = {
           {0, 64, 0}, {1, 131, 169}, {2, 2, 127}, {0, 3, -1}, {3, 257, 143}};
@@ -320,7 +331,7 @@ TEST_F(ExpandedOnGpu, models_own_shape_equals_softmax_attention) {
 }
 
 TEST_F(ExpandedOnGpu, any_shape_equals_softmax_attention) {
-  for (const DType cache_dtype : {DType::bf16, DType::f32})
+  for (const DType cache_dtype : {DType::bf16, DType::f32, DType::i8})
     for (const Compute compute : {Compute::float32, Compute::bfloat16}) {
       make(kOdd, cache_dtype, DType::bf16, {1, 70, 150});
       const std::vector<Piece> pieces = {{0, 1, 0}, {1, 6, 64}, {2, 3, -1}, {2, 149, 1}};

@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "kernels/cpu/latent_i8.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cuda/device.h"
 #include "kernels/placed.h"
@@ -95,6 +96,21 @@ inline std::vector<uint16_t> as_bf16(const std::vector<float>& values) {
     out[i] = static_cast<uint16_t>(bits >> 16);
   }
   return out;
+}
+
+// Tokens, each [latent (rank) | rope key], as a cache of 8 bits holds them; the values become what
+// the bytes stand for.
+inline std::vector<uint8_t> as_latent_bytes(std::vector<float>& values, int32_t rank,
+                                            int32_t rope) {
+  const auto width = static_cast<size_t>(rank + rope);
+  const auto size = static_cast<size_t>(latent_stride(DType::i8, rank, rope));
+  std::vector<uint8_t> bytes(values.size() / width * size);
+  for (size_t t = 0; t < values.size() / width; ++t) {
+    float* const token = &values[t * width];
+    cpu::quantise_latent(token, token + rank, rank, rope, &bytes[t * size]);
+    cpu::widen_latent(&bytes[t * size], rank, rope, token);
+  }
+  return bytes;
 }
 
 // || got - want || / || want ||; not-a-number never passes.

@@ -103,6 +103,34 @@ TEST(FakeEngine, swapped_blocks_and_wrong_positions_change_the_next_token) {
   EXPECT_NE(d.feed(std::span(&first, 1), 10), expected(d, kPrompt, 2)[1]);
 }
 
+TEST(FakeEngine, a_row_begun_ahead_goes_on_from_the_draw_in_flight_and_no_plan_is_read_later) {
+  Driver d({7, 3, 11, 1, 20, 21});
+  d.config.steps_ahead = true;
+  d.engine = make_fake_engine(d.config);
+  std::vector<TokenId> drawn = {d.feed(kPrompt, 0)};
+  const auto begin = [&](int32_t position, int32_t token_of_row) {
+    std::vector<TokenId> tokens = {token_of_row < 0 ? drawn.back() : 0};
+    std::vector<BlockIndex> blocks = d.blocks;
+    Plan plan;
+    plan.rows.push_back({.tokens = tokens,
+                         .position = position,
+                         .prompt_tokens = 9,
+                         .blocks = blocks,
+                         .sample = true,
+                         .state = {.sampling = &d.sampling},
+                         .token_of_row = token_of_row});
+    ASSERT_TRUE(d.engine->begin(plan).ok());
+    tokens[0] = blocks[0] = 63;
+  };
+  begin(9, -1);
+  for (int32_t position = 10; position < 20; ++position) {
+    begin(position, 0);
+    drawn.push_back(d.engine->finish()->rows[0].tokens.at(0));
+  }
+  drawn.push_back(d.engine->finish()->rows[0].tokens.at(0));
+  EXPECT_EQ(drawn, expected(d, kPrompt, 12));
+}
+
 TEST(FakeEngine, a_large_logit_bias_draws_its_token) {
   Driver d({0, 1, 2, 3});
   d.sampling.logit_bias = {{1, 100.0f}};

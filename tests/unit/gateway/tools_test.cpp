@@ -292,24 +292,15 @@ TEST_F(ToolsTest, functions_as_they_were_called_before_still_work) {
   EXPECT_EQ(post("/v1/chat/completions", history).status, 200);
 }
 
-TEST_F(ToolsTest, tokenize_counts_the_tools) {
+TEST_F(ToolsTest, tokenize_counts_the_tools_and_a_call_that_the_prompt_begins) {
   start(Kind::minnow);
-  answers("</think>\n\nx");
-  const auto usage = parsed(chat(tools()).body);
-  const auto count = parsed(
-      post("/tokenize", R"({"messages":[{"role":"user","content":"hi"}])" + tools() + "}").body);
-  EXPECT_EQ(at(count, "/count"), at(usage, "/usage/prompt_tokens"));
-}
-
-TEST_F(ToolsTest, tokenize_counts_a_call_that_is_begun_in_the_prompt) {
-  start(Kind::minnow);
-  const std::string required = tools(R"(,"thinking":{"type":"disabled"},"tool_choice":"required")");
-  answers("x");
-  const RawResponse response = chat(required);
-  ASSERT_EQ(response.status, 200) << response.body;
-  const auto count = parsed(
-      post("/tokenize", R"({"messages":[{"role":"user","content":"hi"}])" + required + "}").body);
-  EXPECT_EQ(at(count, "/count"), std::to_string(router_.next_submit()->tokens.size()));
+  for (const char* extra : {"", R"(,"thinking":{"type":"disabled"},"tool_choice":"required")"}) {
+    answers("get_time\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>");
+    const auto usage = parsed(chat(tools(extra)).body);
+    const std::string body = R"({"messages":[{"role":"user","content":"hi"}])" + tools(extra) + "}";
+    EXPECT_EQ(at(parsed(post("/tokenize", body).body), "/count"),
+              at(usage, "/usage/prompt_tokens"));
+  }
 }
 
 TEST_F(ToolsTest, thinking_is_switched_off_where_the_template_reacts) {

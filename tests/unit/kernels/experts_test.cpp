@@ -125,6 +125,54 @@ TEST_P(Experts, give_a_token_the_same_bits_alone_in_a_batch_and_on_any_number_of
     }
 }
 
+// What engines that share experts do: every pair by itself, those of half the experts in one call,
+// the rest in another, and then each token's in slot order.
+TEST_P(Experts, computed_pair_by_pair_and_added_by_slots_give_the_same_bits) {
+  for (const Compute compute : {Compute::float32, Compute::bfloat16}) {
+    const Mixture mix(DType::f8_e4m3, 6, 200, 70, 3, 37);
+    const Machine m(GetParam().c_str(), 2, compute);
+    const auto whole = mix.whole(m);
+    const size_t hidden = 200;
+    std::vector<float> x, y;
+    std::vector<int32_t> at(mix.ids.size(), -1);
+    for (const int32_t first : {3, 0}) {  // the later half comes first
+      std::vector<int32_t> ids;
+      x.clear();
+      for (size_t i = 0; i < mix.ids.size(); ++i) {
+        if (mix.ids[i] < first || mix.ids[i] >= first + 3) continue;
+        at[i] = static_cast<int32_t>(y.size() / hidden + ids.size());
+        ids.push_back(mix.ids[i]);
+        const auto row = mix.x.begin() + static_cast<std::ptrdiff_t>(i / 3 * hidden);
+        x.insert(x.end(), row, row + static_cast<std::ptrdiff_t>(hidden));
+      }
+      const size_t begin = y.size();
+      y.resize(begin + ids.size() * hidden, 0.0f);
+      const std::vector<float> ones(ids.size(), 1.0f);
+      m.ops.experts(m.ctx,
+                    {.x = x.data(),
+                     .x_stride = 200,
+                     .rows = static_cast<int32_t>(ids.size()),
+                     .experts = std::span(mix.weights).subspan(static_cast<size_t>(first), 3),
+                     .first_expert = first,
+                     .ids = ids.data(),
+                     .weights = ones.data(),
+                     .chosen = 1,
+                     .out = y.data() + begin,
+                     .out_stride = 200});
+    }
+    std::vector<float> out(whole.size(), 0.5f);
+    m.ops.add_slots(m.ctx, {.y = y.data(),
+                            .at = at.data(),
+                            .weights = mix.w.data(),
+                            .rows = mix.rows,
+                            .chosen = 3,
+                            .width = 200,
+                            .out = out.data(),
+                            .out_stride = 200});
+    ASSERT_EQ(out, whole);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(AllTables, Experts, testing::ValuesIn(naive::tables()),
                          [](const auto& tested) { return tested.param; });
 

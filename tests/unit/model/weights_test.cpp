@@ -72,6 +72,49 @@ TEST(Weights, every_process_holds_all_keys_and_values) {
   }
 }
 
+TEST(KvHeads, a_rank_with_kv_of_its_own_makes_all_that_it_reads_and_all_make_equally_many) {
+  struct Model {
+    int32_t heads, kv_heads;
+  };
+  for (const auto [heads, kv_heads] :
+       {Model{32, 8}, Model{6, 2}, Model{4, 1}, Model{28, 4}, Model{12, 4}, Model{64, 8}})
+    for (const int32_t processes : {1, 2, 3})
+      for (const int32_t local : {1, 2, 3, 4, 6}) {
+        const int32_t size = processes * local;
+        if (heads % size != 0) continue;
+        SCOPED_TRACE(std::to_string(heads) + " over " + std::to_string(kv_heads) + ", " +
+                     std::to_string(processes) + " times " + std::to_string(local));
+        std::vector<int32_t> counts;
+        for (int32_t process = 0; process < processes; ++process) {
+          std::vector<bool> made(static_cast<size_t>(kv_heads));
+          for (int32_t i = 0; i < local; ++i) {
+            const Shard shard{.rank = process * local + i,
+                              .size = size,
+                              .local_rank = i,
+                              .local_size = local,
+                              .own_kv = true};
+            const KvHeads got = kv_heads_of(shard, heads, kv_heads);
+            ASSERT_GE(got.first, 0);
+            ASSERT_LE(got.end(), kv_heads);
+            for (int32_t h = shard.begin(heads); h < shard.begin(heads) + shard.part(heads); ++h) {
+              EXPECT_GE(h / (heads / kv_heads), got.first);
+              EXPECT_LT(h / (heads / kv_heads), got.end());
+            }
+            std::fill_n(made.begin() + got.first, got.count, true);
+            counts.push_back(got.count);
+          }
+          EXPECT_EQ(std::ranges::count(made, false), 0) << "process " << process;
+        }
+        EXPECT_EQ(std::ranges::count(counts, counts.front()), size);
+      }
+  const auto of = [](int32_t rank, int32_t size) {
+    return Shard{
+        .rank = rank, .size = size, .local_rank = rank, .local_size = size, .own_kv = true};
+  };
+  EXPECT_EQ(kv_heads_of(of(1, 8), 64, 8), (KvHeads{1, 1})) << "no head more than needed";
+  EXPECT_EQ(kv_heads_of(of(3, 16), 64, 8), (KvHeads{1, 1}));
+}
+
 TEST(Weights, ranks_together_hold_every_divided_byte_once) {
   const std::string dir = kData + "v3-tiny-fp8-k128";
   const ModelConfig c = read_model_config(dir).value();

@@ -1,0 +1,70 @@
+// When do engines that share experts step? Together, in rounds: a round begins when one of them has
+// a plan and none runs, takes the plans that are there, and every rank takes part in it on a thread
+// of its own, with or without a plan. A plan that comes while a round runs waits for the next. A
+// rank that had a plan in the last round usually has the next one in a moment, so a round waits for
+// it, but not longer than `patience`: without that, ranks that are all busy would take turns
+// instead of stepping side by side.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "engine/engine.h"
+
+namespace fathom {
+
+// What the ranks do in a round; called on the rank's own thread, always the same one.
+class RoundWork {
+ public:
+  virtual ~RoundWork() = default;
+  virtual Result<StepResult> step(int32_t rank, const Plan& plan) = 0;
+  // After its step, or instead of one: until no rank needs it any more.
+  virtual Status assist(int32_t rank) = 0;
+};
+
+class Rounds {
+ public:
+  // `work` outlives it.
+  Rounds(int32_t ranks, RoundWork& work, Duration patience);
+  // Nobody may be in step().
+  ~Rounds();
+  Rounds(const Rounds&) = delete;
+  Rounds& operator=(const Rounds&) = delete;
+
+  // Returns when this rank's step is done; others may still be busy. By one thread for each rank.
+  // A rank that fails in a round breaks it for all: every later call returns its error.
+  Result<StepResult> step(int32_t rank, const Plan& plan);
+
+ private:
+  struct Seat {
+    const Plan* waiting = nullptr;  // for the next round
+    const Plan* running = nullptr;  // in this one
+    bool answered = false;
+    bool took_part = false;  // had a plan in the last round
+    Result<StepResult> result = StepResult{};
+  };
+
+  bool all_came() const;
+  void begin();
+  void serve(int32_t rank);
+  void take_part(int32_t rank, std::unique_lock<std::mutex>& lock);
+  void fail(const Error& error);
+
+  RoundWork& work_;
+  const Duration patience_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<Seat> seats_;
+  int32_t busy_ = 0;  // ranks in the round that runs
+  uint64_t round_ = 0;
+  std::chrono::steady_clock::time_point patient_until_{};
+  Status broken_;
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace fathom

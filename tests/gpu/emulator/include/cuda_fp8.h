@@ -1,0 +1,9 @@
+// Which of the toolkit's FP8 functions do kernels use?
+#pragma once
+
+#include "tests/gpu/emulator/floats.h"
+
+struct __nv_fp8_e4m3 {
+  uint8_t __x;
+  explicit operator float() const { return emulated::of_e4m3(__x); }
+};

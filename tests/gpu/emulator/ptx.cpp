@@ -1,0 +1,343 @@
+#include "tests/gpu/emulator/ptx.h"
+
+#include <cuda.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "tests/gpu/emulator/grid.h"
+#include "tests/gpu/emulator/machine.h"
+
+namespace ptx {
+
+using emulated::at_shared;
+using emulated::Block;
+using emulated::fault;
+using emulated::now;
+
+namespace {
+
+// The 64 bits of a barrier, as this emulator uses them.
+struct Barrier {
+  uint64_t phase : 1, mark : 7, count : 14, pending : 14;
+  int64_t bytes : 28;  // expected and not yet there; negative when they come first
+};
+static_assert(sizeof(Barrier) == 8);
+constexpr uint64_t kMark = 0x2D;
+
+Barrier& barrier_at(uint32_t address) {
+  if (address % 8 != 0) fault("a barrier that is not 8-byte aligned");
+  auto& b = *reinterpret_cast<Barrier*>(at_shared(address, 8));
+  if (b.mark != kMark) fault("a barrier that was not initialised, or was overwritten");
+  return b;
+}
+
+void perhaps_complete(emulated::Crew& crew, Barrier& b) {
+  if (b.pending != 0 || b.bytes != 0) return;
+  ++crew.progress;
+  b.phase ^= 1;
+  b.pending = b.count;
+}
+
+void arrive(emulated::Crew& crew, Barrier& b) {
+  if (b.pending == 0) fault("more arrivals at a barrier than its count");
+  b.pending -= 1;
+  perhaps_complete(crew, b);
+}
+
+void complete(emulated::Crew& crew, Barrier& b, uint32_t bytes) {
+  b.bytes -= bytes;
+  perhaps_complete(crew, b);
+}
+
+// From another thread's copies: addresses as that thread said them, in its block.
+uint32_t as_of(const Block& block, uint32_t address) {
+  return address >> emulated::kRankShift != 0 ? address
+                                              : address | (block.rank + 1) << emulated::kRankShift;
+}
+
+// Where byte `place` of a box that begins at `address` lies with 128-byte swizzle: bits 4 to 6 of the
+// address change with bits 7 to 9.
+uint32_t swizzled(uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
+
+void check_map(const CUtensorMap& map, uint32_t rank) {
+  if (map.magic != 0x7E45u || map.rank != rank) fault("a copy by something that is no tensor map");
+}
+
+// Calls each(byte of the box, memory or null outside of the tensor, bytes) row by row.
+template <class Each>
+void walk_box(const CUtensorMap& map, const std::array<int32_t, 3>& at, const Each& each) {
+  const auto element = map.strides[0];
+  const uint32_t row_bytes = map.box[0] * static_cast<uint32_t>(element);
+  uint32_t byte = 0;
+  for (uint32_t k = 0; k < map.box[2]; ++k)
+    for (uint32_t j = 0; j < map.box[1]; ++j) {
+      const int64_t y = at[1] + int64_t{j}, z = at[2] + int64_t{k};
+      const bool row_there = y >= 0 && z >= 0 && y < static_cast<int64_t>(map.shape[1]) &&
+                             z < static_cast<int64_t>(map.shape[2]);
+      for (uint32_t i = 0; i < map.box[0]; ++i) {
+        const int64_t x = at[0] + int64_t{i};
+        const bool there = row_there && x >= 0 && x < static_cast<int64_t>(map.shape[0]);
+        std::byte* memory =
+            there ? map.base + static_cast<uint64_t>(x) * element +
+                        static_cast<uint64_t>(y) * map.strides[1] +
+                        static_cast<uint64_t>(z) * map.strides[2]
+                  : nullptr;
+        // Elements of a row that are there lie side by side: 16 bytes go at once where they can.
+        const auto run = static_cast<uint32_t>(16 / element);
+        const bool whole = i % run == 0 && x >= 0 && row_there &&
+                           x + run <= static_cast<int64_t>(map.shape[0]);
+        if (whole) {
+          each(byte + i * static_cast<uint32_t>(element), memory, 16u);
+          i += run - 1;
+        } else {
+          each(byte + i * static_cast<uint32_t>(element), memory, static_cast<uint32_t>(element));
+        }
+      }
+      byte += row_bytes;
+    }
+}
+
+uint32_t box_bytes(const CUtensorMap& map) {
+  return map.box[0] * map.box[1] * map.box[2] * static_cast<uint32_t>(map.strides[0]);
+}
+
+// What a copy touches must be there: a map may promise more memory than there is.
+void check_memory(const CUtensorMap& map, const std::array<int32_t, 3>& at) {
+  const int64_t first = std::max(at[0], 0);
+  const int64_t last = std::min(int64_t{at[0]} + map.box[0], static_cast<int64_t>(map.shape[0]));
+  if (first >= last) return;
+  const auto inside = [&](int64_t place, int d) {
+    return place >= 0 && place < static_cast<int64_t>(map.shape[d]);
+  };
+  for (int64_t z = at[2]; z < at[2] + int64_t{map.box[2]}; ++z)
+    for (int64_t y = at[1]; y < at[1] + int64_t{map.box[1]}; ++y)
+      if (inside(y, 1) && inside(z, 2) &&
+          !emulated::machine().holds(
+              map.base + static_cast<uint64_t>(first) * map.strides[0] +
+                  static_cast<uint64_t>(y) * map.strides[1] +
+                  static_cast<uint64_t>(z) * map.strides[2],
+              static_cast<uint64_t>(last - first) * map.strides[0]))
+        fault("a tensor copy of row " + std::to_string(y) + " touches what is in no memory");
+}
+
+void copy_box(uint32_t to, const CUtensorMap& map, const std::array<int32_t, 3>& at,
+              uint32_t barrier) {
+  if (to % 128 != 0) fault("a tensor copy to a place that is not 128-byte aligned");
+  if (map.strides[0] == 0) fault("a copy by something that is no tensor map");
+  barrier_at(barrier);
+  at_shared(to, box_bytes(map));
+  check_memory(map, at);
+  to = as_of(*now->block, to);
+  barrier = as_of(*now->block, barrier);
+  const std::byte* target = at_shared(to, box_bytes(map));
+  Barrier* arrivals = &barrier_at(barrier);
+  const uint32_t place = to & ((1u << emulated::kRankShift) - 1);
+  emulated::later(false, [map, at, place, base = const_cast<std::byte*>(target) - place, arrivals,
+                          crew = now->block->crew] {
+    walk_box(map, at, [&](uint32_t byte, const std::byte* memory, uint32_t bytes) {
+      std::byte* put = base + (map.swizzled ? swizzled(place + byte) : place + byte);
+      if (memory != nullptr)
+        std::memcpy(put, memory, bytes);
+      else
+        std::memset(put, 0, bytes);
+    });
+    complete(*crew, *arrivals, box_bytes(map));
+  });
+}
+
+const CUtensorMap& map_at(uint64_t address) { return *reinterpret_cast<const CUtensorMap*>(address); }
+
+}  // namespace
+
+void griddepcontrol_wait() {
+  const emulated::Grid& grid = *now->block->grid;
+  emulated::wait_until("the kernel before", [&] { return grid.previous_has_ended(); });
+}
+
+void griddepcontrol_launch_dependents() {
+  now->block->grid->may_start_dependents(*now->block);
+  if (now->block->crew->paused) emulated::let_others_run();
+}
+
+void mbarrier_init_shared_cta_b64(uint32_t barrier, uint32_t count) {
+  if (barrier % 8 != 0) fault("a barrier that is not 8-byte aligned");
+  auto& b = *reinterpret_cast<Barrier*>(at_shared(barrier, 8));
+  b = {.phase = 0, .mark = kMark, .count = count, .pending = count, .bytes = 0};
+}
+
+void mbarrier_arrive_shared_cluster_b64(uint32_t barrier) {
+  arrive(*now->block->crew, barrier_at(barrier));
+}
+
+void mbarrier_arrive_expect_tx_shared_cta_b64(uint32_t barrier, uint32_t bytes) {
+  Barrier& b = barrier_at(barrier);
+  b.bytes += bytes;
+  arrive(*now->block->crew, b);
+}
+
+void mbarrier_try_wait_parity_shared_cta_b64(bool& done, uint32_t barrier, uint32_t parity) {
+  const Barrier& b = barrier_at(barrier);
+  emulated::wait_until("an mbarrier", [&] { return b.phase != parity; });
+  done = true;
+}
+
+void setmaxnreg_inc_sync_aligned_u32(int registers) {
+  if (registers % 8 != 0 || registers < 24 || registers > 256)
+    fault("setmaxnreg takes multiples of 8 from 24 to 256");
+  emulated::exchange(~0u, "setmaxnreg", static_cast<uint64_t>(registers));
+}
+
+void st_async_shared_cluster_mbarrier_complete_tx_bytes_b32(uint32_t to, uint32_t v,
+                                                            uint32_t barrier) {
+  if (to >> emulated::kRankShift != barrier >> emulated::kRankShift)
+    fault("st.async: the word and its barrier are in different blocks");
+  auto* word = &shared<uint32_t>(to);
+  Barrier* b = &barrier_at(barrier);
+  emulated::Crew* crew = now->block->crew;
+  emulated::later(false, [=] {
+    *word = v;
+    complete(*crew, *b, 4);
+  });
+}
+
+void cp_async_bulk_tensor_2d_shared_cluster_global_tile_mbarrier_complete_tx_bytes(
+    uint32_t to, uint64_t map, const Place2& place, uint32_t barrier) {
+  check_map(map_at(map), 2);
+  copy_box(to, map_at(map), {static_cast<int32_t>(*place[0]), static_cast<int32_t>(*place[1]), 0},
+           barrier);
+}
+
+void cp_async_bulk_tensor_2d_shared_cluster_global_tile_mbarrier_complete_tx_bytes_multicast_cluster(
+    uint32_t to, uint64_t map, const Place2& place, uint32_t barrier, uint16_t blocks) {
+  check_map(map_at(map), 2);
+  const uint32_t mine = (1u << emulated::kRankShift) - 1;
+  for (uint32_t b = 0; b < 16; ++b)
+    if ((blocks >> b & 1) != 0) {
+      const uint32_t rank = (b + 1) << emulated::kRankShift;
+      copy_box((to & mine) | rank, map_at(map),
+               {static_cast<int32_t>(*place[0]), static_cast<int32_t>(*place[1]), 0},
+               (barrier & mine) | rank);
+    }
+}
+
+void cp_async_bulk_tensor_3d_shared_cluster_global_tile_mbarrier_complete_tx_bytes_L2_cache_hint(
+    uint32_t to, uint64_t map, const Place3& place, uint32_t barrier, uint64_t) {
+  check_map(map_at(map), 3);
+  copy_box(to, map_at(map),
+           {static_cast<int32_t>(*place[0]), static_cast<int32_t>(*place[1]),
+            static_cast<int32_t>(*place[2])},
+           barrier);
+}
+
+void cp_async_bulk_shared_cluster_global_mbarrier_complete_tx_bytes(uint32_t to, uint64_t from,
+                                                                    uint32_t bytes,
+                                                                    uint32_t barrier) {
+  const auto* source = reinterpret_cast<const std::byte*>(from);
+  if (to % 16 != 0 || from % 16 != 0 || bytes % 16 != 0)
+    fault("a bulk copy of other than whole, aligned pieces of 16 bytes");
+  if (!emulated::machine().holds(source, bytes)) fault("a bulk copy from outside of all memory");
+  std::byte* target = at_shared(to, bytes);
+  Barrier* b = &barrier_at(barrier);
+  emulated::Crew* crew = now->block->crew;
+  emulated::later(false, [=] {
+    std::memcpy(target, source, bytes);
+    complete(*crew, *b, bytes);
+  });
+}
+
+void cp_async_bulk_tensor_2d_global_shared_cta_tile_bulk_group(uint64_t map_address,
+                                                               const Place2& place, uint32_t from) {
+  const CUtensorMap& map = map_at(map_address);
+  check_map(map, 2);
+  if (from % 128 != 0) fault("a tensor store from a place that is not 128-byte aligned");
+  const std::byte* base = at_shared(from, box_bytes(map)) - from;
+  const std::array<int32_t, 3> at = {static_cast<int32_t>(*place[0]),
+                                     static_cast<int32_t>(*place[1]), 0};
+  check_memory(map, at);
+  const auto group = now->open_stores;
+  ++*group;
+  emulated::Crew* crew = now->block->crew;
+  emulated::later(true, [map, at, base, from, group, crew] {
+    walk_box(map, at, [&](uint32_t byte, std::byte* memory, uint32_t bytes) {
+      if (memory != nullptr)
+        std::memcpy(memory, base + (map.swizzled ? swizzled(from + byte) : from + byte), bytes);
+    });
+    --*group;
+    ++crew->progress;
+  });
+}
+
+void cp_async_bulk_commit_group() {
+  now->stores.push_back(now->open_stores);
+  now->open_stores = std::make_shared<uint32_t>(0);
+}
+
+void cp_async_bulk_wait_group_read(int pending) {
+  emulated::Thread& self = *now;
+  emulated::wait_until("its bulk stores", [&self, pending] {
+    for (size_t i = 0; i + static_cast<size_t>(pending) < self.stores.size(); ++i)
+      if (*self.stores[i] != 0) return false;
+    return true;
+  });
+  while (!self.stores.empty() && *self.stores.front() == 0) self.stores.pop_front();
+}
+
+void cp_async_cg_shared_global(uint32_t to, uint64_t from, int bytes, uint32_t given) {
+  if (bytes != 16 || given > 16 || to % 16 != 0 || (given > 0 && from % 16 != 0))
+    fault("cp.async.cg copies 16 aligned bytes");
+  const auto* source = reinterpret_cast<const std::byte*>(from);
+  if (given > 0 && !emulated::machine().holds(source, given))
+    fault("cp.async from outside of all memory");
+  std::byte* target = at_shared(to, 16);
+  emulated::Thread* self = now;
+  ++self->copies;
+  emulated::later(true, [=] {
+    if (given > 0) std::memcpy(target, source, given);
+    std::memset(target + given, 0, 16 - given);
+    --self->copies;
+    ++self->block->crew->progress;
+  });
+}
+
+void cp_async_mbarrier_arrive_noinc_shared_cta_b64(uint32_t barrier) {
+  Barrier* b = &barrier_at(barrier);
+  emulated::later(true, [b, crew = now->block->crew] { arrive(*crew, *b); });
+}
+
+void cp_async_wait_all() {
+  const emulated::Thread& self = *now;
+  emulated::wait_until("its copies", [&] { return self.copies == 0; });
+}
+
+}  // namespace ptx
+
+CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank,
+                                void* base, const cuuint64_t* shape, const cuuint64_t* strides,
+                                const cuuint32_t* box, const cuuint32_t* steps,
+                                CUtensorMapInterleave, CUtensorMapSwizzle swizzle,
+                                CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+  const uint64_t element = type == CU_TENSOR_MAP_DATA_TYPE_UINT8      ? 1
+                           : type == CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 ? 2
+                                                                      : 4;
+  if (rank < 2 || rank > 3 || reinterpret_cast<uintptr_t>(base) % 16 != 0)
+    return CUDA_ERROR_INVALID_VALUE;
+  *map = {};
+  map->base = static_cast<std::byte*>(base);
+  map->rank = rank;
+  map->swizzled = swizzle == CU_TENSOR_MAP_SWIZZLE_128B;
+  map->magic = 0x7E45u;
+  map->strides[0] = element;
+  for (uint32_t d = 0; d < 3; ++d) {
+    map->shape[d] = d < rank ? shape[d] : 1;
+    map->box[d] = d < rank ? box[d] : 1;
+    if (d > 0 && d < rank) map->strides[d] = strides[d - 1];
+    if (map->shape[d] == 0 || map->shape[d] > uint64_t{1} << 32 || map->box[d] == 0 ||
+        map->box[d] > 256 || (d < rank && steps[d] != 1) ||
+        (d > 0 && map->strides[d] % 16 != 0) || map->strides[d] >= uint64_t{1} << 40)
+      return CUDA_ERROR_INVALID_VALUE;
+  }
+  const uint64_t inner = map->box[0] * element;
+  if (inner % 16 != 0 || (map->swizzled && inner > 128)) return CUDA_ERROR_INVALID_VALUE;
+  return CUDA_SUCCESS;
+}

@@ -1,0 +1,389 @@
+// How does the emulated runtime answer? Each function takes the machine's lock, checks what CUDA
+// would refuse, and says the work to a stream.
+#include <cuda.h>
+#include <cuda_runtime.h>
+
+#include <cstring>
+
+#include "tests/gpu/emulator/machine.h"
+
+// Everything said to `stream` before the event was recorded.
+struct CUevent_st {
+  std::shared_ptr<emulated::Stream> stream;
+  uint64_t said = 0;
+};
+struct CUgraphExec_st {
+  emulated::Graph graph;
+};
+
+namespace emulated {
+namespace {
+
+thread_local int current = 0;
+thread_local cudaError_t last_error = cudaSuccess;
+thread_local int captures = 0;  // begun by this thread
+
+struct Streams {
+  std::map<Stream*, std::shared_ptr<Stream>> open;
+};
+Streams& streams() {
+  static Streams all;
+  return all;
+}
+
+class Locked {
+ public:
+  Locked() : held_(machine().lock()) {
+    // Whoever calls gives all streams a chance.
+    if (!machine().schedule().once_in(4)) return;
+    auto& open = streams().open;
+    if (open.empty()) return;
+    auto one = open.begin();
+    std::advance(one, machine().schedule().below(static_cast<uint32_t>(open.size())));
+    const auto stream = one->second;
+    stream->do_one();
+  }
+
+ private:
+  std::scoped_lock<std::recursive_mutex> held_;
+};
+
+cudaError_t answer(cudaError_t error) {
+  if (error != cudaSuccess) last_error = error;
+  return error;
+}
+
+std::shared_ptr<Stream> open_stream(cudaStream_t stream) {
+  const auto found = streams().open.find(stream);
+  return found == streams().open.end() ? nullptr : found->second;
+}
+
+// What can not be said while this thread records.
+bool not_now(cudaError_t* error) {
+  if (captures == 0) return false;
+  for (auto& [raw, stream] : streams().open)
+    if (stream->recording() != nullptr) stream->spoilt = true;
+  *error = answer(cudaErrorStreamCaptureUnsupported);
+  return true;
+}
+
+cudaError_t say(cudaStream_t raw, std::function<void()> act) {
+  const auto stream = open_stream(raw);
+  if (stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
+  if (!stream->failure().empty()) return answer(cudaErrorLaunchFailure);
+  stream->say([act = std::move(act)] { return Work{act, nullptr}; });
+  return cudaSuccess;
+}
+
+bool valid_end(const void* at, size_t bytes, bool on_device) {
+  return !on_device || bytes == 0 || machine().holds(at, bytes);
+}
+
+}  // namespace
+
+cudaError_t set_most_dynamic_shared(const void* kernel, int bytes) {
+  const Locked locked;
+  if (bytes < 0 || static_cast<uint32_t>(bytes) > kSharedLimit) return answer(cudaErrorInvalidValue);
+  machine().most_dynamic_shared[kernel] = static_cast<size_t>(bytes);
+  return cudaSuccess;
+}
+
+cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel,
+                   std::function<void()> body) {
+  const Locked locked;
+  const auto stream = open_stream(config.stream);
+  if (stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
+  if (!stream->failure().empty()) return answer(cudaErrorLaunchFailure);
+  if (stream->gpu() != current) return answer(cudaErrorInvalidResourceHandle);
+  Grid::Shape shape = {.grid = config.gridDim,
+                       .block = config.blockDim,
+                       .dynamic_shared = static_cast<uint32_t>(config.dynamicSmemBytes)};
+  for (unsigned i = 0; i < config.numAttrs; ++i) {
+    const cudaLaunchAttribute& a = config.attrs[i];
+    if (a.id == cudaLaunchAttributeProgrammaticStreamSerialization)
+      shape.starts_early = a.val.programmaticStreamSerializationAllowed != 0;
+    if (a.id == cudaLaunchAttributeClusterDimension) {
+      shape.cluster = a.val.clusterDim.x;
+      if (a.val.clusterDim.y != 1 || a.val.clusterDim.z != 1 || shape.cluster == 0 ||
+          shape.cluster > 8 || shape.grid.x % shape.cluster != 0)
+        return answer(cudaErrorInvalidValue);
+    }
+  }
+  const auto set = machine().most_dynamic_shared.find(kernel);
+  const size_t most = set == machine().most_dynamic_shared.end() ? 48 * 1024 : set->second;
+  const uint64_t threads = uint64_t{shape.block.x} * shape.block.y * shape.block.z;
+  if (threads == 0 || threads > 1024 || shape.block.z > 64 || shape.grid.x == 0 ||
+      shape.grid.y == 0 || shape.grid.z == 0 || shape.grid.x > 0x7FFFFFFFu ||
+      shape.grid.y > 65535 || shape.grid.z > 65535 || config.dynamicSmemBytes > most)
+    return answer(cudaErrorInvalidConfiguration);
+  stream->say([shape, body = std::move(body)] {
+    return Work{nullptr, std::make_shared<Grid>(shape, body)};
+  });
+  return cudaSuccess;
+}
+
+}  // namespace emulated
+
+using emulated::answer;
+using emulated::Locked;
+using emulated::machine;
+using emulated::not_now;
+
+// ---- GPUs ----
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = machine().config().gpus;
+  return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= machine().config().gpus) return answer(cudaErrorInvalidDevice);
+  emulated::current = device;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  if (device < 0 || device >= machine().config().gpus) return answer(cudaErrorInvalidDevice);
+  *value = attribute == cudaDevAttrMultiProcessorCount ? machine().config().multiprocessors : 9;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peer) {
+  *can = device != peer;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned) {
+  const Locked locked;
+  if (peer == emulated::current) return answer(cudaErrorInvalidDevice);
+  return machine().peers.insert({emulated::current, peer}).second
+             ? cudaSuccess
+             : answer(cudaErrorPeerAccessAlreadyEnabled);
+}
+
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError() { return std::exchange(emulated::last_error, cudaSuccess); }
+
+const char* cudaGetErrorString(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorLaunchFailure: {
+      const Locked locked;
+      return machine().last_fault().c_str();
+    }
+    case cudaErrorInvalidConfiguration:
+      return "invalid configuration argument";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing";
+    case cudaErrorInvalidDevice:
+      return "invalid device ordinal";
+    default:
+      return "invalid argument";
+  }
+}
+
+cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, unsigned,
+                                             unsigned long long,
+                                             cudaDriverEntryPointQueryResult* result) {
+  const bool known = std::strcmp(name, "cuTensorMapEncodeTiled") == 0;
+  *function = known ? reinterpret_cast<void*>(&cuTensorMapEncodeTiled) : nullptr;
+  *result = known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+  return cudaSuccess;
+}
+
+// ---- memory ----
+
+cudaError_t cudaMalloc(void** memory, size_t bytes) {
+  const Locked locked;
+  cudaError_t error;
+  if (not_now(&error)) return error;
+  *memory = machine().allocate(emulated::current, bytes);
+  return *memory != nullptr ? cudaSuccess : answer(cudaErrorMemoryAllocation);
+}
+
+// Waits for the whole GPU, as the runtime does.
+cudaError_t cudaFree(void* memory) {
+  const Locked locked;
+  cudaError_t error;
+  if (not_now(&error)) return error;
+  if (memory == nullptr) return cudaSuccess;
+  for (auto& [raw, stream] : emulated::streams().open) stream->finish();
+  return machine().release(memory) ? cudaSuccess : answer(cudaErrorInvalidValue);
+}
+
+cudaError_t cudaMallocHost(void** memory, size_t bytes) {
+  const Locked locked;
+  *memory = machine().pin(bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaFreeHost(void* memory) {
+  const Locked locked;
+  return machine().unpin(memory) ? cudaSuccess : answer(cudaErrorInvalidValue);
+}
+
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  const Locked locked;
+  *total = machine().config().memory_bytes;
+  *free = *total - machine().used(emulated::current);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch,
+                              size_t width, size_t rows, cudaMemcpyKind kind,
+                              cudaStream_t stream) {
+  const Locked locked;
+  if (width == 0 || rows == 0) return cudaSuccess;
+  const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+  const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  if ((rows > 1 && (width > to_pitch || width > from_pitch)) ||
+      !emulated::valid_end(to, (rows - 1) * to_pitch + width, to_device) ||
+      !emulated::valid_end(from, (rows - 1) * from_pitch + width, from_device))
+    return answer(cudaErrorInvalidValue);
+  const auto copy = [=] {
+    for (size_t r = 0; r < rows; ++r)
+      std::memmove(static_cast<std::byte*>(to) + r * to_pitch,
+                   static_cast<const std::byte*>(from) + r * from_pitch, width);
+  };
+  // Memory of the host that is not pinned has been read when the call returns.
+  const cudaError_t error = emulated::say(stream, copy);
+  if (error != cudaSuccess) return error;
+  const void* host = !to_device ? to : !from_device ? from : nullptr;
+  const auto opened = emulated::open_stream(stream);
+  if (host != nullptr && !machine().is_pinned(host) && opened->recording() == nullptr)
+    opened->finish();
+  return opened->failure().empty() ? cudaSuccess : answer(cudaErrorLaunchFailure);
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+  return cudaMemcpy2DAsync(to, bytes, from, bytes, bytes, 1, kind, stream);
+}
+
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
+  const Locked locked;
+  if (!emulated::valid_end(to, bytes, true)) return answer(cudaErrorInvalidValue);
+  return emulated::say(stream, [=] { std::memset(to, value, bytes); });
+}
+
+// ---- streams ----
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  const Locked locked;
+  auto made = std::make_shared<emulated::Stream>(emulated::current);
+  *stream = made.get();
+  emulated::streams().open[made.get()] = made;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t raw) {
+  const Locked locked;
+  const auto stream = emulated::open_stream(raw);
+  if (stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
+  stream->finish();
+  emulated::streams().open.erase(raw);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t raw) {
+  const Locked locked;
+  const auto stream = emulated::open_stream(raw);
+  if (stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
+  if (stream->recording() != nullptr) {
+    stream->spoilt = true;
+    return answer(cudaErrorStreamCaptureUnsupported);
+  }
+  stream->finish();
+  return stream->failure().empty() ? cudaSuccess : answer(cudaErrorLaunchFailure);
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t raw) {
+  const Locked locked;
+  const auto stream = emulated::open_stream(raw);
+  if (stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
+  const bool more = stream->do_one();
+  if (!stream->failure().empty()) return answer(cudaErrorLaunchFailure);
+  return more || !stream->idle() ? cudaErrorNotReady : cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new CUevent_st;
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t raw) {
+  const Locked locked;
+  event->stream = emulated::open_stream(raw);
+  if (event->stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
+  event->said = event->stream->said();
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t raw, cudaEvent_t event, unsigned) {
+  const Locked locked;
+  if (event->stream == nullptr) return cudaSuccess;
+  return emulated::say(raw, [other = event->stream, said = event->said] { other->finish(said); });
+}
+
+// ---- graphs ----
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t raw, cudaStreamCaptureMode) {
+  const Locked locked;
+  const auto stream = emulated::open_stream(raw);
+  if (stream == nullptr || stream->recording() != nullptr)
+    return answer(cudaErrorInvalidResourceHandle);
+  stream->record();
+  stream->spoilt = false;
+  ++emulated::captures;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t raw, cudaGraph_t* graph) {
+  const Locked locked;
+  const auto stream = emulated::open_stream(raw);
+  if (stream == nullptr || stream->recording() == nullptr)
+    return answer(cudaErrorInvalidResourceHandle);
+  --emulated::captures;
+  auto made = stream->recorded();
+  *graph = nullptr;
+  if (stream->spoilt) return answer(cudaErrorStreamCaptureInvalidated);
+  *graph = made.release();
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* made, cudaGraph_t graph, unsigned long long) {
+  *made = new CUgraphExec_st{*graph};
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t raw) {
+  const Locked locked;
+  const auto stream = emulated::open_stream(raw);
+  if (stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
+  if (!stream->failure().empty()) return answer(cudaErrorLaunchFailure);
+  for (const emulated::Recipe& recipe : graph->graph.recipes) stream->say(recipe);
+  return cudaSuccess;
+}

@@ -1,0 +1,209 @@
+// What do the tensor cores compute? Products of bf16 that are exact, added in double precision and
+// rounded to float32 once an instruction: a GPU's own rounding within an instruction is not said
+// anywhere, so bits differ from a GPU's here, and only here.
+#include <cstring>
+
+#include "tests/gpu/emulator/grid.h"
+#include "tests/gpu/emulator/ptx.h"
+
+namespace emulated {
+namespace {
+
+template <class Act>
+void meet(const char* what, const Act& act) {
+  Block& block = *now->block;
+  Warpgroup& w = block.warpgroups[now->linear / 128];
+  if (w.arrived == 0) w.what = what;
+  if (w.what != what) fault(std::string("threads of a warpgroup meet at ") + w.what + " and at " + what);
+  const uint64_t turn = w.turn;
+  ++w.arrived;
+  act(w);
+  if (w.arrived == 128) {
+    w.arrived = 0;
+    ++w.turn;
+  }
+  wait_until(what, [&] { return w.turn != turn; });
+}
+
+struct Description {
+  uint32_t address, leading, stride;
+  explicit Description(uint64_t bits)
+      : address(static_cast<uint32_t>(bits & 0x3FFF) << 4),
+        leading(static_cast<uint32_t>(bits >> 16 & 0x3FFF) << 4),
+        stride(static_cast<uint32_t>(bits >> 32 & 0x3FFF) << 4) {
+    if (bits >> 62 != 1) fault("wgmma: only the 128-byte swizzle is emulated");
+    if ((bits >> 49 & 7) != 0) fault("wgmma: a base offset is not emulated");
+  }
+  // Element (outer, k) of an operand whose k are side by side, 8 rows of 128 bytes `stride` apart; or
+  // whose outer index is, 64 of it in 128 bytes, pieces `leading` apart, 8 k `stride` apart.
+  uint32_t place(uint32_t outer, uint32_t k, bool columns) const {
+    const uint32_t at = address + (columns ? outer / 64 * leading + k / 8 * stride + k % 8 * 128 +
+                                                 outer % 64 * 2
+                                           : outer / 8 * stride + outer % 8 * 128 + k * 2);
+    return at ^ (at >> 7 & 7) << 4;
+  }
+};
+
+float read(const Block& block, uint32_t place) {
+  uint16_t bits;
+  std::memcpy(&bits, block.memory->bytes + place, 2);
+  return of_bf16(bits);
+}
+
+}  // namespace
+
+void multiply(Block& block, const Product& p) {
+  static thread_local float a[64][16], b[16][256];
+  if (p.a_held) {
+    for (uint32_t t = 0; t < 128; ++t)
+      for (uint32_t r = 0; r < 4; ++r)
+        for (uint32_t half = 0; half < 2; ++half)
+          a[t / 32 * 16 + t % 32 / 4 + r % 2 * 8][t % 4 * 2 + r / 2 * 8 + half] =
+              of_bf16(static_cast<uint16_t>(p.held[t][r] >> (16 * half)));
+  } else {
+    const Description from(p.a);
+    for (uint32_t row = 0; row < 64; ++row)
+      for (uint32_t k = 0; k < 16; ++k) a[row][k] = read(block, from.place(row, k, p.a_columns));
+  }
+  const Description from(p.b);
+  const auto width = static_cast<uint32_t>(p.width);
+  for (uint32_t n = 0; n < width; ++n)
+    for (uint32_t k = 0; k < 16; ++k) b[k][n] = read(block, from.place(n, k, p.b_columns));
+  static thread_local double sums[256];
+  static thread_local float rounded[64][256];
+  for (uint32_t row = 0; row < 64; ++row) {
+    const uint32_t thread = row / 16 * 32 + row % 8 * 4, high = row % 16 / 8;
+    for (uint32_t n = 0; n < width; ++n)
+      sums[n] = p.add ? p.sums[thread + n % 8 / 2][n / 8 * 4 + high * 2 + n % 2] : 0.0;
+    for (uint32_t k = 0; k < 16; ++k) {
+      const double x = a[row][k];
+      for (uint32_t n = 0; n < width; ++n) sums[n] += x * b[k][n];
+    }
+    for (uint32_t n = 0; n < width; ++n) rounded[row][n] = static_cast<float>(sums[n]);
+  }
+  for (uint32_t row = 0; row < 64; ++row) {
+    const uint32_t thread = row / 16 * 32 + row % 8 * 4, high = row % 16 / 8;
+    for (uint32_t n = 0; n < width; ++n)
+      p.sums[thread + n % 8 / 2][n / 8 * 4 + high * 2 + n % 2] = rounded[row][n];
+  }
+}
+
+}  // namespace emulated
+
+namespace ptx {
+
+using emulated::now;
+using emulated::Product;
+using emulated::Warpgroup;
+
+void wgmma_fence_sync_aligned() {
+  emulated::meet("wgmma.fence", [](Warpgroup&) {});
+}
+
+void warpgroup_product(const WarpgroupProduct& said) {
+  emulated::Block& block = *now->block;
+  emulated::meet("wgmma.mma_async", [&](Warpgroup& w) {
+    const uint32_t t = now->linear % 128;
+    Product& p = w.coming;
+    if (w.arrived == 1) {
+      p.width = said.width;
+      p.add = said.add;
+      p.a_held = said.held != nullptr;
+      p.a = said.a;
+      p.b = said.b;
+      p.a_columns = said.a_columns;
+      p.b_columns = said.b_columns;
+    } else if (p.width != said.width || p.add != said.add || p.a != said.a || p.b != said.b) {
+      emulated::fault("threads of a warpgroup say different products");
+    }
+    p.sums[t] = said.sums;
+    if (said.held != nullptr)
+      for (size_t i = 0; i < 4; ++i) p.held[t][i] = *(*said.held)[i];
+    if (w.arrived != 128) return;
+    // Products into the same registers keep their order: this one happens now only if none waits.
+    if (w.open.empty() && w.committed.empty() && block.grid->schedule().once_in(2))
+      emulated::multiply(block, p);
+    else
+      w.open.push_back(p);
+  });
+}
+
+void wgmma_commit_group_sync_aligned() {
+  emulated::meet("wgmma.commit_group", [](Warpgroup& w) {
+    if (w.arrived != 128) return;
+    w.committed.push_back(std::move(w.open));
+    w.open.clear();
+  });
+}
+
+void wgmma_wait_group_sync_aligned(int pending) {
+  emulated::Block& block = *now->block;
+  emulated::meet("wgmma.wait_group", [&](Warpgroup& w) {
+    if (w.arrived != 128) return;
+    while (w.committed.size() > static_cast<size_t>(pending)) {
+      for (const Product& p : w.committed.front()) emulated::multiply(block, p);
+      w.committed.pop_front();
+    }
+  });
+}
+
+// Lane l: rows l / 4 and l / 4 + 8 of a and d, column l / 4 of b; depths and columns 2 (l % 4) on.
+void mma_sync_aligned_m16n8k16_row_col_f32_bf16_bf16_f32(const std::array<float*, 4>& d,
+                                                         const Words4& a, const Words2& b,
+                                                         const std::array<float*, 4>& c) {
+  std::array<std::array<uint64_t, 32>, 3> words;
+  words[0] = emulated::exchange(~0u, "mma.sync", *a[0] | uint64_t{*a[1]} << 32);
+  words[1] = emulated::exchange(~0u, "mma.sync", *a[2] | uint64_t{*a[3]} << 32);
+  words[2] = emulated::exchange(~0u, "mma.sync", *b[0] | uint64_t{*b[1]} << 32);
+  const uint32_t lane = now->lane();
+  const auto half = [&](int set, uint32_t from, uint32_t word, uint32_t k) {
+    const uint64_t bits = words[static_cast<size_t>(set)][from] >> (32 * word + 16 * (k % 2));
+    return double{emulated::of_bf16(static_cast<uint16_t>(bits))};
+  };
+  float out[4];
+  for (uint32_t i = 0; i < 4; ++i) {
+    const uint32_t high = i / 2, row = lane / 4, column = lane % 4 * 2 + i % 2;
+    double sum = *c[i];
+    for (uint32_t k = 0; k < 16; ++k)
+      sum += half(k < 8 ? 0 : 1, row * 4 + k % 8 / 2, high, k) *
+             half(2, column * 4 + k % 8 / 2, k / 8, k);
+    out[i] = static_cast<float>(sum);
+  }
+  for (size_t i = 0; i < 4; ++i) *d[i] = out[i];
+}
+
+namespace {
+
+// Lane l gets elements (l / 4, 2 (l % 4)) and the next of each 8 x 8 matrix, or of its transpose.
+void load_matrices(const std::array<uint32_t*, 4>& m, uint32_t row, bool transposed) {
+  if (row % 16 != 0) emulated::fault("ldmatrix: a row that is not 16-byte aligned");
+  emulated::at_shared(row, 16);
+  const auto rows = emulated::exchange(~0u, "ldmatrix", row);
+  const uint32_t lane = now->lane();
+  for (uint32_t i = 0; i < 4; ++i) {
+    uint32_t both = 0;
+    for (uint32_t half = 0; half < 2; ++half) {
+      const uint32_t outer = lane / 4, inner = lane % 4 * 2 + half;
+      const uint32_t r = transposed ? inner : outer, column = transposed ? outer : inner;
+      uint16_t bits;
+      std::memcpy(&bits,
+                  emulated::at_shared(static_cast<uint32_t>(rows[i * 8 + r]), 16) + column * 2, 2);
+      both |= uint32_t{bits} << (16 * half);
+    }
+    *m[i] = both;
+  }
+  // Nobody may overwrite a row before all have read.
+  emulated::exchange(~0u, "ldmatrix", 0);
+}
+
+}  // namespace
+
+void ldmatrix_sync_aligned_m8n8_x4_shared_b16(const std::array<uint32_t*, 4>& m, uint32_t row) {
+  load_matrices(m, row, false);
+}
+void ldmatrix_sync_aligned_m8n8_x4_trans_shared_b16(const std::array<uint32_t*, 4>& m,
+                                                    uint32_t row) {
+  load_matrices(m, row, true);
+}
+
+}  // namespace ptx
