@@ -9,7 +9,7 @@
 #include "kernels/cpu/parity.h"
 
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
-#include <immintrin.h>
+#include "kernels/cpu/parity_vector.h"
 
 namespace fathom {
 namespace {
@@ -17,70 +17,6 @@ namespace {
 constexpr int32_t kStep = kParityStep;
 constexpr int32_t kRunSteps = 64;  // of a run of columns: a tile's x of one parity is 12 KB of L1
 
-__m256i load_256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-// Into a register for certain: as a factor in memory it would be loaded once for every product, and
-// two loads a cycle are the limit then.
-__m256 loaded(const float* p) {
-  __m256 v = _mm256_load_ps(p);
-  asm("" : "+x"(v));
-  return v;
-}
-
-// Of pairs of bf16. The mask is taken from memory: a tile of 4 x 3 leaves no register for it.
-alignas(32) constexpr uint32_t kUpperHalves[8] = {0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u,
-                                                  0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u,
-                                                  0xFFFF0000u, 0xFFFF0000u};
-__m256 even_of(__m256i v) { return _mm256_castsi256_ps(_mm256_slli_epi32(v, 16)); }
-__m256 odd_of(__m256i v) {
-  __m256i mask;
-  asm("vpand %2, %1, %0"
-      : "=x"(mask)
-      : "x"(v), "m"(*reinterpret_cast<const __m256i*>(kUpperHalves)));
-  return _mm256_castsi256_ps(mask);
-}
-template <bool Odd>
-__m256 parity_of(__m256i v) {
-  return Odd ? odd_of(v) : even_of(v);
-}
-__m256 quads_of(__m256 v) {
-  return _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
-}
-// The even or odd half of sixteen floats.
-template <bool Odd>
-__m256 parity_of(const float* p) {
-  const __m256 both =
-      _mm256_shuffle_ps(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8), Odd ? 0xDD : 0x88);
-  return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(both), 0xD8));
-}
-
-// Eight trees over the eight lanes of one parity, in the order of `tree`: i + 8, i + 4, i + 2. The
-// vectors stand at v, v + step, ...; `count` >= 1 of them are given, the last stands for the rest.
-template <bool Quads>
-__m256 eight_trees(const float* v, int32_t count) {
-  const auto at = [&](int i) { return _mm256_load_ps(v + (i < count ? i : count - 1) * 8); };
-  const auto half = [](__m256 a, __m256 b, int which) {
-    return which ? _mm256_permute2f128_ps(a, b, 0x31) : _mm256_permute2f128_ps(a, b, 0x20);
-  };
-  const auto pair = [](__m256 a, __m256 b, int which) {
-    const __m256d c = _mm256_castps_pd(a), d = _mm256_castps_pd(b);
-    return _mm256_castpd_ps(which ? _mm256_unpackhi_pd(c, d) : _mm256_unpacklo_pd(c, d));
-  };
-  const auto one = [](__m256 a, __m256 b, int which) {
-    return which ? _mm256_shuffle_ps(a, b, 0xDD) : _mm256_shuffle_ps(a, b, 0x88);
-  };
-  const auto sum = [](const auto& take, __m256 a, __m256 b) {
-    return _mm256_add_ps(take(a, b, 0), take(a, b, 1));
-  };
-  if constexpr (Quads) {  // 0 4 8 12 | 2 6 10 14
-    const __m256 a = sum(one, sum(pair, at(0), at(1)), sum(pair, at(2), at(3)));
-    const __m256 b = sum(one, sum(pair, at(4), at(5)), sum(pair, at(6), at(7)));
-    return sum(half, a, b);
-  } else {  // 0 2 4 6 | 8 10 12 14
-    const __m256 a = sum(pair, sum(half, at(0), at(4)), sum(half, at(1), at(5)));
-    const __m256 b = sum(pair, sum(half, at(2), at(6)), sum(half, at(3), at(7)));
-    return sum(one, a, b);
-  }
-}
 // ---- Rows of x.
 
 void pack(const ParityPack& p) {
@@ -217,12 +153,6 @@ class PanelAhead {
   int64_t rows_, row_lines_, lines_, done_ = 0;
 };
 
-// Brings lines of what comes next nearer.
-void fetch(const void* from, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 64)
-    _mm_prefetch(static_cast<const char*>(from) + i, _MM_HINT_T1);
-}
-
 // Rows of a panel are multiplied in groups of `width`, the rest of them in one of two or in ones.
 struct Group {
   int32_t first, width;
@@ -239,16 +169,11 @@ void tile_of_parity(const ParityProduct& p, const Source& source, int32_t t, int
                     float* lanes, PanelAhead& panel_ahead) {
   const int32_t steps = p.x.steps();
   const float* x = p.x.data + p.x.tile_at(t) + (Odd ? int64_t{steps} * R * 8 : 0);
-  // The next run of x follows on this one, be it of this parity, the other or the next tile.
-  const int64_t run_bytes = int64_t{kRunSteps} * R * 8 * 4;
-  const int64_t ahead = (run_bytes * O / outs + 63) / 64 * 64;
   for (int32_t begin = 0; begin < steps; begin += kRunSteps) {
     const int32_t end = steps - begin < kRunSteps ? steps : begin + kRunSteps;
     const Run run{begin, end};
-    const char* next = reinterpret_cast<const char*>(x + int64_t{end} * R * 8);
     int32_t o = 0;
-    for (; o + O <= outs; o += O, next += ahead) {
-      fetch(next, ahead);
+    for (; o + O <= outs; o += O) {
       pass<Odd, R, O>(source.template rows<O>(o), x, run, lanes + o * 8, panel_ahead.next(lanes));
     }
     if (O == 3 && outs - o == 2) {
