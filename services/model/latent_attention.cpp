@@ -1,5 +1,6 @@
 #include "model/latent_attention.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace fathom {
@@ -18,9 +19,11 @@ LatentAttention::LatentAttention(const RankOps& ops, std::vector<LatentCache> ca
             make_rope_table(ops.config().rope, ops.config().rope_theta, ops.config().scaling)),
       q_rank_(ops.device()),
       q_(ops.device()),
-      latent_(ops.device()),
-      q_normed_(ops.device(), ops.product_input()),
-      attended_(ops.device(), ops.product_input()) {
+      latent_(ops.device()) {
+  if (ops.product_input() != DType::f32 || !ops.device().is_host()) {
+    q_normed_.emplace(ops.device(), ops.product_input());
+    attended_.emplace(ops.device(), ops.product_input());
+  }
   const ModelConfig& c = ops_.config();
   CHECK(static_cast<int32_t>(caches_.size()) == c.cached_layers());
   scale_ = static_cast<float>(rope_.table.softmax_factor /
@@ -31,11 +34,16 @@ void LatentAttention::reserve(const Batch& batch, int32_t rows) {
   const ModelConfig& c = ops_.config();
   const int64_t n = rows;
   rows_ = &batch;
-  q_rank_.at_least(n * c.q_rank);
-  q_normed_.at_least(n * c.q_rank);
+  if (q_normed_) {
+    q_rank_.at_least(n * c.q_rank);
+    q_normed_->at_least(n * c.q_rank);
+    attended_->at_least(n * heads_ * c.value);
+  } else {
+    // Of one type, and on a host, these three follow one another in the same memory.
+    q_rank_.at_least(n * std::max(c.q_rank, heads_ * c.value));
+  }
   q_.at_least(n * heads_ * (c.nope + c.rope));
-  latent_.at_least(n * c.latent_width());
-  attended_.at_least(n * heads_ * c.value);
+  if (ops_.writes_cache()) latent_.at_least(n * c.latent_width());
 }
 
 Status LatentAttention::run(const LayerWeights& layer, size_t cache, const BatchTables& batch,
@@ -44,10 +52,15 @@ Status LatentAttention::run(const LayerWeights& layer, size_t cache, const Batch
   prepare(w, caches_[cache], batch, x);
   FATHOM_CHECKED(ops_.wait_for_cache());
   attend(w, caches_[cache], batch);
-  ops_.linear(attended_.rows(int64_t{heads_} * ops_.config().value), w.o, out);
+  ops_.linear(attended(), w.o, out);
   // Once, for the ranks' parts are summed.
   if (ops_.shard().rank == 0) ops_.add_bias(w.o_bias, out);
   return {};
+}
+
+RowsView LatentAttention::attended() const {
+  const int64_t width = int64_t{heads_} * ops_.config().value;
+  return attended_ ? attended_->rows(width) : RowsView{q_rank_.data(), DType::f32, width};
 }
 
 // Queries, per head [nope | rope], the rope part turned; and in the cache the latent after its norm
@@ -55,7 +68,9 @@ Status LatentAttention::run(const LayerWeights& layer, size_t cache, const Batch
 void LatentAttention::prepare(const MlaWeights& w, const LatentCache& cache,
                               const BatchTables& batch, const RowsView& x) {
   const ModelConfig& c = ops_.config();
-  const RowsView queries = c.q_rank == 0 ? x : q_normed_.rows(c.q_rank);
+  const RowsView queries = c.q_rank == 0 ? x
+                           : q_normed_   ? q_normed_->rows(c.q_rank)
+                                         : RowsView{q_rank_.data(), DType::f32, c.q_rank};
   MlaPrepareParams params;
   if (c.q_rank > 0) {
     ops_.linear(x, w.q_a, q_rank_.data());
@@ -99,7 +114,7 @@ void LatentAttention::prepare(const MlaWeights& w, const LatentCache& cache,
 void LatentAttention::attend(const MlaWeights& w, const LatentCache& cache,
                              const BatchTables& batch) {
   const ModelConfig& c = ops_.config();
-  const RowsView out = attended_.rows(int64_t{heads_} * c.value);
+  const RowsView out = attended();
   MlaParams params = {.q = q_.data(),
                       .q_stride = int64_t{heads_} * (c.nope + c.rope),
                       .heads = heads_,

@@ -3,6 +3,8 @@
 // the heads, in the expanded or the absorbed form. docs/engine.md has the formulas.
 #pragma once
 
+#include <optional>
+
 #include "model/attention.h"
 
 namespace fathom {
@@ -20,6 +22,7 @@ class LatentAttention final : public Attention {
   void prepare(const MlaWeights& weights, const LatentCache& cache, const BatchTables& batch,
                const RowsView& x);
   void attend(const MlaWeights& weights, const LatentCache& cache, const BatchTables& batch);
+  RowsView attended() const;  // [rows, heads, value], what attention gave
 
   const RankOps& ops_;
   std::vector<LatentCache> caches_;
@@ -28,7 +31,7 @@ class LatentAttention final : public Attention {
   float scale_;
   const Batch* rows_ = nullptr;  // of this step
   Buffer<float> q_rank_, q_, latent_;
-  ProductInput q_normed_, attended_;
+  std::optional<ProductInput> q_normed_, attended_;  // not on a host where all are float32
 };
 
 }  // namespace fathom
