@@ -6,7 +6,7 @@ import unittest
 import cases
 from cluster import SIGKILL, SIGTERM, Cluster, undisturbed, wait_for
 
-TOKENS = 80
+TOKENS = 600  # long enough that the streams overlap on a slow machine
 PROMPTS = [[3 + (i * 29 + k) % 400 for k in range(6 + 11 * i)] for i in range(6)]
 WORKER = {"kv_memory_mb": 64}
 
