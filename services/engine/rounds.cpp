@@ -37,6 +37,11 @@ Result<StepResult> Rounds::step(int32_t rank, const Plan& plan) {
   return std::move(seat.result);
 }
 
+bool Rounds::waiting(int32_t rank) {
+  const std::lock_guard lock(mutex_);
+  return seats_[static_cast<size_t>(rank)].waiting != nullptr;
+}
+
 bool Rounds::all_came() const {
   return std::ranges::all_of(seats_,
                              [](const Seat& s) { return s.waiting != nullptr || !s.took_part; });
@@ -57,7 +62,8 @@ void Rounds::serve(int32_t rank) {
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait(lock, [&] { return stopping_ || round_ != seen; });
-    if (stopping_) return;
+    // A round that has begun is gone through even at the end: others may wait for this rank in it.
+    if (round_ == seen) return;
     seen = round_;
     take_part(rank, lock);
     if (--busy_ > 0) continue;

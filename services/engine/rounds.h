@@ -38,6 +38,8 @@ class Rounds {
   // Returns when this rank's step is done; others may still be busy. By one thread for each rank.
   // A rank that fails in a round breaks it for all: every later call returns its error.
   Result<StepResult> step(int32_t rank, const Plan& plan);
+  // Whether a plan of this rank waits for the next round.
+  bool waiting(int32_t rank);
 
  private:
   struct Seat {

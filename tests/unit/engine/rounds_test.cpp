@@ -98,6 +98,7 @@ TEST(Rounds, a_plan_that_comes_while_a_round_runs_is_in_the_next_with_the_ranks_
     });
     script.await_step(0);
     std::thread second([&] { EXPECT_TRUE(rounds.step(1, plan_of(1)).ok()); });
+    while (!rounds.waiting(1)) std::this_thread::yield();
     script.release();
     first.join();
     second.join();

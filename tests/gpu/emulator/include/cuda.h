@@ -1,4 +1,4 @@
-// What of the driver's interface is emulated? Tensor maps.
+// What of the driver's interface is emulated? Tensor maps. The runtime's is beside it.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// Which of the toolkit's FP8 functions do kernels use?
+// Which of the toolkit's FP8 types and functions do the kernels use? These.
 #pragma once
 
 #include "tests/gpu/emulator/floats.h"
