@@ -107,10 +107,10 @@ class Memory(unittest.TestCase):
             cluster.complete(list(range(3, 200)), 20).read_all()
             cls.alone = memory(cluster.workers[0])
 
-    def check(self, share=SHARE, **settings):
+    def check(self, share=SHARE, router=None, **settings):
         """Prompts longer than a step, together, until every block was written; and decoding beside them."""
         worker = {"kv_memory_mb": KV_MEGABYTES, "block_tokens": 32, "threads": 2, **settings}
-        with Cluster(("both",), engine="model", model=self.folder, worker=worker) as cluster:
+        with Cluster(("both",), engine="model", model=self.folder, worker=worker, router=router or {}) as cluster:
             only = cluster.workers[0]
             positions = int(only.metric("fathom_worker_kv_blocks")) * 32
             dice, asked, length = random.Random(2), 0, 600
@@ -139,6 +139,9 @@ class Memory(unittest.TestCase):
 
     def test_two_ranks_share_one_copy(self):
         self.check(SHARE_OF_TWO_RANKS, compute="bfloat16", tensor_parallel=2)
+
+    def test_two_ranks_take_five_percent_of_short_steps(self):
+        self.check(router={"step_token_budget": 128}, compute="bfloat16", tensor_parallel=2)
 
 
 if __name__ == "__main__":
