@@ -18,8 +18,8 @@
 namespace fathom {
 
 // How products are taken. float32: weights widened exactly, float32 multiply-add. bfloat16:
-// activations rounded to bf16 first, products of bf16 (FP8 weights are dequantised and rounded to
-// bf16), float32 sums.
+// activations rounded to bf16 first, products of bf16, float32 sums. FP8 weights are dequantised; a
+// backend may round them to bf16 then or leave that out, which is closer (docs/kernels.md).
 enum class Compute : uint8_t { float32, bfloat16 };
 
 // Runs fn(index) for index in [0, count) on the caller and its lanes; returns when all are done. A

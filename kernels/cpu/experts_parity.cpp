@@ -51,16 +51,8 @@ void pack_all(const ParityPass& s, int32_t from, int32_t to, const ParityRows* t
   }
   share_rows(s.ctx, n, work, [&](int32_t j) {
     const Job& job = jobs[j];
-    const ParityRows& x = tokens[job.expert];
-    const float* rows[kParityTile];
-    const int32_t begin = x.tile_begin(job.tile);
-    for (int32_t r = begin; r < x.tile_begin(job.tile + 1); ++r)
-      rows[r - begin] = row(s.groups.begin[job.expert] + r);
-    parity_avx2()->pack({.x = x,
-                         .tile = job.tile,
-                         .rows = rows,
-                         .round = s.round,
-                         .out = data[job.expert] + x.tile_at(job.tile)});
+    pack_tile(tokens[job.expert], job.tile, s.round, data[job.expert],
+              [&](int32_t r) { return row(s.groups.begin[job.expert] + r); });
   });
 }
 

@@ -36,25 +36,17 @@ void linear(const Inner& inner, const OpContext& ctx, const LinearParams& p) {
                       : workspace.take<float>(p.rows * padded_width(p.weight.cols));
   const Rows x = prepare_rows(inner, ctx, compute, floats(p.x, p.x_dtype), p.x_stride, p.rows,
                               p.weight.cols, buffer);
-  // Chunks of whole panels; about 8 per lane even out the ends.
-  const int64_t work = int64_t{p.rows} * p.weight.rows * p.weight.cols;
-  const int32_t panels = (p.weight.rows + kPanelRows - 1) / kPanelRows;
-  const int lanes = lanes_for(ctx, panels, work);
-  const int32_t step = std::max(1, panels / (lanes * 8)) * kPanelRows;
-  const int chunks = (p.weight.rows + step - 1) / step;
-  const int64_t panel = panel_floats(p.weight.cols);
-  float* panels_of_lanes = workspace.take<float>(panel * lanes);
-  share(ctx, lanes, chunks, [&](int lane, int chunk) {
-    const int32_t first = chunk * step;
-    inner.dots({.x = x,
-                .w = p.weight,
-                .first = first,
-                .outs = std::min(step, p.weight.rows - first),
-                .round = compute == Compute::bfloat16,
-                .y = p.y + first,
-                .y_stride = p.y_stride,
-                .panel = panels_of_lanes + lane * panel});
-  });
+  share_panels(ctx, workspace, p, kPanelRows, panel_floats(p.weight.cols),
+               [&](int32_t first, int32_t outs, float* panel) {
+                 inner.dots({.x = x,
+                             .w = p.weight,
+                             .first = first,
+                             .outs = outs,
+                             .round = compute == Compute::bfloat16,
+                             .y = p.y + first,
+                             .y_stride = p.y_stride,
+                             .panel = panel});
+               });
 }
 
 }  // namespace fathom::cpu

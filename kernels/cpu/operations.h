@@ -53,4 +53,21 @@ constexpr int64_t padded_width(int64_t width) { return (width + 31) / 32 * 32; }
 Rows prepare_rows(const Inner&, const OpContext&, Compute compute, const float* x, int64_t stride,
                   int32_t rows, int32_t width, float* buffer);
 
+// Cuts the weight rows of a product into chunks of whole panels and calls body(first, outs, panel)
+// for each, where `panel` is a workspace of `floats` that no other call uses meanwhile. About 8
+// chunks a lane even out the ends.
+template <class Body>
+void share_panels(const OpContext& ctx, Workspace& workspace, const LinearParams& p,
+                  int32_t panel_rows, int64_t floats, const Body& body) {
+  const int64_t work = int64_t{p.rows} * p.weight.rows * p.weight.cols;
+  const int32_t panels = (p.weight.rows + panel_rows - 1) / panel_rows;
+  const int lanes = lanes_for(ctx, panels, work);
+  const int32_t step = std::max(1, panels / (lanes * 8)) * panel_rows;
+  float* of_lanes = workspace.take<float>(floats * lanes);
+  share(ctx, lanes, (p.weight.rows + step - 1) / step, [&](int lane, int chunk) {
+    const int32_t first = chunk * step;
+    body(first, std::min(step, p.weight.rows - first), of_lanes + lane * floats);
+  });
+}
+
 }  // namespace fathom::cpu

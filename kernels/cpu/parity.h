@@ -76,4 +76,14 @@ constexpr bool parity_takes(DType dtype, int32_t rows) {
 // Null when this build has no such file.
 const Parity* parity_avx2();
 
+// Packs tile `tile` of x behind `data`, where tile 0 begins; row(r) is row r of x.
+template <class Row>
+void pack_tile(const ParityRows& x, int32_t tile, bool round, float* data, const Row& row) {
+  const float* rows[kParityTile];
+  const int32_t begin = x.tile_begin(tile);
+  for (int32_t r = begin; r < x.tile_begin(tile + 1); ++r) rows[r - begin] = row(r);
+  parity_avx2()->pack(
+      {.x = x, .tile = tile, .rows = rows, .round = round, .out = data + x.tile_at(tile)});
+}
+
 }  // namespace fathom
