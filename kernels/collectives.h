@@ -26,10 +26,6 @@ class Collectives {
   // out[size() * count] = r0's part, then r1's, ...; part[count] may be out's own part.
   virtual Status all_gather(const float* part, float* out, int64_t count) = 0;
 
-  // What any rank said before it is done before what any says after it: for memory that ranks
-  // share.
-  virtual Status barrier() = 0;
-
   // Waits until all operations said before are done; what they left is valid only if this says so.
   // A device's own wait() or download() may wait for a peer that died; this gives up after the
   // group's time-out. A broken group stays broken: every call fails at once with UNAVAILABLE,

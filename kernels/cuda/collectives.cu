@@ -23,10 +23,6 @@ constexpr int64_t kBuffer = int64_t{8} << 20;  // floats; longer collectives go 
 // as the launches that it costs.
 constexpr int64_t kSliced = int64_t{1} << 18;
 
-// What is launched next may begin ahead of the operation before it, but no earlier than a kernel
-// that comes after the others' events.
-__global__ void fence_kernel() {}
-
 int64_t slice_of(int64_t count, int ranks) { return ceil_div(ceil_div(count, ranks), 4) * 4; }
 
 // What the ranks share. It outlives all of them, so a peer may read the buffer of one that left.
@@ -117,14 +113,6 @@ class Peer final : public Collectives {
       std::fill_n(counts.count, size(), piece);
       launch_rank_rows(device_, group_->parts(turn_, 0), counts, piece, out + at, count);
     }
-    return {};
-  }
-
-  Status barrier() override {
-    FATHOM_CHECKED(begin());
-    FATHOM_CHECKED(together(0));
-    fence_kernel<<<1, 1, 0, device_.stream()>>>();
-    device_.check(cudaGetLastError(), "barrier");
     return {};
   }
 

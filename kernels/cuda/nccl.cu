@@ -63,11 +63,6 @@ class NcclRank final : public Collectives {
     return gather(part, out, count);
   }
 
-  Status barrier() override {
-    FATHOM_CHECKED(begin());
-    return gather(sums_, parts_, 1);
-  }
-
   Status finish() override {
     FATHOM_CHECKED(begin());
     const Instant deadline = clock_.now() + group_.timeout;

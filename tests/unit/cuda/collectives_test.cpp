@@ -177,32 +177,6 @@ TEST_P(CudaCollectives, gather_lays_ranks_side_by_side_even_in_place) {
   });
 }
 
-TEST_P(CudaCollectives, barrier_orders_the_streams) {
-  const int n = GetParam();
-  constexpr size_t kPart = 1u << 20u;
-  float* shared = static_cast<float*>(devices[0]->allocate(n * kPart * sizeof(float)));
-  ASSERT_NE(shared, nullptr);
-  on_all([&](Seat at) {
-    const int rank = at.group.rank();
-    float* all = at.room(n * kPart);
-    for (int round = 1; round <= 20; ++round) {
-      at.put(shared + rank * kPart,
-             std::vector<float>(kPart, static_cast<float>(round * 16 + rank)));
-      ASSERT_TRUE(at.group.barrier().ok());
-      at.device.copy(all, shared, n * kPart * sizeof(float));
-      ASSERT_TRUE(at.group.barrier().ok());
-      if (round % 5 != rank % 5) continue;
-      const auto got = at.get(all, n * kPart);
-      for (int r = 0; r < n; ++r) {
-        ASSERT_EQ(got[r * kPart], static_cast<float>(round * 16 + r)) << "of rank " << r;
-        ASSERT_EQ(got[(r + 1) * kPart - 1], static_cast<float>(round * 16 + r)) << "of rank " << r;
-      }
-    }
-    at.device.release(all);
-  });
-  devices[0]->release(shared);
-}
-
 TEST_P(CudaCollectives, sums_stand_between_operations_that_begin_early) {
   const int n = GetParam();
   constexpr int kRounds = 100;
@@ -323,7 +297,6 @@ TEST_F(Nccl, what_is_recorded_can_be_replayed) {
       device->replay({.what = what}, [&] {
         device->copy(to, from, size * sizeof(float));
         EXPECT_TRUE(at.group.all_reduce(to, static_cast<int64_t>(size)).ok());
-        EXPECT_TRUE(at.group.barrier().ok());
       });
       EXPECT_EQ(first_difference(at.get(to, size), data), size) << "time " << time;
     }

@@ -33,7 +33,6 @@ class HostCollectives final : public Collectives {
     return comm_->all_gather(std::span(part, static_cast<size_t>(count)),
                              std::span(out, static_cast<size_t>(count * size())));
   }
-  Status barrier() override { return comm_->barrier(); }
   Status finish() override { return {}; }
 
  private:
