@@ -53,17 +53,6 @@ class Group {
   std::vector<std::unique_ptr<EngineUnderTest>> engines_;
 };
 
-void expect_same(const std::string& what, const std::vector<Generated>& got,
-                 const std::vector<Generated>& want) {
-  ASSERT_EQ(got.size(), want.size());
-  for (size_t i = 0; i < got.size(); ++i) {
-    EXPECT_EQ(got[i].tokens, want[i].tokens) << what << ", prompt " << i;
-    for (const auto& [position, logits] : want[i].logits)
-      ASSERT_EQ(got[i].logits.at(position), logits)
-          << what << ", prompt " << i << ", position " << position;
-  }
-}
-
 void expect_golden(const GoldenCase& c, const std::vector<Generated>& got) {
   LogitError error;
   for (size_t i = 0; i < c.prompts.size(); ++i) {

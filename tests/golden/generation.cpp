@@ -212,6 +212,17 @@ class Generation {
   uint64_t first_seq_;
 };
 
+void expect_same(const std::string& what, const std::vector<Generated>& got,
+                 const std::vector<Generated>& want) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    EXPECT_EQ(got[i].tokens, want[i].tokens) << what << ", prompt " << i;
+    for (const auto& [position, logits] : want[i].logits)
+      ASSERT_EQ(got[i].logits.at(position), logits)
+          << what << ", prompt " << i << ", position " << position;
+  }
+}
+
 std::vector<Generated> generate(EngineUnderTest& engine, const std::vector<Request>& requests,
                                 const Schedule& schedule) {
   std::vector<Generated> out;

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "engine/tp_engine.h"
@@ -59,6 +60,10 @@ struct Schedule {
   bool prompt_drafts = true;  // the drafter follows the prompt
   bool ahead = false;  // each decoding step begins before the last one is waited for; no drafts
 };
+
+// Bit for bit, not merely close; a test failure names `what`, the prompt and the position.
+void expect_same(const std::string& what, const std::vector<Generated>& got,
+                 const std::vector<Generated>& want);
 
 std::vector<Generated> generate(EngineUnderTest& engine, const std::vector<Request>& requests,
                                 const Schedule& schedule);

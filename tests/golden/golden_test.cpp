@@ -84,18 +84,6 @@ void expect_golden(const GoldenCase& c, const std::string& configuration,
   EXPECT_EQ(row.exact, row.tokens) << c.name << " " << configuration;
 }
 
-// Bit for bit, not merely close.
-void expect_same(const std::string& what, const std::vector<Generated>& got,
-                 const std::vector<Generated>& want) {
-  ASSERT_EQ(got.size(), want.size());
-  for (size_t i = 0; i < got.size(); ++i) {
-    EXPECT_EQ(got[i].tokens, want[i].tokens) << what << ", prompt " << i;
-    for (const auto& [position, logits] : want[i].logits)
-      ASSERT_EQ(got[i].logits.at(position), logits)
-          << what << ", prompt " << i << ", position " << position;
-  }
-}
-
 // A case on a device: "cpu" or "cuda".
 class Golden : public ::testing::TestWithParam<std::tuple<const char*, const char*>> {
  protected:

@@ -158,17 +158,6 @@ std::vector<Request> requests_of(const GoldenCase& c, float temperature) {
   return out;
 }
 
-void expect_same(const std::string& what, const std::vector<Generated>& got,
-                 const std::vector<Generated>& want) {
-  ASSERT_EQ(got.size(), want.size());
-  for (size_t i = 0; i < got.size(); ++i) {
-    EXPECT_EQ(got[i].tokens, want[i].tokens) << what << ", prompt " << i;
-    for (const auto& [position, logits] : want[i].logits)
-      ASSERT_EQ(got[i].logits.at(position), logits)
-          << what << ", prompt " << i << ", position " << position;
-  }
-}
-
 // Every way a cluster may run it, on `engine`, against plain decoding there.
 void expect_speculation_is_invisible(const std::string& what, EngineUnderTest& engine,
                                      EngineUnderTest* other, const GoldenCase& c) {
