@@ -131,42 +131,41 @@ T __ldcs(const T* from) {
 }
 inline uint64_t __cvta_generic_to_shared(const void* p) { return emulated::shared_address_of(p); }
 
+namespace emulated {
+
 // One thread runs at a time: a plain access is atomic.
 template <class T>
-T atomicAdd(T* to, std::type_identity_t<T> v) {
-  const T before = *to;
-  *to = before + v;
-  return before;
-}
-template <class T>
-T atomicMin(T* to, std::type_identity_t<T> v) {
-  const T before = *to;
-  *to = std::min(before, v);
-  return before;
-}
-template <class T>
-T atomicMax(T* to, std::type_identity_t<T> v) {
-  const T before = *to;
-  *to = std::max(before, v);
-  return before;
-}
-template <class T>
-T atomicOr(T* to, std::type_identity_t<T> v) {
-  const T before = *to;
-  *to = before | v;
-  return before;
-}
-template <class T>
-T atomicExch(T* to, std::type_identity_t<T> v) {
+T exchanged(T* to, T v) {
   const T before = *to;
   *to = v;
   return before;
 }
+
+}  // namespace emulated
+
+template <class T>
+T atomicAdd(T* to, std::type_identity_t<T> v) {
+  return emulated::exchanged(to, static_cast<T>(*to + v));
+}
+template <class T>
+T atomicMin(T* to, std::type_identity_t<T> v) {
+  return emulated::exchanged(to, std::min(*to, v));
+}
+template <class T>
+T atomicMax(T* to, std::type_identity_t<T> v) {
+  return emulated::exchanged(to, std::max(*to, v));
+}
+template <class T>
+T atomicOr(T* to, std::type_identity_t<T> v) {
+  return emulated::exchanged(to, static_cast<T>(*to | v));
+}
+template <class T>
+T atomicExch(T* to, std::type_identity_t<T> v) {
+  return emulated::exchanged(to, v);
+}
 template <class T>
 T atomicCAS(T* to, std::type_identity_t<T> expected, std::type_identity_t<T> v) {
-  const T before = *to;
-  if (before == expected) *to = v;
-  return before;
+  return emulated::exchanged(to, *to == expected ? v : *to);
 }
 
 // ---- arithmetic ----
