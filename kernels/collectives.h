@@ -21,6 +21,8 @@ class Collectives {
   virtual int size() const = 0;
   // Whether Device::replay may record its calls: then they only say work.
   virtual bool recordable() const = 0;
+  // The least word of all ranks, for Device::replay. No GPU is waited for.
+  virtual Result<int32_t> agree(int32_t word) = 0;
 
   // data[count] becomes the sum over ranks, added as ((r0 + r1) + r2) + ...; any alignment of
   // float.

@@ -70,8 +70,12 @@ class Device {
 
   // Says the operations of `say`, or replays what they were when the key was last said. They may
   // depend on the key alone: the same pointers, the same sizes, no upload, no download. A host
-  // device just says them.
-  virtual void replay(const ReplayKey& key, const std::function<void()>& say) = 0;
+  // device just says them. `agree` is for devices whose recorded work waits for each other's: all
+  // of them call it with a word and it returns the least. So they say, record or replay alike, and
+  // none still records when another's work runs. Less than 0: one of them failed; nothing is said.
+  using Agree = std::function<int32_t(int32_t word)>;
+  virtual void replay(const ReplayKey& key, const std::function<void()>& say,
+                      const Agree& agree = {}) = 0;
 };
 
 }  // namespace fathom

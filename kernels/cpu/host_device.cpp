@@ -89,7 +89,7 @@ class HostDevice final : public Device {
   Status write(void* to, const void* from, size_t bytes) const override {
     return move(to, from, bytes);
   }
-  void replay(const ReplayKey&, const std::function<void()>& say) override { say(); }
+  void replay(const ReplayKey&, const std::function<void()>& say, const Agree&) override { say(); }
 
  private:
   static Status move(void* to, const void* from, size_t bytes) {

@@ -4,13 +4,20 @@
 // for a GPU. What is large is summed by slices, one a rank, and the sums are copied: 2 reads of
 // each element instead of one a rank.
 //
+// What is recorded has no threads that could meet: there kernels wait for each other (peer_step.cuh),
+// if every rank has a GPU of its own, through buffers of their own. Ranks record and replay alike
+// (Device::replay), and what is said in between meets as ever.
+//
 // Buffers are used in turn. One is written again only two collectives later: by then this stream
 // has waited for an event that every peer recorded behind its last read of it.
 #include <algorithm>
+#include <atomic>
+#include <set>
 #include <string>
 
 #include "kernels/cuda/collectives.h"
 #include "kernels/cuda/meeting.h"
+#include "kernels/cuda/peer_step.cuh"
 #include "kernels/cuda/rank_sum.cuh"
 #include "kernels/cuda/runtime.h"
 
@@ -28,14 +35,18 @@ int64_t slice_of(int64_t count, int ranks) { return ceil_div(ceil_div(count, ran
 // What the ranks share. It outlives all of them, so a peer may read the buffer of one that left.
 class PeerGroup {
  public:
-  explicit PeerGroup(int ranks) : ranks_(ranks), meeting_(ranks), seats_(size_t(ranks)) {}
+  PeerGroup(int ranks, Duration patience)
+      : ranks_(ranks), patience_(patience), meeting_(ranks), seats_(size_t(ranks)) {}
   ~PeerGroup() {
     for (Seat& seat : seats_) {
       cudaSetDevice(seat.gpu);
       for (float* buffer : seat.buffer) cudaFree(buffer);  // waits for who still reads it
+      for (float* through : seat.through) cudaFree(through);
+      cudaFree(seat.words);
       for (cudaEvent_t event : seat.ready)
         if (event != nullptr) cudaEventDestroy(event);
     }
+    if (stop_ != nullptr) cudaFreeHost(stop_);
   }
 
   struct Seat {
@@ -43,6 +54,9 @@ class PeerGroup {
     float* buffer[2] = {};
     cudaEvent_t ready[2] = {};  // used in turn, meeting by meeting
     int64_t count = 0;
+    int32_t word = 0;
+    float* through[2] = {};      // of what is recorded
+    PeerWords* words = nullptr;  // the same; null: it can not be
   };
 
   int ranks() const { return ranks_; }
@@ -65,6 +79,67 @@ class PeerGroup {
     return {};
   }
 
+  // Where each rank has a GPU of its own.
+  Status furnish_recording(std::span<Device* const> devices) {
+    void* stop = nullptr;
+    if (cudaMallocHost(&stop, sizeof(uint32_t)) != cudaSuccess)
+      return Error{Code::resource_exhausted, "no pinned memory for a group", "device"};
+    stop_ = static_cast<uint32_t*>(stop);
+    *stop_ = 0;
+    blocks_ = kPeerBlocks;
+    for (int r = 0; r < ranks_; ++r) {
+      auto& device = static_cast<CudaDevice&>(*devices[size_t(r)]);
+      Seat& own = seat(r);
+      blocks_ = std::clamp(device.multiprocessors() / 4, 1, blocks_);
+      own.words = static_cast<PeerWords*>(device.allocate(sizeof(PeerWords)));
+      for (float*& through : own.through)
+        through = static_cast<float*>(device.allocate(kThrough * sizeof(float)));
+      if (own.words == nullptr || own.through[0] == nullptr || own.through[1] == nullptr)
+        return Error{Code::resource_exhausted, "no memory for the buffers of a group", "device"};
+      device.fill_zero(own.words, sizeof(PeerWords));
+      FATHOM_CHECKED(device.wait());
+    }
+    return {};
+  }
+  bool recordable() const { return stop_ != nullptr; }
+  int blocks() const { return blocks_; }
+
+  PeerStep step(int rank) const {
+    PeerStep s{.rank = rank,
+               .ranks = ranks_,
+               .stop = stop_,
+               .patience_ns = static_cast<uint64_t>(patience_.ns)};
+    for (int r = 0; r < ranks_; ++r) {
+      s.words[r] = seats_[size_t(r)].words;
+      for (int turn = 0; turn < 2; ++turn) s.through[turn][r] = seats_[size_t(r)].through[turn];
+    }
+    return s;
+  }
+
+  // Nobody waits any more, neither a thread nor a GPU.
+  void break_with(int rank, std::string why) {
+    meeting_.break_with({Code::unavailable, std::move(why), "rank"});
+    if (stop_ == nullptr) return;
+    uint32_t none = 0;
+    std::atomic_ref(*stop_).compare_exchange_strong(none, static_cast<uint32_t>(rank) + 1);
+  }
+  Status status() {
+    const uint32_t missing = stop_ != nullptr ? std::atomic_ref(*stop_).load() : 0;
+    if (missing != 0)  // unless a thread said more
+      meeting_.break_with({Code::unavailable,
+                           "rank " + std::to_string(missing - 1) +
+                               " did not come to a collective in time",
+                           "rank"});
+    return meeting_.status();
+  }
+
+  int32_t least = 0;  // of the ranks' words, by who came last
+  int32_t least_word() const {
+    int32_t word = seats_[0].word;
+    for (const Seat& s : seats_) word = std::min(word, s.word);
+    return word;
+  }
+
   RankParts parts(int turn, int64_t offset) const {
     RankParts parts = {};
     parts.ranks = ranks_;
@@ -80,8 +155,11 @@ class PeerGroup {
 
  private:
   const int ranks_;
+  const Duration patience_;
   Meeting meeting_;
   std::vector<Seat> seats_;
+  uint32_t* stop_ = nullptr;  // PeerStep::stop; null: no GPU waits for another
+  int blocks_ = 0;
 };
 
 class Peer final : public Collectives {
@@ -89,16 +167,26 @@ class Peer final : public Collectives {
   Peer(std::shared_ptr<PeerGroup> group, CudaDevice& device, int rank)
       : group_(std::move(group)), device_(device), rank_(rank) {}
   ~Peer() override {
-    group_->meeting().break_with(
-        {Code::unavailable, "rank " + std::to_string(rank_) + " left the group", "rank"});
+    group_->break_with(rank_, "rank " + std::to_string(rank_) + " left the group");
   }
 
   int rank() const override { return rank_; }
   int size() const override { return group_->ranks(); }
-  bool recordable() const override { return false; }  // the threads meet each time
+  bool recordable() const override { return group_->recordable(); }
+
+  Result<int32_t> agree(int32_t word) override {
+    FATHOM_CHECKED(begin());
+    group_->seat(rank_).word = word;
+    FATHOM_CHECKED(group_->meeting().meet([&]() -> Status {
+      group_->least = group_->least_word();
+      return {};
+    }));
+    return group_->least;
+  }
 
   Status all_reduce(float* data, int64_t count) override {
     FATHOM_CHECKED(begin());
+    if (recording()) return record_sum(data, count);
     for (int64_t at = 0; at < count; at += kBuffer)
       FATHOM_CHECKED(reduce_piece(data + at, std::min(count - at, kBuffer)));
     return {};
@@ -106,6 +194,7 @@ class Peer final : public Collectives {
 
   Status all_gather(const float* part, float* out, int64_t count) override {
     FATHOM_CHECKED(begin());
+    if (recording()) return record_rows(part, out, count, 0, size());
     for (int64_t at = 0; at < count; at += kBuffer) {
       const int64_t piece = std::min(count - at, kBuffer);
       FATHOM_CHECKED(offer(part + at, piece));
@@ -119,6 +208,8 @@ class Peer final : public Collectives {
   Status broadcast(TokenId* ids, int64_t count, int root) override {
     static_assert(sizeof(TokenId) == sizeof(float));
     FATHOM_CHECKED(begin());
+    auto* const words = reinterpret_cast<float*>(ids);
+    if (recording()) return record_rows(words, words, count, root, root + 1);
     for (int64_t at = 0; at < count; at += kBuffer) {
       const int64_t piece = std::min(count - at, kBuffer);
       turn_ ^= 1;
@@ -131,13 +222,14 @@ class Peer final : public Collectives {
   }
 
   Status finish() override {
-    FATHOM_CHECKED(group_->meeting().status());
-    return device_.wait();
+    FATHOM_CHECKED(group_->status());
+    FATHOM_CHECKED(device_.wait());
+    return group_->status();
   }
   Status finish(Download& mark) override {
-    FATHOM_CHECKED(group_->meeting().status());
+    FATHOM_CHECKED(group_->status());
     if (const auto done = mark.finish(); !done.ok()) return done.error();
-    return {};
+    return group_->status();
   }
 
  private:
@@ -145,9 +237,42 @@ class Peer final : public Collectives {
   Status begin() {
     cudaSetDevice(device_.index());
     if (!device_.failed()) return {};
-    group_->meeting().break_with(
-        {Code::unavailable, "the GPU of rank " + std::to_string(rank_) + " failed", "rank"});
+    group_->break_with(rank_, "the GPU of rank " + std::to_string(rank_) + " failed");
     return device_.wait();
+  }
+
+  bool recording() const {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    device_.check(cudaStreamIsCapturing(device_.stream(), &status), "collective");
+    return status == cudaStreamCaptureStatusActive;
+  }
+
+  Status record_sum(float* data, int64_t count) {
+    PeerStep s = group_->step(rank_);
+    if (size() > 2 && count >= kSliced) s.work = PeerWork::sum_sliced;
+    const int64_t most = kThrough - 4 * size();  // slices are whole quads
+    for (int64_t at = 0; at < count; at += most) {
+      s.part = s.out = data + at;
+      s.count = std::min(count - at, most);
+      launch_peer_step(device_, s, group_->blocks(), "all_reduce");
+    }
+    return {};
+  }
+
+  // The parts of ranks `first` to `last` side by side.
+  Status record_rows(const float* part, float* out, int64_t count, int first, int last) {
+    PeerStep s = group_->step(rank_);
+    s.work = PeerWork::rows;
+    s.first = first;
+    s.last = last;
+    s.out_stride = count;
+    for (int64_t at = 0; at < count; at += kThrough) {
+      s.part = part + at;
+      s.out = out + at;
+      s.count = std::min(count - at, kThrough);
+      launch_peer_step(device_, s, group_->blocks(), "all_gather");
+    }
+    return {};
   }
 
   Status reduce_piece(float* data, int64_t count) {
@@ -229,7 +354,7 @@ Status reach(int from, int to) {
 }  // namespace cuda
 
 Result<std::vector<std::unique_ptr<Collectives>>> make_peer_collectives(
-    std::span<Device* const> devices) {
+    std::span<Device* const> devices, Duration patience) {
   if (devices.empty() || devices.size() > cuda::kMaxRanks)
     return invalid("a group on GPUs has 1 to " + std::to_string(cuda::kMaxRanks) + " ranks",
                    "ranks");
@@ -239,10 +364,14 @@ Result<std::vector<std::unique_ptr<Collectives>>> make_peer_collectives(
   for (size_t i = 0; i < devices.size(); ++i)
     for (size_t j = 0; j < devices.size(); ++j)
       FATHOM_CHECKED(cuda::reach(gpu(i).index(), gpu(j).index()));
-  auto group = std::make_shared<cuda::PeerGroup>(static_cast<int>(devices.size()));
+  auto group = std::make_shared<cuda::PeerGroup>(static_cast<int>(devices.size()), patience);
   std::vector<std::unique_ptr<Collectives>> ranks;
   for (size_t i = 0; i < devices.size(); ++i)
     FATHOM_CHECKED(group->furnish(static_cast<int>(i), gpu(i).index()));
+  std::set<int> gpus;
+  for (size_t i = 0; i < devices.size(); ++i) gpus.insert(gpu(i).index());
+  if (gpus.size() == devices.size() && gpus.size() > 1)
+    FATHOM_CHECKED(group->furnish_recording(devices));
   for (size_t i = 0; i < devices.size(); ++i)
     ranks.push_back(std::make_unique<cuda::Peer>(group, gpu(i), static_cast<int>(i)));
   return Result<std::vector<std::unique_ptr<Collectives>>>(std::move(ranks));

@@ -16,11 +16,13 @@
 
 namespace fathom {
 
-// Rank i computes on devices[i], which make_cuda_device made. Each rank keeps 64 MB on its GPU.
+// Rank i computes on devices[i], which make_cuda_device made. Each rank keeps 64 MB on its GPU, and
+// 16 MB more where all have a GPU of their own: then their calls can be recorded. `patience`: how
+// long a replayed call waits for a peer's before the group is broken.
 // Errors: INVALID_ARGUMENT for more than 16 ranks, FAILED_PRECONDITION naming "device" where two
 // GPUs can not reach each other's memory, RESOURCE_EXHAUSTED.
 Result<std::vector<std::unique_ptr<Collectives>>> make_peer_collectives(
-    std::span<Device* const> devices);
+    std::span<Device* const> devices, Duration patience = Duration::seconds(30));
 
 using NcclId = std::array<std::byte, 128>;
 

@@ -235,22 +235,36 @@ Status CudaDevice::write(void* to, const void* from, size_t bytes) const {
   return {};
 }
 
-// Said once as it is, so that scratch grows to its size; recorded when said again.
-void CudaDevice::replay(const ReplayKey& key, const std::function<void()>& say) {
+void CudaDevice::record(Recording& recording, const std::function<void()>& say) {
+  cudaGraph_t graph = nullptr;
+  check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "record");
+  say();
+  check(cudaStreamEndCapture(stream_, &graph), "record");
+  if (!failed()) check(cudaGraphInstantiate(&recording.graph, graph, 0), "record");
+  if (graph != nullptr) cudaGraphDestroy(graph);
+}
+
+// Said once as it is, so that scratch grows to its size; recorded when said again. Devices that
+// replay together go as far as the one that is least far.
+void CudaDevice::replay(const ReplayKey& key, const std::function<void()>& say,
+                        const Agree& agree) {
+  constexpr int32_t kFails = -1, kSays = 0, kRecords = 1, kReplays = 2;
   use();
-  if (failed()) return;
+  if (failed() && !agree) return;
   Recording& recording = recordings_[key];
-  if (recording.graph == nullptr && recording.said++ == 0) return say();
-  if (recording.graph == nullptr) {
-    cudaGraph_t graph = nullptr;
-    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "record");
-    say();
-    check(cudaStreamEndCapture(stream_, &graph), "record");
-    if (!failed()) check(cudaGraphInstantiate(&recording.graph, graph, 0), "record");
-    if (graph != nullptr) cudaGraphDestroy(graph);
-    if (failed()) return;
+  int32_t turn = failed()                     ? kFails
+                 : recording.graph != nullptr ? kReplays
+                 : recording.said > 0         ? kRecords
+                                              : kSays;
+  if (agree) turn = agree(turn);
+  if (turn == kFails) return;
+  if (turn == kSays) {
+    ++recording.said;
+    return say();
   }
-  check(cudaGraphLaunch(recording.graph, stream_), "replay");
+  if (recording.graph == nullptr) record(recording, say);
+  if (agree && turn == kRecords && agree(failed() ? kFails : kReplays) == kFails) return;
+  if (!failed()) check(cudaGraphLaunch(recording.graph, stream_), "replay");
 }
 
 }  // namespace cuda

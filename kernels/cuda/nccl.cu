@@ -46,6 +46,8 @@ class NcclRank final : public Collectives {
   int rank() const override { return group_.rank; }
   int size() const override { return group_.size; }
   bool recordable() const override { return true; }
+  // Whether a call was recorded or said is all the same to the others.
+  Result<int32_t> agree(int32_t word) override { return word; }
 
   Status all_reduce(float* data, int64_t count) override {
     FATHOM_CHECKED(begin());

@@ -35,7 +35,7 @@ class CudaDevice final : public Device {
   Status wait() override;
   Status read(void* to, const void* from, size_t bytes) const override;
   Status write(void* to, const void* from, size_t bytes) const override;
-  void replay(const ReplayKey& key, const std::function<void()>& say) override;
+  void replay(const ReplayKey& key, const std::function<void()>& say, const Agree& agree) override;
 
   cudaStream_t stream() const { return stream_; }
   int index() const { return config_.index; }
@@ -69,6 +69,7 @@ class CudaDevice final : public Device {
     cudaGraphExec_t graph = nullptr;
     int said = 0;
   };
+  void record(Recording& recording, const std::function<void()>& say);
   std::map<ReplayKey, Recording> recordings_;
 };
 

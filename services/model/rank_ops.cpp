@@ -127,6 +127,22 @@ Status RankOps::gather_columns(const float* mine, int32_t part, Buffer<float>& g
   return {};
 }
 
+Status RankOps::replay(const ReplayKey& key, const std::function<Status()>& say) const {
+  Status status;
+  const auto agree = [&](int32_t word) -> int32_t {
+    const auto least = parts_.collectives->agree(word);
+    if (!least.ok())
+      status = least.error();
+    else if (*least < 0)
+      status = Error{Code::unavailable, "the GPU of a rank of this group failed", "rank"};
+    return status.ok() ? *least : -1;
+  };
+  device().replay(
+      key, [&] { status = say(); },
+      parts_.collectives != nullptr ? Device::Agree(agree) : Device::Agree());
+  return status;
+}
+
 Status RankOps::begin_pass() const {
   return parts_.experts != nullptr ? parts_.experts->begin(rows_) : Status();
 }

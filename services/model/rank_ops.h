@@ -75,6 +75,8 @@ class RankOps {
   bool sums_on_device() const {
     return shard_.size == 1 || (parts_.collectives != nullptr && parts_.collectives->recordable());
   }
+  // Says the operations of `say`, or replays them: on all ranks or on none (Device::replay).
+  Status replay(const ReplayKey& key, const std::function<Status()>& say) const;
   bool has_tap() const { return static_cast<bool>(parts_.tap) && shard_.rank == 0; }
   bool shares_experts() const { return parts_.experts != nullptr; }
   // A pass over rows() rows begins on all who share experts.

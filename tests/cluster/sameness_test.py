@@ -31,6 +31,21 @@ class Sameness(unittest.TestCase):
                 self.assertEqual(begun > 0, ahead == "on", begun)
                 cluster.wait_blocks_free()
 
+    def test_steps_ahead_do_not_show_in_groups_of_ranks(self):
+        for layout, ranks in (({"tensor_parallel": 2}, 1), ({}, 2)):
+            expected = None
+            for ahead in ("off", "on"):
+                settings = {"kv_memory_mb": 64, "steps_ahead": ahead} | layout
+                with Cluster(("both",), engine="model", worker=settings, ranks=ranks) as cluster:
+                    answers = together(cluster)
+                    expected = expected or answers
+                    self.assertEqual(answers, expected, layout)
+                    worker = cluster.workers[0]
+                    labels = [{"rank": str(rank)} for rank in range(ranks)] if ranks > 1 else [{}]
+                    begun = sum(worker.metric("fathom_worker_steps_ahead_total", **label) for label in labels)
+                    self.assertEqual(begun > 0, ahead == "on", begun)
+                    cluster.wait_blocks_free()
+
     def test_a_damaged_transfer_is_noticed_and_made_again(self):
         with Cluster(("prefill", "decode")) as cluster:
             expected = together(cluster)

@@ -50,6 +50,10 @@ void live() {
 }  // namespace
 
 void let_others_run() { leave(); }
+void let_other_gpus_run() {
+  crew().asleep = true;
+  leave();
+}
 void perhaps_let_others_run() {
   if (now->block->grid->schedule().once_in(2)) leave();
 }
@@ -110,7 +114,7 @@ void Crew::thread_ended() {
 // Who can go on, from the one behind the running one; or from anywhere, as the schedule draws. What
 // is under way happens when nobody can, or now and then.
 Thread* Crew::next() {
-  if (paused) return nullptr;
+  if (paused || asleep) return nullptr;
   const size_t count = threads.size();
   if (alive == 0) {
     while (!under_way.empty()) do_copy(0);
@@ -142,7 +146,10 @@ Grid::Grid(const Shape& shape, std::function<void()> body)
   released_.resize(clusters() * shape_.cluster);
 }
 
-Grid::~Grid() { dismiss(); }
+Grid::~Grid() {
+  dismiss(std::move(crew_));
+  for (auto& crew : asleep_) dismiss(std::move(crew));
+}
 
 uint64_t Grid::clusters() const {
   return uint64_t{shape_.grid.x} * shape_.grid.y * shape_.grid.z / shape_.cluster;
@@ -222,7 +229,7 @@ void Grid::muster(uint64_t cluster) {
   c.alive = c.threads.size();
   c.turn = c.threads.size() - 1;
   c.arrived = c.gone = c.gone_next = 0;
-  c.paused = false;
+  c.paused = c.asleep = false;
 }
 
 void Grid::go_on() {
@@ -238,11 +245,10 @@ void Grid::go_on() {
   if (!crew_->faulted.empty()) report(crew_->faulted);
 }
 
-void Grid::dismiss() {
-  if (crew_ == nullptr) return;
-  for (auto& thread : crew_->threads) spare().stacks.give(std::move(thread->stack));
-  for (auto& block : crew_->blocks) spare().shared.push_back(std::move(block->memory));
-  crew_.reset();
+void Grid::dismiss(std::unique_ptr<Crew> crew) {
+  if (crew == nullptr) return;
+  for (auto& thread : crew->threads) spare().stacks.give(std::move(thread->stack));
+  for (auto& block : crew->blocks) spare().shared.push_back(std::move(block->memory));
 }
 
 void Grid::report(const std::string& what) const { throw Fault(what + ", in " + name_); }
@@ -259,44 +265,67 @@ void Grid::may_start_dependents(const Block& block) {
 
 void Grid::begin(Schedule& schedule) {
   schedule_ = &schedule;
-  if (crew_ != nullptr) return;
+  if (begun_ > 0) return;
   for (size_t i = order_.size(); i > 1; --i)
     std::swap(order_[i - 1],
               order_[schedule.draws() ? schedule.below(static_cast<uint32_t>(i)) : i - 1]);
-  muster(order_[0]);
+  muster(order_[begun_++]);
   go_on();
 }
 
-void Grid::run(Schedule& schedule, const std::function<void()>& dependents_may_start) {
+// Blocks run one after the other, but those that sleep are all there at once, as on a GPU that has
+// room for them.
+bool Grid::run(Schedule& schedule, const std::function<void()>& dependents_may_start) {
   begin(schedule);
   previous_has_ended_ = true;
-  while (true) {
-    while (crew_->alive > 0) {
-      go_on();
-      if (crew_->paused) {
-        crew_->paused = false;
-        dependents_wait_ = false;
-        dependents_may_start();
-        continue;
-      }
-      if (crew_->alive > 0) {
-        size_t count = 0;
-        const Thread* example = nullptr;
-        for (const auto& t : crew_->threads)
-          if (!t->ended) {
-            ++count;
-            if (example == nullptr) example = t.get();
-          }
-        report("a deadlock: " + std::to_string(count) + " threads wait, thread " +
-               std::to_string(example->linear) + " of block (" +
-               std::to_string(example->block->index.x) + ", " +
-               std::to_string(example->block->index.y) + ") for " + example->waits_for);
+  for (size_t slept = 0;;) {
+    if (crew_ != nullptr) {
+      if (run_crew(dependents_may_start)) {
+        slept = 0;
+        if (begun_ == order_.size()) dismiss(std::move(crew_));
+      } else {
+        ++slept;
+        asleep_.push_back(std::move(crew_));
       }
     }
-    if (++done_ == order_.size()) break;
-    muster(order_[done_]);
+    if (begun_ < order_.size()) {
+      muster(order_[begun_++]);
+    } else if (asleep_.empty()) {
+      return true;
+    } else if (slept >= asleep_.size()) {
+      return false;
+    } else {
+      crew_ = std::move(asleep_.front());
+      asleep_.pop_front();
+    }
   }
-  dismiss();
+}
+
+bool Grid::run_crew(const std::function<void()>& dependents_may_start) {
+  while (crew_->alive > 0) {
+    crew_->asleep = false;
+    go_on();
+    if (crew_->paused) {
+      crew_->paused = false;
+      dependents_wait_ = false;
+      dependents_may_start();
+      continue;
+    }
+    if (crew_->asleep) return false;
+    if (crew_->alive == 0) break;
+    size_t count = 0;
+    const Thread* example = nullptr;
+    for (const auto& t : crew_->threads)
+      if (!t->ended) {
+        ++count;
+        if (example == nullptr) example = t.get();
+      }
+    report("a deadlock: " + std::to_string(count) + " threads wait, thread " +
+           std::to_string(example->linear) + " of block (" +
+           std::to_string(example->block->index.x) + ", " +
+           std::to_string(example->block->index.y) + ") for " + example->waits_for);
+  }
+  return true;
 }
 
 }  // namespace emulated

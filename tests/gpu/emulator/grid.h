@@ -36,6 +36,7 @@ struct Crew {
   void* home = nullptr;  // registers of who runs the crew
   std::string faulted;
   bool paused = false;  // who runs the crew wants to be asked
+  bool asleep = false;  // a thread waits for what happens elsewhere, and may ask again
   // The barrier of the cluster. Who has ended counts as there, from the next turn on where it had
   // arrived in this one.
   size_t arrived = 0, gone = 0, gone_next = 0;
@@ -64,8 +65,9 @@ class Grid {
 
   // Throws Fault.
   void begin(Schedule& schedule);
-  // `dependents_may_start`: called once, when every block has said so or ended.
-  void run(Schedule& schedule, const std::function<void()>& dependents_may_start);
+  // `dependents_may_start`: called once, when every block has said so or ended. False: all blocks
+  // that are left wait for another GPU or the host; call it again when those had a chance.
+  bool run(Schedule& schedule, const std::function<void()>& dependents_may_start);
 
   const Shape& shape() const { return shape_; }
   uint64_t threads() const { return uint64_t{shape_.block.x} * shape_.block.y * shape_.block.z; }
@@ -84,7 +86,9 @@ class Grid {
   uint64_t clusters() const;
   void muster(uint64_t cluster);
   void go_on();
-  void dismiss();
+  // Until its threads have ended; false where it sleeps.
+  bool run_crew(const std::function<void()>& dependents_may_start);
+  static void dismiss(std::unique_ptr<Crew> crew);
   [[noreturn]] void report(const std::string& what) const;
 
   Shape shape_;
@@ -98,9 +102,10 @@ class Grid {
     uint32_t place;
   };
   std::vector<Variable> variables_;
-  std::unique_ptr<Crew> crew_;
+  std::unique_ptr<Crew> crew_;               // that runs
+  std::deque<std::unique_ptr<Crew>> asleep_;  // clusters that began and wait for another GPU
   std::vector<uint64_t> order_;
-  size_t done_ = 0;
+  size_t begun_ = 0;  // clusters
   std::vector<bool> released_;  // blocks that let dependents start
   uint64_t released_count_ = 0;
   bool dependents_wait_ = true;

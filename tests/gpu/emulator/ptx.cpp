@@ -3,6 +3,7 @@
 #include <cuda.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 #include "tests/gpu/emulator/grid.h"
@@ -149,6 +150,13 @@ const CUtensorMap& map_at(uint64_t address) {
 }
 
 }  // namespace
+
+uint64_t special_globaltimer() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+}
+void nanosleep_u32(int) { emulated::let_other_gpus_run(); }
 
 void griddepcontrol_wait() {
   const emulated::Grid& grid = *now->block->grid;

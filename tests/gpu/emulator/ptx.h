@@ -43,6 +43,7 @@ std::array<T*, 1 + sizeof...(More)> list(T& first, More&... more) {
 
 inline uint32_t special_cluster_ctarank() { return here->where->rank; }
 inline uint32_t special_laneid() { return here->lane(); }
+uint64_t special_globaltimer();
 
 // ---- arithmetic ----
 
@@ -50,6 +51,7 @@ template <class T>
 void mov_u32(T& to, uint32_t from) {
   to = static_cast<T>(from);
 }
+inline void mov_u64(uint64_t& to, uint64_t from) { to = from; }
 inline void mul_lo_u32(uint32_t& d, uint32_t a, uint32_t b) { d = a * b; }
 inline void mad_lo_u32(uint32_t& d, uint32_t a, uint32_t b, uint32_t c) { d = a * b + c; }
 inline void setp_ne_b32(bool& p, uint32_t a, uint32_t b) { p = a != b; }
@@ -75,6 +77,23 @@ inline void ex2_approx_ftz_f32(float& y, float x) {
 
 void griddepcontrol_wait();
 void griddepcontrol_launch_dependents();
+
+// ---- words that GPUs and the host share ----
+
+inline void ld_relaxed_sys_global_u32(uint32_t& v, uint64_t from) {
+  v = __atomic_load_n(reinterpret_cast<const uint32_t*>(from), __ATOMIC_RELAXED);
+}
+inline void ld_acquire_sys_global_u32(uint32_t& v, uint64_t from) {
+  v = __atomic_load_n(reinterpret_cast<const uint32_t*>(from), __ATOMIC_ACQUIRE);
+}
+inline void st_relaxed_sys_global_u32(uint64_t to, uint32_t v) {
+  __atomic_store_n(reinterpret_cast<uint32_t*>(to), v, __ATOMIC_RELAXED);
+}
+inline void st_release_sys_global_u32(uint64_t to, uint32_t v) {
+  __atomic_store_n(reinterpret_cast<uint32_t*>(to), v, __ATOMIC_RELEASE);
+}
+// Other blocks and other GPUs go on meanwhile.
+void nanosleep_u32(int nanoseconds);
 
 // ---- barriers ----
 

@@ -3,7 +3,9 @@
 #include <cuda.h>
 #include <cuda_runtime.h>
 
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "tests/gpu/emulator/machine.h"
 
@@ -80,6 +82,15 @@ bool valid_end(const void* at, size_t bytes, bool on_device) {
 }
 
 }  // namespace
+
+void give_others_a_turn() {
+  std::vector<std::shared_ptr<Stream>> all;
+  for (const auto& [raw, stream] : streams().open) all.push_back(stream);
+  for (const auto& stream : all) stream->do_one();
+  machine().lock().unlock();
+  std::this_thread::sleep_for(std::chrono::microseconds(20));  // or nobody else gets the lock
+  machine().lock().lock();
+}
 
 cudaError_t set_most_dynamic_shared(const void* kernel, int bytes) {
   const Locked locked;
@@ -312,7 +323,7 @@ cudaError_t cudaStreamQuery(cudaStream_t raw) {
   const Locked locked;
   const auto stream = emulated::open_stream(raw);
   if (stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
-  const bool more = stream->do_one();
+  const bool more = stream->do_one() != emulated::Stream::Did::nothing;
   if (!stream->failure().empty()) return answer(cudaErrorLaunchFailure);
   return more || !stream->idle() ? cudaErrorNotReady : cudaSuccess;
 }
@@ -356,6 +367,15 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t raw, cudaEvent_t event, unsigned) {
 }
 
 // ---- graphs ----
+
+cudaError_t cudaStreamIsCapturing(cudaStream_t raw, cudaStreamCaptureStatus* status) {
+  const Locked locked;
+  const auto stream = emulated::open_stream(raw);
+  if (stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
+  *status = stream->recording() != nullptr ? cudaStreamCaptureStatusActive
+                                           : cudaStreamCaptureStatusNone;
+  return cudaSuccess;
+}
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t raw, cudaStreamCaptureMode) {
   const Locked locked;

@@ -12,37 +12,42 @@ void Stream::say(const Recipe& recipe) {
   ++said_;
   queue_.push_back(recipe());
   Schedule& schedule = machine().schedule();
-  while (schedule.once_in(2) && do_one()) {
+  while (schedule.once_in(2) && do_one() == Did::some) {
   }
 }
 
 void Stream::finish(uint64_t count) {
-  while (done_ < count && do_one()) {
+  while (done_ < count) {
+    const Did did = do_one();
+    if (did == Did::nothing) return;
+    if (did == Did::waits) give_others_a_turn();
   }
 }
 
 // A kernel that may start early is begun when all blocks of the one before it have said so.
-bool Stream::do_one() {
-  if (queue_.empty() || doing_) return false;
-  const Work work = std::move(queue_.front());
+Stream::Did Stream::do_one() {
+  if (queue_.empty() || doing_) return Did::nothing;
+  bool ended = true;
+  if (failure_.empty()) {
+    const Work work = queue_.front();
+    doing_ = true;
+    try {
+      if (work.act) work.act();
+      if (work.grid != nullptr)
+        ended = work.grid->run(machine().schedule(), [this] {
+          if (queue_.size() > 1 && queue_[1].grid != nullptr && queue_[1].grid->shape().starts_early)
+            queue_[1].grid->begin(machine().schedule());
+        });
+    } catch (const Fault& f) {
+      failure_ = f.what();
+      machine().faulted(failure_);
+    }
+    doing_ = false;
+  }
+  if (!ended) return Did::waits;
   queue_.pop_front();
   ++done_;
-  if (!failure_.empty()) return true;
-  doing_ = true;
-  try {
-    if (work.act) work.act();
-    if (work.grid != nullptr)
-      work.grid->run(machine().schedule(), [this] {
-        if (!queue_.empty() && queue_.front().grid != nullptr &&
-            queue_.front().grid->shape().starts_early)
-          queue_.front().grid->begin(machine().schedule());
-      });
-  } catch (const Fault& f) {
-    failure_ = f.what();
-    machine().faulted(failure_);
-  }
-  doing_ = false;
-  return true;
+  return Did::some;
 }
 
 }  // namespace emulated

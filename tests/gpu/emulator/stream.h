@@ -36,7 +36,10 @@ class Stream {
   // Until the first `count` of what was ever said are done.
   void finish(uint64_t count);
   void finish() { finish(said_); }
-  bool do_one();  // false: nothing is left
+  enum class Did { nothing, some, waits };
+  // The next piece of work; nothing where none is left or one is being done, waits where it is a
+  // kernel that goes on only when other GPUs or the host have.
+  Did do_one();
   bool idle() const { return queue_.empty(); }
   uint64_t said() const { return said_; }
   bool done(uint64_t count) const { return done_ >= count; }
@@ -57,5 +60,8 @@ class Stream {
   std::unique_ptr<Graph> recording_;
   std::string failure_;
 };
+
+// A turn for all streams, and for the host's threads.
+void give_others_a_turn();
 
 }  // namespace emulated

@@ -36,6 +36,9 @@ extern Thread* now;  // and `here`, as device code knows it
 
 // Lets others run; comes back when `may_go_on` of the running thread says so.
 void let_others_run();
+// The running thread asks again and again for what another GPU or the host does: those have a
+// chance now.
+void let_other_gpus_run();
 // A chance for others where the running thread could go on.
 void perhaps_let_others_run();
 

@@ -26,6 +26,7 @@ class HostCollectives final : public Collectives {
   int rank() const override { return comm_->rank(); }
   int size() const override { return comm_->size(); }
   bool recordable() const override { return false; }
+  Result<int32_t> agree(int32_t word) override { return word; }
   Status all_reduce(float* data, int64_t count) override {
     return comm_->all_reduce(std::span(data, static_cast<size_t>(count)));
   }
