@@ -50,12 +50,17 @@ TEST_P(ExpertParallel, every_division_gives_the_bits_of_one_engine_whoever_compu
   const auto whole = generate(one, requests, {.together = true});
   for (const int32_t ranks : {2, 4}) {
     ASSERT_TRUE(check_experts_divide(read_model_config(c.dir).value(), ranks).ok());
-    ExpertRanks group(config(), ranks);
+    TpEngineConfig settings = config();
+    settings.steps_ahead = true;
+    ExpertRanks group(settings, ranks);
     const std::string name = std::to_string(ranks) + " ranks";
     const auto alone = generate(group.rank(1), requests, {});
     expect_golden(c, alone);
     const auto together = group.share(requests, [](size_t) { return Schedule{.together = true}; });
     expect_same(name + ", all at once", together, alone);
+    const auto ahead =
+        group.share(requests, [](size_t r) { return Schedule{.together = true, .ahead = r != 1}; });
+    expect_same(name + ", steps ahead on some", ahead, alone);
     // One after the other here, side by side there, in chunks of different sizes.
     const auto mixed = group.share(requests, [](size_t r) {
       return Schedule{.chunk = r % 2 == 0 ? 33 : 1 << 20, .together = r % 2 == 0};
