@@ -20,7 +20,14 @@ namespace fathom {
 // How products are taken. float32: weights widened exactly, float32 multiply-add. bfloat16:
 // activations rounded to bf16 first, products of bf16, float32 sums. FP8 weights are dequantised; a
 // backend may round them to bf16 then or leave that out, which is closer (docs/kernels.md).
-enum class Compute : uint8_t { float32, bfloat16 };
+//
+// fp8: as bfloat16, but linear and experts whose weights are FP8 quantise what they multiply, as it
+// is given. 128 columns of a row, from column 0 on, share the scale max(largest magnitude, 1e-4) /
+// 448; a code is e4m3 of x / scale, to the nearest, ties to even. `experts` quantises silu(gate) *
+// up alike. Sums are float32; each is over 128 columns of code * code and then times both scales,
+// or a backend scales the factors first. Such a weight's columns begin a scale block (scale_col 0).
+// `exact` products, and attention's with kv_b, are not quantised.
+enum class Compute : uint8_t { float32, bfloat16, fp8 };
 
 // Runs fn(index) for index in [0, count) on the caller and its lanes; returns when all are done. A
 // backend may ignore it. Implementations: kernels/cpu/lanes.h (a pool), and inline on the caller.
@@ -344,8 +351,8 @@ struct AddParams {  // x += y
 
 struct Ops {
   const char* name;  // "amx", "avx512", "avx2", "portable", "cuda"
-  // What operations that feed products should write under bfloat16: linear, experts and kin accept
-  // it as x. float32 always is accepted.
+  // What operations that feed products should write under bfloat16 and fp8: linear, experts and kin
+  // accept it as x. float32 always is accepted.
   DType product_input;
   void (*embed)(const OpContext&, const EmbedParams&);
   void (*feed_tokens)(const OpContext&, const FeedTokensParams&);

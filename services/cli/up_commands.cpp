@@ -40,7 +40,8 @@ void add_up(CLI::App& app, int& exit_code) {
                  "ranks of each worker process that divide its experts alone; each is a worker "
                  "with sequences and KV of its own")
       ->capture_default_str();
-  up->add_option("--compute", o.compute, "float32, bfloat16 or auto: bfloat16 on a GPU")
+  up->add_option("--compute", o.compute,
+                 "float32, bfloat16, fp8 (FP8 checkpoints only) or auto: bfloat16 on a GPU")
       ->capture_default_str();
   up->add_flag("--speculative", o.speculative,
                "guess ahead with the model's multi-token-prediction module");

@@ -6,6 +6,7 @@
 
 #include "cli/config_text.h"
 #include "cli/process.h"
+#include "engine/tp_engine.h"
 #include "gateway/keys.h"
 #include "gateway/prices.h"
 #include "kernels/cuda/device.h"
@@ -117,8 +118,8 @@ Result<UpOptions> settle_up_options(UpOptions o) {
   if (o.prefill == -1) o.prefill = split;
   if (o.decode == -1) o.decode = split;
   FATHOM_CHECKED(check_counts(o));
-  if (o.compute != "float32" && o.compute != "bfloat16" && o.compute != "auto")
-    return invalid("must be auto, float32 or bfloat16", "--compute");
+  if (o.compute != "auto" && !compute_named(o.compute))
+    return invalid("must be auto, float32, bfloat16 or fp8", "--compute");
   if (o.kv_dtype != "auto" && o.kv_dtype != "float32" && o.kv_dtype != "bfloat16" &&
       o.kv_dtype != "int8")
     return invalid("must be auto, float32, bfloat16 or int8", "--kv-dtype");

@@ -14,6 +14,7 @@
 #include "kernels/cuda/device.h"
 #include "model/digest.h"
 #include "model/place_weights.h"
+#include "model/quantisable.h"
 
 namespace fathom {
 namespace {
@@ -47,6 +48,8 @@ Status check_settings(const TpEngineConfig& c) {
 Result<const Ops*> choose_kernels(const TpEngineConfig& config) {
   const std::string& name = config.kernels;
   if (config.device.cuda) {
+    if (config.compute == Compute::fp8)
+      return Error{Code::unimplemented, "fp8 is not there yet for GPUs", "compute"};
     if (cuda_device_count() == 0) return Error{Code::failed_precondition, cuda_absence(), "device"};
     return cuda_ops();
   }
@@ -94,6 +97,24 @@ std::optional<DType> kv_dtype_named(std::string_view name) {
   if (name == "bfloat16") return DType::bf16;
   if (name == "int8") return DType::i8;
   return std::nullopt;
+}
+
+std::optional<Compute> compute_named(std::string_view name) {
+  for (const Compute c : {Compute::float32, Compute::bfloat16, Compute::fp8})
+    if (name_of(c) == name) return c;
+  return std::nullopt;
+}
+
+std::string_view name_of(Compute compute) {
+  switch (compute) {
+    case Compute::float32:
+      return "float32";
+    case Compute::bfloat16:
+      return "bfloat16";
+    case Compute::fp8:
+      return "fp8";
+  }
+  return "";
 }
 
 Result<std::unique_ptr<ModelRanks>> ModelRanks::load(const TpEngineConfig& config,
@@ -186,7 +207,8 @@ Status ModelRanks::read_weights(const TpEngineConfig& config, const LoadProgress
   std::vector<std::span<const std::byte>> extents;
   for (int32_t i = 0; i < local; ++i) {
     WeightReader lister = WeightReader::lister(*checkpoint_, shard_of(i));
-    FATHOM_CHECKED(read_model_weights(model_, shard_of(i), lister));
+    FATHOM_TRY(const ModelWeights listed, read_model_weights(model_, shard_of(i), lister));
+    if (config.compute == Compute::fp8) FATHOM_CHECKED(check_quantisable(listed));
     const auto mine = lister.extents();
     extents.insert(extents.end(), mine.begin(), mine.end());
   }

@@ -14,7 +14,7 @@ Decoder::Decoder(const RankParts& parts, const ModelWeights& weights)
       pair_(ops_.device()),
       feed_forward_(ops_),
       logits_(ops_.device()) {
-  if (weights_.mtp && ops_.device().is_host() && ops_.context().compute == Compute::bfloat16)
+  if (weights_.mtp && ops_.device().is_host() && ops_.context().compute != Compute::float32)
     draft_head_.emplace(weights_.ends.lm_head);
 }
 
