@@ -55,6 +55,7 @@ const Ops* ops_of() {
   static const Ops ops = {
       .name = inner_of(set)->name,
       .product_input = DType::f32,
+      .product_codes = false,
       .embed = bound<set, EmbedParams, cpu::embed>,
       .feed_tokens = bound<set, FeedTokensParams, cpu::feed_tokens>,
       .rms_norm = bound<set, RmsNormParams, cpu::rms_norm>,

@@ -48,8 +48,6 @@ Status check_settings(const TpEngineConfig& c) {
 Result<const Ops*> choose_kernels(const TpEngineConfig& config) {
   const std::string& name = config.kernels;
   if (config.device.cuda) {
-    if (config.compute == Compute::fp8)
-      return Error{Code::unimplemented, "fp8 is not there yet for GPUs", "compute"};
     if (cuda_device_count() == 0) return Error{Code::failed_precondition, cuda_absence(), "device"};
     return cuda_ops();
   }
