@@ -52,7 +52,9 @@ Status settle_parallel(UpOptions& o) {
     return invalid("ranks of --expert-parallel are not divided further", "--tensor-parallel");
   if (whole_ranks && o.engine != "model")
     return invalid("the fake engine has no experts", "--expert-parallel");
-  if (!chosen) o.tensor_parallel = o.gpus > 0 || whole_ranks ? 1 : kUsual;
+  // A half of a model may begin inside of a block of 128 columns, which fp8 can not quantise.
+  const bool fp8 = o.compute == "fp8";
+  if (!chosen) o.tensor_parallel = o.gpus > 0 || whole_ranks || fp8 ? 1 : kUsual;
   if (o.engine != "model") return {};
   // Reading a pipe may never end; workers have a time in which to be ready, this has none.
   std::error_code code;

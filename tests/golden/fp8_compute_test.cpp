@@ -153,9 +153,23 @@ Distance distance(const GoldenCase& c, const std::vector<Generated>& got) {
   return out;
 }
 
+// Whole models on a device: "cpu" or "cuda".
+class GoldenFp8 : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    if (on_gpu() && cuda_device_count() == 0) GTEST_SKIP() << cuda_absence();
+  }
+  static bool on_gpu() { return std::string_view(GetParam()) == "cuda"; }
+  static TpEngineConfig config_here(const std::string& dir, Compute compute) {
+    TpEngineConfig out = config_of(dir, compute);
+    out.device.cuda = on_gpu();
+    return out;
+  }
+};
+
 // As far from the weight-only reference as the reference's own quantised run is. Random weights
 // flip experts, so this is far.
-TEST(GoldenFp8, is_as_far_from_weight_only_as_the_reference_that_quantises) {
+TEST_P(GoldenFp8, is_as_far_from_weight_only_as_the_reference_that_quantises) {
   const GoldenCase c = load_golden_case("v3-tiny-fp8-k128");
   const GoldenTensors expected(c.dir + "/expected.safetensors");
   Distance reference;
@@ -166,20 +180,21 @@ TEST(GoldenFp8, is_as_far_from_weight_only_as_the_reference_that_quantises) {
   }
   reference.print("v3-tiny-fp8-k128, the reference's fp8");
   const auto requests = prompts_of(c);
-  EngineUnderTest engine(config_of(c.dir, Compute::fp8));
+  EngineUnderTest engine(config_here(c.dir, Compute::fp8));
   Distance mine = distance(c, generate(engine, requests, {.together = true}));
-  mine.print("v3-tiny-fp8-k128, fp8");
+  mine.print("v3-tiny-fp8-k128, fp8 on " + std::string(GetParam()));
   EXPECT_LE(mine.error.rel_rms(), 1.25 * reference.error.rel_rms());
   EXPECT_LE(mine.median(), 1.25 * reference.median());
   EXPECT_GT(mine.error.rel_rms(), 0.25 * reference.error.rel_rms()) << "nothing is quantised";
 }
 
-TEST(GoldenFp8, a_row_has_the_same_bits_alone_in_a_batch_in_chunks_and_moved) {
+TEST_P(GoldenFp8, a_row_has_the_same_bits_alone_in_a_batch_in_chunks_and_moved) {
   for (const char* name : {"v3-tiny-fp8-k128", "v3-tiny-fp8"}) {  // the second's columns end early
     const GoldenCase c = load_golden_case(name);
     auto requests = prompts_of(c);
     for (auto& r : requests) r.count = 8;
-    EngineUnderTest engine(config_of(c.dir, Compute::fp8)), other(config_of(c.dir, Compute::fp8));
+    EngineUnderTest engine(config_here(c.dir, Compute::fp8));
+    EngineUnderTest other(config_here(c.dir, Compute::fp8));
     EXPECT_EQ(engine.engine().info().compute, "fp8");
     EXPECT_EQ(engine.engine().info().kv.dtype, "bf16");
     const auto alone = generate(engine, requests, {});
@@ -193,10 +208,10 @@ TEST(GoldenFp8, a_row_has_the_same_bits_alone_in_a_batch_in_chunks_and_moved) {
 // A trained model, on texts it writes itself. e4m3 keeps 4 bits of a number where bf16 keeps 8, and
 // a divergence grows with the square of an error: up to 2^8 times that of bfloat16 is what to
 // expect, were bfloat16's from the same roundings.
-TEST(GoldenFp8, a_trained_model_stays_close) {
+TEST_P(GoldenFp8, a_trained_model_stays_close) {
   std::vector<Request> texts;
   {
-    EngineUnderTest writer(config_of(kMinnow, Compute::float32));
+    EngineUnderTest writer(config_here(kMinnow, Compute::float32));
     for (uint64_t seed = 1; seed <= 8; ++seed)
       texts.push_back({.tokens = {0},
                        .positions = {},
@@ -213,7 +228,7 @@ TEST(GoldenFp8, a_trained_model_stays_close) {
     }
   }
   const auto logits = [&](Compute compute) {
-    EngineUnderTest engine(config_of(kMinnow, compute));
+    EngineUnderTest engine(config_here(kMinnow, compute));
     return generate(engine, texts, {.together = true});
   };
   const auto want = logits(Compute::float32);
@@ -232,7 +247,10 @@ TEST(GoldenFp8, a_trained_model_stays_close) {
   EXPECT_GE(fp8.agreement(), 0.95);
 }
 
-TEST(GoldenFp8, what_can_not_be_quantised_is_refused_by_name) {
+INSTANTIATE_TEST_SUITE_P(Devices, GoldenFp8, testing::Values("cpu", "cuda"),
+                         [](const auto& tested) { return std::string(tested.param); });
+
+TEST(GoldenFp8Refused, what_can_not_be_quantised_is_refused_by_name) {
   const auto plain = make_tp_engine(config_of(kData + "v3-tiny-bf16", Compute::fp8));
   ASSERT_FALSE(plain.ok());
   EXPECT_EQ(plain.error().field, "compute");
