@@ -3,7 +3,7 @@
 // shape: microseconds of one call (the best of graph replays over calls of different tokens, so
 // that no weights stay in cache; then their median), what that is of the weights' bytes at 4.3 TB/s
 // and of bf16 products at 790 TFLOP/s, whichever is longer.
-//   cuda_experts_bench [bfloat16|float32] [v3|tp8|lite|route]... [TOKENS]...
+//   cuda_experts_bench [bfloat16|float32|w8a8] [v3|tp8|lite|route]... [TOKENS]...
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -142,6 +142,12 @@ class Bench {
     return {.scratch = scratch_.get(), .compute = compute, .device = device_.get()};
   }
 
+  static const char* name_of(Compute compute) {
+    return compute == Compute::float32    ? "float32"
+           : compute == Compute::bfloat16 ? "bfloat16"
+                                          : "w8a8";
+  }
+
   // Microseconds of one of the `calls` that `say` says.
   struct Times {
     double best, median;
@@ -168,7 +174,7 @@ class Bench {
     const auto experts = weights(s);
     const double each = 3.0 * s.hidden * s.width;
     std::printf("experts %s, %d of %d of %dx%d, %s\n", s.name, s.chosen, s.experts, s.hidden,
-                s.width, compute == Compute::bfloat16 ? "bfloat16" : "float32");
+                s.width, name_of(compute));
     for (const int32_t rows : sizes) {
       std::vector<Tokens> sets;
       double distinct = 0;
@@ -193,7 +199,8 @@ class Bench {
       });
       const double bytes = distinct * each * static_cast<double>(dtype_bytes(s.dtype));
       const double flops = 2.0 * each * rows * s.chosen;
-      const double memory = bytes / 4.3e6, products = flops / 790e6;
+      const double memory = bytes / 4.3e6;
+      const double products = flops / (compute == Compute::fp8 ? 1580e6 : 790e6);
       std::printf(
           "  T %5d  %5.1f experts  %9.1f us (%9.1f)  %5.2f TB/s  %6.1f TFLOP/s  floor %7.1f us "
           "(%s)  %5.1f %%\n",
@@ -237,7 +244,9 @@ int run(const std::vector<std::string>& words) {
   const auto says = [&](const char* w) {
     return std::find(words.begin(), words.end(), w) != words.end();
   };
-  const bool exact = says("float32");
+  const Compute compute = says("float32") ? Compute::float32
+                          : says("w8a8")  ? Compute::fp8
+                                          : Compute::bfloat16;
   const bool all = !says("v3") && !says("tp8") && !says("lite") && !says("route");
   std::vector<int32_t> sizes;
   for (const std::string& word : words)
@@ -245,8 +254,7 @@ int run(const std::vector<std::string>& words) {
   if (sizes.empty()) sizes = {1, 8, 32, 128, 512, 1024, 4096};
   if (all || says("route")) Bench().run_route();
   for (const Shape& s : kShapes)
-    if (all || says(s.name))
-      Bench().run_experts(s, exact ? Compute::float32 : Compute::bfloat16, sizes);
+    if (all || says(s.name)) Bench().run_experts(s, compute, sizes);
   return 0;
 }
 

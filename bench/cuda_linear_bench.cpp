@@ -2,8 +2,9 @@
 // How near to the hardware is a GPU's `linear`? For the products of DeepSeek V3 and its tensor
 // parallel shards: microseconds a product (graphs of 24 products over rotating copies of the
 // weight, so the L2 cache does not help), terabytes a second, TFLOP/s, and the percentage of the
-// floor that bytes / 4.3 TB/s or operations / 790 TFLOP/s leave. Arguments: words that pick tables
-// (fp8, bf16, router, f32); none is all.
+// floor that bytes / 4.3 TB/s or operations / 790 TFLOP/s leave (1,580 for products of codes).
+// Arguments: words that pick tables (fp8, w8a8, bf16, head, router, f32); none is all. fp8 is
+// weight-only, w8a8 the same weights with rows that are quantised in the same call.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -122,7 +123,9 @@ void table(Bench& b, const Product& p, Compute compute, const std::vector<int32_
     const double us = microseconds(b, p, compute, rows, weights, x, y);
     const double moved = static_cast<double>(bytes) + 2.0 * rows * p.cols + 4.0 * rows * p.outs;
     const double flops = 2.0 * rows * p.outs * p.cols;
-    const double peak = p.exact || compute == Compute::float32 ? 60e6 : 790e6;
+    const double peak = p.exact || compute == Compute::float32 ? 60e6
+                        : compute == Compute::fp8              ? 1580e6
+                                                               : 790e6;
     const double floor = std::max(moved / 4.3e6, flops / peak);
     std::printf("%-6s %6dx%-5d M=%-5d %9.2f us %6.2f TB/s %6.1f TFLOP/s %5.1f%% of floor (%s)\n",
                 p.name, p.outs, p.cols, rows, us, moved / us / 1e6, flops / us / 1e6,
@@ -148,9 +151,10 @@ int run(int count, char** words) {
   constexpr std::pair<int32_t, int32_t> kShapes[] = {{2112, 7168}, {24576, 1536}, {7168, 16384},
                                                      {4096, 7168}, {7168, 2048},  {3072, 1536},
                                                      {512, 7168},  {7168, 256}};
-  if (wanted("fp8"))
-    for (const auto& [outs, cols] : kShapes)
-      table(b, {"fp8", DType::f8_e4m3, outs, cols}, Compute::bfloat16, batches);
+  for (const auto& [outs, cols] : kShapes) {
+    if (wanted("fp8")) table(b, {"fp8", DType::f8_e4m3, outs, cols}, Compute::bfloat16, batches);
+    if (wanted("w8a8")) table(b, {"w8a8", DType::f8_e4m3, outs, cols}, Compute::fp8, batches);
+  }
   if (wanted("bf16"))
     for (const auto& [outs, cols] : kShapes)
       table(b, {"bf16", DType::bf16, outs, cols}, Compute::bfloat16, batches);

@@ -20,7 +20,14 @@ namespace fathom {
 // How products are taken. float32: weights widened exactly, float32 multiply-add. bfloat16:
 // activations rounded to bf16 first, products of bf16, float32 sums. FP8 weights are dequantised; a
 // backend may round them to bf16 then or leave that out, which is closer (docs/kernels.md).
-enum class Compute : uint8_t { float32, bfloat16 };
+//
+// fp8: as bfloat16, but linear and experts whose weights are FP8 quantise what they multiply, as it
+// is given. 128 columns of a row, from column 0 on, share the scale max(largest magnitude, 1e-4) /
+// 448; a code is e4m3 of x / scale, to the nearest, ties to even. `experts` quantises silu(gate) *
+// up alike. Sums are float32; each is over 128 columns of code * code and then times both scales,
+// or a backend scales the factors first. Such a weight's columns begin a scale block (scale_col 0).
+// `exact` products, and attention's with kv_b, are not quantised.
+enum class Compute : uint8_t { float32, bfloat16, fp8 };
 
 // Runs fn(index) for index in [0, count) on the caller and its lanes; returns when all are done. A
 // backend may ignore it. Implementations: kernels/cpu/lanes.h (a pool), and inline on the caller.
@@ -61,6 +68,16 @@ struct OpContext {
   Device* device = nullptr;
 };
 
+// Rows quantised for products under Compute::fp8. Operations that feed products write them beside
+// `out` where Ops::product_codes says so, linear and experts take them beside x: the bits are those
+// of quantising what `out` holds.
+struct QuantisedRows {
+  uint8_t* codes = nullptr;  // [rows, width] e4m3; null where rows are not quantised
+  int64_t stride = 0;        // bytes, a multiple of 16
+  float* scales = nullptr;   // of row t and columns [128 b, 128 b + 128): [b * scale_stride + t]
+  int64_t scale_stride = 0;  // a multiple of 128, no less than the rows
+};
+
 struct EmbedParams {  // out[t] = table[tokens[t] - first_row]; rows outside the view give zeros
                       // (vocab shards)
   std::span<const TokenId> tokens;  // on the device
@@ -87,6 +104,7 @@ struct RmsNormParams {       // out = weight * x / sqrt(mean(x^2) + eps)
   void* out = nullptr;  // row stride out_stride; may be x when it is float32
   DType out_dtype = DType::f32;
   int64_t out_stride = 0;
+  QuantisedRows codes;  // or none
 };
 
 // x += add, then RmsNormParams of x: the residual stream between two halves of a layer.
@@ -99,6 +117,7 @@ struct AddNormParams {
   void* out = nullptr;  // row stride out_stride
   DType out_dtype = DType::f32;
   int64_t out_stride = 0;
+  QuantisedRows codes;  // or none
 };
 
 struct LinearParams {       // y = x W^T
@@ -107,7 +126,8 @@ struct LinearParams {       // y = x W^T
   int64_t x_stride = 0;
   int32_t rows = 0;
   Weight weight;
-  float* y = nullptr;  // [rows, weight.rows]
+  QuantisedRows codes;  // of x, or none
+  float* y = nullptr;   // [rows, weight.rows]
   int64_t y_stride = 0;
   bool exact = false;  // float32 products whatever the context says (router logits)
 };
@@ -282,6 +302,7 @@ struct SwigluParams {  // out = silu(gate) * up
   void* out = nullptr;  // may be gate when it is float32
   DType out_dtype = DType::f32;
   int64_t out_stride = 0;
+  QuantisedRows codes;  // or none
 };
 
 enum class Scoring : uint8_t { sigmoid, softmax };
@@ -315,6 +336,7 @@ struct ExpertsParams {
   const void* x = nullptr;  // [rows, hidden]
   DType x_dtype = DType::f32;
   int64_t x_stride = 0;
+  QuantisedRows codes;  // of x, or none
   int32_t rows = 0;
   std::span<const ExpertWeights> experts;
   int32_t first_expert = 0;
@@ -344,9 +366,10 @@ struct AddParams {  // x += y
 
 struct Ops {
   const char* name;  // "amx", "avx512", "avx2", "portable", "cuda"
-  // What operations that feed products should write under bfloat16: linear, experts and kin accept
-  // it as x. float32 always is accepted.
+  // What operations that feed products should write under bfloat16 and fp8: linear, experts and kin
+  // accept it as x. float32 always is accepted.
   DType product_input;
+  bool product_codes;  // whether under fp8 they should write, and products take, QuantisedRows
   void (*embed)(const OpContext&, const EmbedParams&);
   void (*feed_tokens)(const OpContext&, const FeedTokensParams&);
   void (*rms_norm)(const OpContext&, const RmsNormParams&);

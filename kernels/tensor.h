@@ -35,9 +35,9 @@ struct Weight {
     Weight w = *this;
     w.data = static_cast<const char*>(data) + begin * row_stride * dtype_bytes(dtype);
     w.rows = count;
-    if (scale) {
+    if (dtype == DType::f8_e4m3) {
       const int32_t at = scale_row + begin;
-      w.scale = scale + (at / kScaleBlock) * scale_stride;
+      if (scale) w.scale = scale + (at / kScaleBlock) * scale_stride;
       w.scale_row = at % kScaleBlock;
     }
     return w;
@@ -46,9 +46,9 @@ struct Weight {
     Weight w = *this;
     w.data = static_cast<const char*>(data) + begin * dtype_bytes(dtype);
     w.cols = count;
-    if (scale) {
+    if (dtype == DType::f8_e4m3) {
       const int32_t at = scale_col + begin;
-      w.scale = scale + at / kScaleBlock;
+      if (scale) w.scale = scale + at / kScaleBlock;
       w.scale_col = at % kScaleBlock;
     }
     return w;

@@ -4,6 +4,7 @@
 // its experts.
 #include "kernels/cpu/expert_groups.h"
 #include "kernels/cpu/operations.h"
+#include "kernels/cpu/quantised.h"
 
 namespace fathom::cpu {
 namespace {
@@ -58,6 +59,8 @@ void gate_and_up(const Pass& s, int32_t from, const Rows& x, const Piece* pieces
       s.inner.swiglu(middle + row, other + row, piece.outs, middle + row);
     }
   });
+  if (s.ctx.compute == Compute::fp8)
+    quantise_rows(s.ctx, middle, s.width, x.count, s.width, middle);
 }
 
 // Experts [from, to), from tokens to the rows that `down` takes: [pairs, width], or padded and
@@ -67,7 +70,7 @@ void up_to_middle(const Pass& s, int32_t from, int32_t to, Piece* pieces, int32_
   Workspace workspace(s.ctx);
   const int32_t first = s.groups.begin[from], pairs = s.groups.begin[to] - first;
   if (pairs == 0) return;
-  const bool exact = s.ctx.compute == Compute::float32;
+  const bool exact = s.ctx.compute != Compute::bfloat16;
   const int64_t row = exact ? s.hidden : padded_width(s.hidden);
   float* x = workspace.take<float>(pairs * row);
   const auto token = [&](int32_t i) {
@@ -124,7 +127,7 @@ void experts(const Inner& inner, const OpContext& ctx, const ExpertsParams& p) {
   const int32_t step = 4 * kPanelRows;
   auto* pieces =
       workspace.take<Piece>(int64_t{experts} * ((std::max(hidden, width) + step - 1) / step));
-  const bool exact = ctx.compute == Compute::float32;
+  const bool exact = ctx.compute != Compute::bfloat16;
   const int64_t row = exact ? width : padded_width(width);
   float* middle = workspace.take<float>(groups.count * row);
   for (int32_t from = 0, to; from < experts; from = to) {

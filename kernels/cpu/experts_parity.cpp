@@ -3,6 +3,7 @@
 #include "kernels/cpu/expert_groups.h"
 #include "kernels/cpu/operations.h"
 #include "kernels/cpu/parity.h"
+#include "kernels/cpu/quantised.h"
 
 namespace fathom::cpu {
 namespace {
@@ -104,6 +105,7 @@ void up_to_middle(const ParityPass& s, int32_t from, int32_t to, const Packed& x
   float* other = workspace.take<float>(int64_t{pairs} * s.width);
   gate_and_up(s, from, x.tokens, pieces, cut(s.groups, from, to, 0, s.width, step, pieces), gated,
               other);
+  if (s.ctx.compute == Compute::fp8) quantise_rows(s.ctx, gated, s.width, pairs, s.width, gated);
   pack_all(s, from, to, middle.tokens, middle.data,
            [&](int32_t i) { return gated + int64_t{i - first} * s.width; });
 }

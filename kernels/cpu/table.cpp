@@ -6,6 +6,7 @@
 #include "kernels/cpu/amx_tiles.h"
 #include "kernels/cpu/inner.h"
 #include "kernels/cpu/operations.h"
+#include "kernels/cpu/quantised.h"
 #include "kernels/cpu/tiles.h"
 
 namespace fathom {
@@ -29,9 +30,14 @@ const Inner* inner_of(Set set) {
   return nullptr;
 }
 
+// Only linear and experts know Compute::fp8.
 template <Set set, class Params, void (*operation)(const Inner&, const OpContext&, const Params&)>
 void bound(const OpContext& ctx, const Params& params) {
-  operation(*inner_of(set), ctx, params);
+  operation(*inner_of(set), cpu::unquantised(ctx), params);
+}
+template <Set set, class Params, void (*operation)(const Inner&, const OpContext&, const Params&)>
+void quantising(const OpContext& ctx, const Params& params) {
+  cpu::quantised<Params, operation>(*inner_of(set), ctx, params);
 }
 
 template <Set set>
@@ -49,11 +55,12 @@ const Ops* ops_of() {
   static const Ops ops = {
       .name = inner_of(set)->name,
       .product_input = DType::f32,
+      .product_codes = false,
       .embed = bound<set, EmbedParams, cpu::embed>,
       .feed_tokens = bound<set, FeedTokensParams, cpu::feed_tokens>,
       .rms_norm = bound<set, RmsNormParams, cpu::rms_norm>,
       .add_norm = bound<set, AddNormParams, cpu::add_norm>,
-      .linear = bound<set, LinearParams, kLinear<set>>,
+      .linear = quantising<set, LinearParams, kLinear<set>>,
       .add_bias = bound<set, AddBiasParams, cpu::add_bias>,
       .gather_rows = bound<set, GatherRowsParams, cpu::gather_rows>,
       .rope = bound<set, RopeParams, cpu::rope>,
@@ -65,7 +72,7 @@ const Ops* ops_of() {
       .gqa = bound<set, GqaParams, cpu::gqa>,
       .swiglu = bound<set, SwigluParams, cpu::swiglu>,
       .route = bound<set, RouteParams, cpu::route>,
-      .experts = bound<set, ExpertsParams, kExperts<set>>,
+      .experts = quantising<set, ExpertsParams, kExperts<set>>,
       .add_slots = bound<set, AddSlotsParams, cpu::add_slots>,
       .add = bound<set, AddParams, cpu::add>,
   };

@@ -34,10 +34,17 @@ void experts(const OpContext& ctx, const ExpertsParams& p) {
   if (p.experts.size() > kMostExperts)
     return device_of(ctx).check(cudaErrorInvalidValue, "experts");
   const size_t mark = ctx.scratch->mark();
-  if (ctx.compute == Compute::bfloat16 && fits_fast(p))
+  const ExpertWeights& w = p.experts[0];
+  const bool quantised = ctx.compute == Compute::fp8 && w.gate.dtype == DType::f8_e4m3 &&
+                         w.up.dtype == DType::f8_e4m3 && w.down.dtype == DType::f8_e4m3;
+  if (quantised && fits_quantised(p))
+    experts_quantised(ctx, p);
+  else if (quantised)
+    experts_exact(ctx, p, true);
+  else if (ctx.compute != Compute::float32 && fits_fast(p))
     experts_fast(ctx, p);
   else
-    experts_exact(ctx, p);
+    experts_exact(ctx, p, false);
   ctx.scratch->rewind(mark);  // the next operation on the stream finds it free
 }
 

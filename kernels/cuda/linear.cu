@@ -1,11 +1,12 @@
 // How is y = x W^T computed on a GPU? bfloat16: the tensor cores (gemm/gemm.cuh), which read bf16
-// and FP8 weights as they lie. float32, and what the copy engine can not read: plain multiply-add
-// (gemm/exact.h). Which of them depends on the weight alone, never on the number of rows; the tile
-// shapes do depend on it, and a test holds their bits equal.
+// and FP8 weights as they lie; fp8: codes on both sides. float32, and what the copy engine can not
+// read: plain multiply-add (gemm/exact.h). Which of them depends on the weight alone, never on the
+// number of rows; the tile shapes do depend on it, and a test holds their bits equal.
 #include "kernels/cuda/gemm/dense.cuh"
 #include "kernels/cuda/gemm/exact.h"
 #include "kernels/cuda/gemm/tensor_map.h"
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/quantise.h"
 #include "kernels/cuda/runtime.h"
 
 namespace fathom::cuda {
@@ -34,8 +35,10 @@ __global__ void round_rows(const void* x, DType dtype, int64_t stride, int cols,
 }
 
 struct Tokens {
-  const void* data = nullptr;
+  const void* data = nullptr;  // bf16; or codes, with scales
   int64_t stride = 0;
+  const float* scales = nullptr;
+  int64_t scale_stride = 0;
 };
 
 // x as the copy engine can read it: in place, or rounded into scratch.
@@ -71,7 +74,7 @@ void multiply(const OpContext& ctx, const LinearParams& p, const Tokens& x) {
                               &weights),
                kName);
   device.check(gemm::make_map({.data = x.data,
-                               .element_bytes = 2,
+                               .element_bytes = S::kElement == Element::codes ? 1 : 2,
                                .rows = p.rows,
                                .cols = w.cols,
                                .row_stride = x.stride,
@@ -89,7 +92,9 @@ void multiply(const OpContext& ctx, const LinearParams& p, const Tokens& x) {
                       .y_stride = p.y_stride,
                       .scale = w.scale,
                       .scale_stride = w.scale_stride,
-                      .scale_row = w.scale_row};
+                      .scale_row = w.scale_row,
+                      .token_scale = x.scales,
+                      .token_scale_stride = x.scale_stride};
   work.y_mapped = S::kRoom > 0 && gemm::can_map(p.y, 4, p.y_stride);
   if (work.y_mapped)
     device.check(gemm::make_map({.data = p.y,
@@ -118,47 +123,69 @@ void multiply(const OpContext& ctx, const LinearParams& p, const Tokens& x) {
 // blocks of a cluster. Many: tiles large enough for the tensor cores, and K's parts one after the
 // other once that takes fewer waves. Every choice gives the same bits.
 template <Element kElement>
-void multiply_fast(const OpContext& ctx, const LinearParams& p) {
+void multiply_fast(const OpContext& ctx, const LinearParams& p, const Tokens& x) {
   using gemm::kPieceRoom;
   using gemm::Shape;
-  const Tokens x = tokens_of(ctx, p);
   const int parts = gemm::parts_of(p.weight.rows, p.weight.cols);
-  constexpr bool kBytes = kElement == Element::e4m3;
+  // Stages that fill shared memory, by the width of the tile: bf16, FP8 with tokens of bf16, codes.
+  constexpr auto stages = [](int bf16, int e4m3, int codes) {
+    return kElement == Element::bf16 ? bf16 : kElement == Element::e4m3 ? e4m3 : codes;
+  };
   const auto few = [&]<int kTokens, int kStages>() {
     if (parts > 1)
       multiply<Shape<kElement, 2, kTokens, kStages, Split::cluster>>(ctx, p, x);
     else
       multiply<Shape<kElement, 2, kTokens, kStages, Split::none>>(ctx, p, x);
   };
-  if (p.rows <= 8) return few.template operator() < 8, kBytes ? 10 : 11 > ();
-  if (p.rows <= 16) return few.template operator() < 16, kBytes ? 9 : 10 > ();
-  if (p.rows <= 32) return few.template operator() < 32, kBytes ? 8 : 9 > ();
-  if (p.rows <= 64) return few.template operator() < 64, kBytes ? 5 : 7 > ();
+  if (p.rows <= 8) return few.template operator()<8, stages(11, 10, 12)>();
+  if (p.rows <= 16) return few.template operator()<16, stages(10, 9, 11)>();
+  if (p.rows <= 32) return few.template operator()<32, stages(9, 8, 10)>();
+  if (p.rows <= 64) return few.template operator()<64, stages(7, 5, 7)>();
   if (p.rows <= 128 || gemm::parts_together(p.weight.rows, p.weight.cols, p.rows))
-    return few.template operator() < 128, kBytes ? 3 : 4 > ();
+    return few.template operator()<128, stages(4, 3, 4)>();
   if (parts > 1) {
-    constexpr int kRoom = kBytes ? kPieceRoom : 2 * kPieceRoom;
-    return multiply<Shape<kElement, 2, 128, kBytes ? 3 : 4, Split::serial, true, 1, kRoom>>(ctx, p,
-                                                                                            x);
+    constexpr int kRoom = kElement == Element::bf16 ? 2 * kPieceRoom : kPieceRoom;
+    return multiply<Shape<kElement, 2, 128, stages(4, 3, 4), Split::serial, true, 1, kRoom>>(ctx, p,
+                                                                                             x);
   }
-  if constexpr (!kBytes)
+  if constexpr (kElement == Element::bf16)
     if (gemm::waves(p.weight.rows, p.rows, 256, 256) * 2 <=
         gemm::waves(p.weight.rows, p.rows, 256, 128))
       return multiply<Shape<kElement, 2, 256, 4, Split::none, true, 1, 2 * kPieceRoom>>(ctx, p, x);
-  multiply<Shape<kElement, 2, 128, kBytes ? 4 : 6, Split::none, true, 1, 2 * kPieceRoom>>(ctx, p,
-                                                                                          x);
+  multiply<Shape<kElement, 2, 128, stages(6, 4, 5), Split::none, true, 1, 2 * kPieceRoom>>(ctx, p,
+                                                                                           x);
+}
+
+// What the tensor cores can not read is multiplied as float32, each code by its scale first.
+void multiply_quantised(const OpContext& ctx, const LinearParams& p) {
+  if (p.weight.scale_col != 0) return device_of(ctx).check(cudaErrorInvalidValue, kName);
+  const PlainRows x = {p.x, p.x_dtype, p.x_stride, p.rows, p.weight.cols};
+  if (is_fast(p.weight)) {
+    const QuantisedRows q = p.codes.codes != nullptr ? p.codes : quantise(ctx, kName, x);
+    return multiply_fast<Element::codes>(ctx, p, {q.codes, q.stride, q.scales, q.scale_stride});
+  }
+  const size_t values = static_cast<size_t>(p.rows) * static_cast<size_t>(p.weight.cols);
+  float* quantised = ctx.scratch->take_span<float>(values).data();
+  quantise_in_float(ctx, kName, x, quantised);
+  LinearParams wide = p;
+  wide.x = quantised;
+  wide.x_dtype = DType::f32;
+  wide.x_stride = p.weight.cols;
+  gemm::multiply_exact(ctx, wide, false);
 }
 
 }  // namespace
 
 void linear(const OpContext& ctx, const LinearParams& p) {
   if (p.rows == 0 || p.weight.rows == 0) return;
-  const bool rounded = ctx.compute == Compute::bfloat16 && !p.exact;
+  const bool rounded = ctx.compute != Compute::float32 && !p.exact;
+  if (rounded && ctx.compute == Compute::fp8 && p.weight.dtype == DType::f8_e4m3)
+    return multiply_quantised(ctx, p);
   if (!rounded || !is_fast(p.weight)) return gemm::multiply_exact(ctx, p, rounded);
   if (p.weight.dtype == DType::bf16)
-    multiply_fast<Element::bf16>(ctx, p);
+    multiply_fast<Element::bf16>(ctx, p, tokens_of(ctx, p));
   else
-    multiply_fast<Element::e4m3>(ctx, p);
+    multiply_fast<Element::e4m3>(ctx, p, tokens_of(ctx, p));
 }
 
 }  // namespace fathom::cuda

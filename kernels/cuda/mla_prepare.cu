@@ -5,6 +5,8 @@
 #include "kernels/cuda/latent_bytes.cuh"
 #include "kernels/cuda/norm.cuh"
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/quantise.cuh"
+#include "kernels/cuda/quantise.h"
 #include "kernels/cuda/turn.h"
 
 namespace fathom::cuda {
@@ -25,7 +27,12 @@ __device__ void norm_queries(const PrepareArgs& args, const NormWeight<kFast>& w
   const auto read = [&](int32_t i) { return load_quad<kFast>(x, i, p.width); };
   norm_row(
       weight, p.eps, args.q_threads, read, [](int32_t, const Quad&) {}, read,
-      [&](int32_t i, const Quad& q) { store_quad<kFast>(out, p.out_dtype, i, p.width, q); });
+      [&](int32_t i, const Quad& q) {
+        store_quad<kFast>(out, p.out_dtype, i, p.width, q);
+        if constexpr (kFast)
+          if (p.codes.codes != nullptr)
+            store_quantised(p.codes, row, i, p.width, as_kept(q, p.out_dtype));
+      });
 }
 
 // int8 in groups of kLatentGroup values, which are 16 neighbouring threads' quads.
@@ -143,6 +150,9 @@ void mla_prepare(const OpContext& ctx, const MlaPrepareParams& p) {
                        (p.q.rows > 0) + (latent.rows > 0)),
           .block = dim3(static_cast<unsigned>(std::max(threads, 32)))},
          args);
+  if (p.q.rows > 0 && p.q.codes.codes != nullptr && !fast)
+    quantise_into(ctx, "mla_prepare", {p.q.out, p.q.out_dtype, p.q.out_stride, p.q.rows, p.q.width},
+                  p.q.codes);
 }
 
 }  // namespace fathom::cuda

@@ -2,6 +2,8 @@
 #include "kernels/cuda/norm.cuh"
 
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/quantise.cuh"
+#include "kernels/cuda/quantise.h"
 
 namespace fathom::cuda {
 namespace {
@@ -16,10 +18,12 @@ struct NormArgs {
   void* out;
   DType out_dtype;
   int64_t out_stride;
+  QuantisedRows codes;
 };
 
 // Blocks a multiprocessor: with a V3 row, 86 KB are on their way alone, 114 KB of two added ones.
-template <bool kAdd, bool kFast>
+// kCodes: and what is stored, quantised; a warp has 128 columns of a fast row at a time.
+template <bool kAdd, bool kFast, bool kCodes>
 __global__ void __launch_bounds__(kNormThreads, kFast ? 2 : 1) norm_rows(const NormArgs p) {
   const int64_t row = blockIdx.x;
   const int32_t width = p.weight.cols;
@@ -44,7 +48,10 @@ __global__ void __launch_bounds__(kNormThreads, kFast ? 2 : 1) norm_rows(const N
         if constexpr (kAdd) store_quad<kFast>(sum, DType::f32, i, width, q);
       },
       [&](int32_t i) { return load_quad<kFast>(kAdd ? sum : x, i, width); },
-      [&](int32_t i, const Quad& q) { store_quad<kFast>(out, p.out_dtype, i, width, q); });
+      [&](int32_t i, const Quad& q) {
+        store_quad<kFast>(out, p.out_dtype, i, width, q);
+        if constexpr (kCodes) store_quantised(p.codes, row, i, width, as_kept(q, p.out_dtype));
+      });
 }
 
 template <bool kAdd>
@@ -54,10 +61,16 @@ void norm(const OpContext& ctx, const char* name, int32_t rows, int32_t width, N
   const bool fast = fast_norm(p.weight, width) && whole_rows(p.x, DType::f32, p.x_stride, width) &&
                     whole_rows(p.out, p.out_dtype, p.out_stride, width) &&
                     (!kAdd || whole_rows(p.add, DType::f32, p.x_stride, width));
-  launch(device_of(ctx), name, fast ? norm_rows<kAdd, true> : norm_rows<kAdd, false>,
+  const bool codes = p.codes.codes != nullptr;
+  launch(device_of(ctx), name,
+         !fast   ? norm_rows<kAdd, false, false>
+         : codes ? norm_rows<kAdd, true, true>
+                 : norm_rows<kAdd, true, false>,
          {.grid = dim3(static_cast<unsigned>(std::max(rows, 0))),
           .block = dim3(static_cast<unsigned>(norm_threads(width)))},
          p);
+  if (codes && !fast && rows > 0)
+    quantise_into(ctx, name, {p.out, p.out_dtype, p.out_stride, rows, width}, p.codes);
 }
 
 }  // namespace
@@ -70,7 +83,8 @@ void rms_norm(const OpContext& ctx, const RmsNormParams& p) {
                .eps = p.eps,
                .out = p.out,
                .out_dtype = p.out_dtype,
-               .out_stride = p.out_stride});
+               .out_stride = p.out_stride,
+               .codes = p.codes});
 }
 
 void add_norm(const OpContext& ctx, const AddNormParams& p) {
@@ -83,7 +97,8 @@ void add_norm(const OpContext& ctx, const AddNormParams& p) {
               .eps = p.eps,
               .out = p.out,
               .out_dtype = p.out_dtype,
-              .out_stride = p.out_stride});
+              .out_stride = p.out_stride,
+              .codes = p.codes});
 }
 
 }  // namespace fathom::cuda

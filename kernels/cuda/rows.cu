@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/quads.cuh"
+#include "kernels/cuda/quantise.cuh"
 #include "kernels/cuda/runtime.h"
 
 namespace fathom::cuda {
@@ -104,7 +105,7 @@ __device__ __forceinline__ float silu(float gate) { return gate / (1.0f + expf(-
 
 // Fewer quads a thread than elsewhere: arithmetic, not memory, is what a short row waits for.
 constexpr int kSwigluQuads = 2;
-template <bool kWhole>
+template <bool kWhole, bool kCodes>
 __global__ void __launch_bounds__(kThreads) swiglu_rows(const SwigluParams p) {
   wait_for_previous();
   const float* gate = p.gate + blockIdx.x * p.in_stride;
@@ -121,6 +122,9 @@ __global__ void __launch_bounds__(kThreads) swiglu_rows(const SwigluParams p) {
 #pragma unroll
     for (int j = 0; j < 4; ++j) g[k].v[j] = silu(g[k].v[j]) * u[k].v[j];
     store_quad<kWhole>(out, p.out_dtype, place<kSwigluQuads>(k), p.width, g[k]);
+    if constexpr (kCodes)
+      store_quantised(p.codes, blockIdx.x, place<kSwigluQuads>(k), p.width,
+                      as_kept(g[k], p.out_dtype));
   }
 }
 
@@ -166,8 +170,10 @@ void swiglu(const OpContext& ctx, const SwigluParams& p) {
   const bool whole = whole_rows(p.gate, DType::f32, p.in_stride, p.width) &&
                      whole_rows(p.up, DType::f32, p.in_stride, p.width) &&
                      whole_rows(p.out, p.out_dtype, p.out_stride, p.width);
-  launch(device_of(ctx), "swiglu", whole ? swiglu_rows<true> : swiglu_rows<false>,
-         row_pieces(p.rows, p.width, kSwigluQuads), p);
+  const auto kernel = p.codes.codes != nullptr
+                          ? (whole ? swiglu_rows<true, true> : swiglu_rows<false, true>)
+                          : (whole ? swiglu_rows<true, false> : swiglu_rows<false, false>);
+  launch(device_of(ctx), "swiglu", kernel, row_pieces(p.rows, p.width, kSwigluQuads), p);
 }
 
 }  // namespace fathom::cuda

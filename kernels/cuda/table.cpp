@@ -4,10 +4,23 @@
 
 namespace fathom {
 
+namespace {
+
+// Only linear and experts know Compute::fp8; attention's products are then those of bfloat16.
+template <class Params, void (*operation)(const OpContext&, const Params&)>
+void unquantised(const OpContext& ctx, const Params& params) {
+  OpContext context = ctx;
+  if (ctx.compute == Compute::fp8) context.compute = Compute::bfloat16;
+  operation(context, params);
+}
+
+}  // namespace
+
 const Ops* cuda_ops() {
   static const Ops ops = {
       .name = "cuda",
       .product_input = DType::bf16,
+      .product_codes = true,
       .embed = cuda::embed,
       .feed_tokens = cuda::feed_tokens,
       .rms_norm = cuda::rms_norm,
@@ -18,10 +31,10 @@ const Ops* cuda_ops() {
       .rope = cuda::rope,
       .cache_write = cuda::cache_write,
       .mla_prepare = cuda::mla_prepare,
-      .mla_absorbed = cuda::mla_absorbed,
-      .mla_expanded = cuda::mla_expanded,
+      .mla_absorbed = unquantised<MlaParams, cuda::mla_absorbed>,
+      .mla_expanded = unquantised<MlaParams, cuda::mla_expanded>,
       .kv_write = cuda::kv_write,
-      .gqa = cuda::gqa,
+      .gqa = unquantised<GqaParams, cuda::gqa>,
       .swiglu = cuda::swiglu,
       .route = cuda::route,
       .experts = cuda::experts,

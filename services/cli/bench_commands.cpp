@@ -92,19 +92,20 @@ struct EngineWords {
 };
 
 Status run_engine(EngineWords& words) {
-  if (words.compute != "float32" && words.compute != "bfloat16" && words.compute != "auto")
-    return invalid("must be auto, float32 or bfloat16", "--compute");
+  if (words.compute != "auto" && !compute_named(words.compute))
+    return invalid("must be auto, float32, bfloat16 or fp8", "--compute");
   if (words.device != "cpu" && words.device != "cuda" && words.device != "auto")
     return invalid("must be cpu, cuda or auto", "--device");
   words.config.device.cuda =
       words.device == "cuda" || (words.device == "auto" && cuda_device_count() > 0);
-  if (words.compute == "auto") words.compute = words.config.device.cuda ? "bfloat16" : "float32";
   words.config.kv_dtype = kv_dtype_named(words.kv_dtype);
   if (!words.config.kv_dtype && words.kv_dtype != "auto")
     return invalid("must be auto, float32, bfloat16 or int8", "--kv-dtype");
   if (words.threads == 0) words.threads = static_cast<int32_t>(std::thread::hardware_concurrency());
   words.config.speculative_tokens = words.plan.drafts;
-  words.config.compute = words.compute == "float32" ? Compute::float32 : Compute::bfloat16;
+  words.config.compute =
+      compute_named(words.compute)
+          .value_or(words.config.device.cuda ? Compute::bfloat16 : Compute::float32);
   words.config.threads_per_rank =
       std::max(1, words.threads / std::max(1, words.config.tensor_parallel));
   const SystemClock clock;
@@ -121,7 +122,9 @@ void add_engine(CLI::App& bench, int& exit_code) {
       ->capture_default_str();
   engine->add_option("--threads", words->threads, "computing threads; 0 for one per core")
       ->capture_default_str();
-  engine->add_option("--compute", words->compute, "float32, bfloat16 or auto: bfloat16 on a GPU")
+  engine
+      ->add_option("--compute", words->compute,
+                   "float32, bfloat16, fp8 (FP8 checkpoints only) or auto: bfloat16 on a GPU")
       ->capture_default_str();
   engine->add_option("--device", words->device, "cpu, cuda or auto: cuda where there is a GPU")
       ->capture_default_str();

@@ -35,12 +35,14 @@ void add_up(CLI::App& app, int& exit_code) {
   up->add_option("--both", o.both, "workers that do both")->capture_default_str();
   up->add_option(
       "--tensor-parallel", o.tensor_parallel,
-      "shards of each worker; default 2, or 1 on GPUs and where the model can not be divided");
+      "shards of each worker; default 2, or 1 on GPUs, under fp8 and where the model can not be "
+      "divided");
   up->add_option("--expert-parallel", o.expert_parallel,
                  "ranks of each worker process that divide its experts alone; each is a worker "
                  "with sequences and KV of its own")
       ->capture_default_str();
-  up->add_option("--compute", o.compute, "float32, bfloat16 or auto: bfloat16 on a GPU")
+  up->add_option("--compute", o.compute,
+                 "float32, bfloat16, fp8 (FP8 checkpoints only) or auto: bfloat16 on a GPU")
       ->capture_default_str();
   up->add_flag("--speculative", o.speculative,
                "guess ahead with the model's multi-token-prediction module");

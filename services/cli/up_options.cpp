@@ -6,6 +6,7 @@
 
 #include "cli/config_text.h"
 #include "cli/process.h"
+#include "engine/tp_engine.h"
 #include "gateway/keys.h"
 #include "gateway/prices.h"
 #include "kernels/cuda/device.h"
@@ -51,7 +52,9 @@ Status settle_parallel(UpOptions& o) {
     return invalid("ranks of --expert-parallel are not divided further", "--tensor-parallel");
   if (whole_ranks && o.engine != "model")
     return invalid("the fake engine has no experts", "--expert-parallel");
-  if (!chosen) o.tensor_parallel = o.gpus > 0 || whole_ranks ? 1 : kUsual;
+  // A half of a model may begin inside of a block of 128 columns, which fp8 can not quantise.
+  const bool fp8 = o.compute == "fp8";
+  if (!chosen) o.tensor_parallel = o.gpus > 0 || whole_ranks || fp8 ? 1 : kUsual;
   if (o.engine != "model") return {};
   // Reading a pipe may never end; workers have a time in which to be ready, this has none.
   std::error_code code;
@@ -117,8 +120,8 @@ Result<UpOptions> settle_up_options(UpOptions o) {
   if (o.prefill == -1) o.prefill = split;
   if (o.decode == -1) o.decode = split;
   FATHOM_CHECKED(check_counts(o));
-  if (o.compute != "float32" && o.compute != "bfloat16" && o.compute != "auto")
-    return invalid("must be auto, float32 or bfloat16", "--compute");
+  if (o.compute != "auto" && !compute_named(o.compute))
+    return invalid("must be auto, float32, bfloat16 or fp8", "--compute");
   if (o.kv_dtype != "auto" && o.kv_dtype != "float32" && o.kv_dtype != "bfloat16" &&
       o.kv_dtype != "int8")
     return invalid("must be auto, float32, bfloat16 or int8", "--kv-dtype");

@@ -17,7 +17,7 @@ struct UpOptions {
   int32_t prefill = -1;
   int32_t decode = -1;
   int32_t both = 0;
-  // -1: two, or one where the model can not be divided or computes on GPUs.
+  // -1: two, or one where the model can not be divided, or computes on GPUs or under fp8.
   int32_t tensor_parallel = -1;
   int32_t expert_parallel = 1;  // ranks of each worker process that divide its experts alone
   std::string compute = "auto";

@@ -103,7 +103,7 @@ struct EngineInfo {
   // Prompts at least so long are computed in another form than shorter ones, so their KV is not the
   // same bit for bit; 0: one form for all.
   int32_t expanded_prompt_min = 0;
-  std::string compute;       // "float32" | "bfloat16"
+  std::string compute;       // "float32" | "bfloat16" | "fp8"
   int32_t drafts_max = 0;    // guesses a row may ask for; 0: the engine has no drafter
   bool steps_ahead = false;  // a second step may be begun while one is in flight, and that pays
   // Of the process that leads the group: what its ranks read, each byte once, and how much of it is

@@ -13,6 +13,7 @@
 #include "kernels/cuda/device.h"
 #include "model/digest.h"
 #include "model/place_weights.h"
+#include "model/quantisable.h"
 
 namespace fathom {
 namespace {
@@ -69,13 +70,6 @@ Result<KvLayout> layout_for(const ModelConfig& model, const TpEngineConfig& conf
 }
 
 }  // namespace
-
-std::optional<DType> kv_dtype_named(std::string_view name) {
-  if (name == "float32") return DType::f32;
-  if (name == "bfloat16") return DType::bf16;
-  if (name == "int8") return DType::i8;
-  return std::nullopt;
-}
 
 Result<std::unique_ptr<ModelRanks>> ModelRanks::load(const TpEngineConfig& config,
                                                      const LoadProgress& progress) {
@@ -174,7 +168,8 @@ Status ModelRanks::read_weights(const TpEngineConfig& config, const LoadProgress
   std::vector<std::span<const std::byte>> extents;
   for (int32_t i = 0; i < local; ++i) {
     WeightReader lister = WeightReader::lister(*checkpoint_, shard_of(i));
-    FATHOM_CHECKED(read_model_weights(model_, shard_of(i), lister));
+    FATHOM_TRY(const ModelWeights listed, read_model_weights(model_, shard_of(i), lister));
+    if (config.compute == Compute::fp8) FATHOM_CHECKED(check_quantisable(listed));
     const auto mine = lister.extents();
     extents.insert(extents.end(), mine.begin(), mine.end());
   }

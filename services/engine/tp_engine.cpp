@@ -65,7 +65,7 @@ class TpEngine final : public Engine {
              .vocab = m.vocab,
              .tensor_parallel = config.tensor_parallel,
              .expanded_prompt_min = config.expanded_prompt_min,
-             .compute = config.compute == Compute::float32 ? "float32" : "bfloat16",
+             .compute = std::string(name_of(config.compute)),
              .drafts_max = config.speculative_tokens,
              .steps_ahead = config.steps_ahead.value_or(config.device.cuda),
              .weight_bytes = ranks_->loaded().bytes,

@@ -82,6 +82,9 @@ struct TpEngineConfig {
 
 // Of "float32", "bfloat16" and "int8"; none for "auto".
 std::optional<DType> kv_dtype_named(std::string_view name);
+// Of "float32", "bfloat16" and "fp8"; none for "auto".
+std::optional<Compute> compute_named(std::string_view name);
+std::string_view name_of(Compute compute);
 
 // The engine of a process that leads its group (or is alone in it).
 Result<std::unique_ptr<Engine>> make_tp_engine(const TpEngineConfig& config,

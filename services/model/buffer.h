@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/device.h"
+#include "kernels/ops.h"
 #include "kernels/tensor.h"
 
 namespace fathom {
@@ -45,18 +46,37 @@ struct RowsView {
   void* data = nullptr;
   DType dtype = DType::f32;
   int64_t stride = 0;
+  QuantisedRows codes = {};  // of the same numbers, where products are taken of those
 };
 
-// What feeds products, in the type the backend wants it (Ops::product_input).
+// What feeds products, in the type the backend wants it (Ops::product_input), and as codes where it
+// wants those too.
 class ProductInput {
  public:
-  ProductInput(Device& device, DType dtype) : dtype_(dtype), bytes_(device) {}
-  void at_least(int64_t count) { bytes_.at_least(count * dtype_bytes(dtype_)); }
-  RowsView rows(int64_t stride) const { return {bytes_.data(), dtype_, stride}; }
+  ProductInput(Device& device, DType dtype, bool quantised = false)
+      : dtype_(dtype), quantised_(quantised), bytes_(device), codes_(device), scales_(device) {}
+  void at_least(int64_t rows, int64_t width) {
+    bytes_.at_least(rows * width * dtype_bytes(dtype_));
+    if (!quantised_) return;
+    scale_stride_ = padded(rows, 128);
+    codes_.at_least(rows * padded(width, 16));
+    scales_.at_least(padded(width, kScaleBlock) / kScaleBlock * scale_stride_);
+  }
+  RowsView rows(int64_t width) const {
+    RowsView out{bytes_.data(), dtype_, width};
+    if (quantised_) out.codes = {codes_.data(), padded(width, 16), scales_.data(), scale_stride_};
+    return out;
+  }
 
  private:
+  static int64_t padded(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+
   DType dtype_;
+  bool quantised_;
+  int64_t scale_stride_ = 0;
   Buffer<char> bytes_;
+  Buffer<uint8_t> codes_;
+  Buffer<float> scales_;
 };
 
 }  // namespace fathom

@@ -9,12 +9,12 @@ Decoder::Decoder(const RankParts& parts, const ModelWeights& weights)
       batch_(ops_.device()),
       residual_(ops_.device()),
       partial_(ops_.device()),
-      normed_(ops_.device(), ops_.product_input()),
+      normed_(ops_.device(), ops_.product_input(), ops_.product_codes()),
       hidden_(ops_.device()),
       pair_(ops_.device()),
       feed_forward_(ops_),
       logits_(ops_.device()) {
-  if (weights_.mtp && ops_.device().is_host() && ops_.context().compute == Compute::bfloat16)
+  if (weights_.mtp && ops_.device().is_host() && ops_.context().compute != Compute::float32)
     draft_head_.emplace(weights_.ends.lm_head);
 }
 
@@ -24,7 +24,7 @@ void Decoder::reserve(const Batch& batch, int32_t rows) {
   ops_.set_rows(rows);
   rows_kept_ = std::max(rows_kept_, rows);
   residual_.at_least(n * c.hidden);
-  normed_.at_least(n * c.hidden);
+  normed_.at_least(n, c.hidden);
   partial_.at_least(n * c.hidden);
   attention_->reserve(batch, rows);
   feed_forward_.reserve(c, ops_.shard(), rows);

@@ -10,7 +10,8 @@ FeedForward::FeedForward(const RankOps& ops)
       router_(ops.device()),
       expert_weights_(ops.device()),
       expert_ids_(ops.device()) {
-  if (ops.product_input() != DType::f32) activated_.emplace(ops.device(), ops.product_input());
+  if (ops.product_input() != DType::f32)
+    activated_.emplace(ops.device(), ops.product_input(), ops.product_codes());
 }
 
 void FeedForward::reserve(const ModelConfig& c, const Shard& shard, int32_t rows) {
@@ -18,7 +19,7 @@ void FeedForward::reserve(const ModelConfig& c, const Shard& shard, int32_t rows
   const int64_t wide = std::max(shard.part(c.intermediate), shard.part(c.shared_intermediate()));
   gate_.at_least(n * wide);
   up_.at_least(n * wide);
-  if (activated_) activated_->at_least(n * wide);
+  if (activated_) activated_->at_least(n, wide);
   router_.at_least(n * c.experts);
   expert_ids_.at_least(n * c.experts_chosen);
   expert_weights_.at_least(n * c.experts_chosen);
@@ -63,7 +64,8 @@ void FeedForward::dense(const RankOps& ops, const FeedForwardWeights& layer, con
                                      .width = w.gate.rows,
                                      .out = activated.data,
                                      .out_dtype = activated.dtype,
-                                     .out_stride = activated.stride});
+                                     .out_stride = activated.stride,
+                                     .codes = activated.codes});
   ops.context().scratch->reset();
   ops.linear(activated, w.down, out);
   // Once, for the ranks' parts are summed.
@@ -94,6 +96,7 @@ Status FeedForward::routed(const RankOps& ops, const FeedForwardWeights& w,
   return ops.experts({.x = x.data,
                       .x_dtype = x.dtype,
                       .x_stride = x.stride,
+                      .codes = x.codes,
                       .rows = ops.rows(),
                       .experts = w.experts,
                       .first_expert = ops.shard().first_expert(c.experts),

@@ -51,7 +51,7 @@ void GroupedAttention::reserve(const Batch& batch, int32_t rows) {
   const ModelConfig& c = ops_.config();
   const int64_t n = rows;
   q_.at_least(n * heads_ * c.head_dim);
-  attended_.at_least(n * heads_ * c.head_dim);
+  attended_.at_least(n, int64_t{heads_} * c.head_dim);
   const int64_t kv_width = int64_t{c.kv_heads} * c.head_dim;  // the rank's run is no longer
   k_.at_least(n * kv_width);
   v_.at_least(n * kv_width);

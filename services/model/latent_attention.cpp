@@ -21,7 +21,7 @@ LatentAttention::LatentAttention(const RankOps& ops, std::vector<LatentCache> ca
       q_(ops.device()),
       latent_(ops.device()) {
   if (ops.product_input() != DType::f32 || !ops.device().is_host()) {
-    q_normed_.emplace(ops.device(), ops.product_input());
+    q_normed_.emplace(ops.device(), ops.product_input(), ops.product_codes());
     attended_.emplace(ops.device(), ops.product_input());
   }
   const ModelConfig& c = ops_.config();
@@ -36,8 +36,8 @@ void LatentAttention::reserve(const Batch& batch, int32_t rows) {
   rows_ = &batch;
   if (q_normed_) {
     q_rank_.at_least(n * c.q_rank);
-    q_normed_->at_least(n * c.q_rank);
-    attended_->at_least(n * heads_ * c.value);
+    q_normed_->at_least(n, c.q_rank);
+    attended_->at_least(n, int64_t{heads_} * c.value);
   } else {
     // Of one type, and on a host, these three follow one another in the same memory.
     q_rank_.at_least(n * std::max(c.q_rank, heads_ * c.value));
@@ -83,7 +83,8 @@ void LatentAttention::prepare(const MlaWeights& w, const LatentCache& cache,
                 .width = c.q_rank,
                 .out = queries.data,
                 .out_dtype = queries.dtype,
-                .out_stride = queries.stride};
+                .out_stride = queries.stride,
+                .codes = queries.codes};
   }
   if (ops_.writes_cache()) {
     ops_.linear(x, w.kv_a, latent_.data());

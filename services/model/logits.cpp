@@ -44,7 +44,7 @@ Status LogitsTail::compute(RankOps& ops, const Weight& final_norm, const Weight&
                            const float* residual, const int32_t* wanted, int32_t rows) {
   const ModelConfig& c = ops.config();
   if (!normed_) normed_ = std::make_unique<ProductInput>(ops.device(), ops.product_input());
-  normed_->at_least(int64_t{rows} * c.hidden);
+  normed_->at_least(rows, c.hidden);
   const RowsView normed = normed_->rows(c.hidden);
   ops.set_rows(rows);
   ops.gather(residual, wanted, c.hidden, tile_.data());

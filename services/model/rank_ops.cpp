@@ -33,7 +33,8 @@ void RankOps::norm(const float* x, int64_t x_stride, const Weight& weight, float
                                         .width = weight.cols,
                                         .out = out.data,
                                         .out_dtype = out.dtype,
-                                        .out_stride = out.stride});
+                                        .out_stride = out.stride,
+                                        .codes = out.codes});
   parts_.context.scratch->reset();
 }
 
@@ -47,7 +48,8 @@ void RankOps::add_norm(float* x, const float* part, const Weight& weight,
                                         .width = weight.cols,
                                         .out = out.data,
                                         .out_dtype = out.dtype,
-                                        .out_stride = out.stride});
+                                        .out_stride = out.stride,
+                                        .codes = out.codes});
   parts_.context.scratch->reset();
 }
 
@@ -57,6 +59,7 @@ void RankOps::linear(const RowsView& x, const Weight& weight, float* y, bool exa
                                       .x_stride = x.stride,
                                       .rows = rows_,
                                       .weight = weight,
+                                      .codes = x.codes,
                                       .y = y,
                                       .y_stride = weight.rows,
                                       .exact = exact});

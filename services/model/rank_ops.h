@@ -43,6 +43,11 @@ class RankOps {
     return parts_.context.compute == Compute::float32 ? DType::f32 : parts_.ops->product_input;
   }
 
+  // Whether what feeds products is quantised by the operation that makes it.
+  bool product_codes() const {
+    return parts_.context.compute == Compute::fp8 && parts_.ops->product_codes;
+  }
+
   const ModelConfig& config() const { return *parts_.config; }
   const Shard& shard() const { return shard_; }
   Comm& comm() const { return *parts_.comm; }

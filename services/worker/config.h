@@ -98,7 +98,9 @@ struct WorkerConfig {
     v("gpu_memory_share", gpu_memory_share,
       "of a GPU's memory, what weights, activations and KV may take; KV takes what the others "
       "leave");
-    v("compute", compute, "float32, bfloat16 or auto: bfloat16 on a GPU, otherwise float32");
+    v("compute", compute,
+      "float32, bfloat16, fp8 (quantises activations; FP8 checkpoints only) or auto: bfloat16 on a "
+      "GPU, otherwise float32");
     v("kv_dtype", kv_dtype,
       "float32, bfloat16, int8 (latent attention only) or auto: the type of compute; equal on all "
       "workers of a router");

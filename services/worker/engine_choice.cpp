@@ -97,8 +97,7 @@ bool on_gpu(const WorkerConfig& c) {
 }
 
 Compute compute_of(const WorkerConfig& c) {
-  if (c.compute == "auto") return on_gpu(c) ? Compute::bfloat16 : Compute::float32;
-  return c.compute == "bfloat16" ? Compute::bfloat16 : Compute::float32;
+  return compute_named(c.compute).value_or(on_gpu(c) ? Compute::bfloat16 : Compute::float32);
 }
 
 TpEngineConfig model_settings(const WorkerConfig& c) {
@@ -161,7 +160,7 @@ std::unique_ptr<Engine> fake_engine(const WorkerConfig& c) {
 Status check_worker_config(const WorkerConfig& c) {
   FATHOM_CHECKED(one_of(c.role, {"prefill", "decode", "both"}, "role"));
   FATHOM_CHECKED(one_of(c.device, {"cpu", "cuda", "auto"}, "device"));
-  FATHOM_CHECKED(one_of(c.compute, {"float32", "bfloat16", "auto"}, "compute"));
+  FATHOM_CHECKED(one_of(c.compute, {"float32", "bfloat16", "fp8", "auto"}, "compute"));
   FATHOM_CHECKED(one_of(c.speculative, {"off", "auto"}, "speculative"));
   FATHOM_CHECKED(one_of(c.steps_ahead, {"auto", "on", "off"}, "steps_ahead"));
   if (c.speculative_tokens < 1 || c.speculative_tokens > Speculation::kDraftsMax)

@@ -3,6 +3,7 @@
 // sum is one chain of multiply-adds over ascending columns, so no bit depends on the other rows.
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/experts/passes.h"
+#include "kernels/cuda/quantise.h"
 #include "kernels/cuda/runtime.h"
 
 namespace fathom::cuda {
@@ -246,8 +247,17 @@ void start(const OpContext& ctx, const ExpertsParams& e, const Pass& p) {
 
 }  // namespace
 
-void experts_exact(const OpContext& ctx, const ExpertsParams& p) {
+void experts_exact(const OpContext& ctx, const ExpertsParams& given, bool quantised) {
+  ExpertsParams p = given;
   const ExpertMatrices m = matrices_of(p);
+  if (quantised) {
+    const auto values = static_cast<size_t>(p.rows) * static_cast<size_t>(m.hidden);
+    float* x = ctx.scratch->take_span<float>(values).data();
+    quantise_in_float(ctx, "experts", {p.x, p.x_dtype, p.x_stride, p.rows, m.hidden}, x);
+    p.x = x;
+    p.x_dtype = DType::f32;
+    p.x_stride = m.hidden;
+  }
   const ExpertPlan plan = plan_experts(ctx, p, kRows);
   const int64_t pairs = int64_t{p.rows} * p.chosen;
   float* middle = ctx.scratch->take_span<float>(static_cast<size_t>(pairs * m.width)).data();
@@ -265,6 +275,9 @@ void experts_exact(const OpContext& ctx, const ExpertsParams& p) {
                          p.x_stride * dtype_bytes(p.x_dtype) % 16 == 0,
                .out = middle,
                .out_width = m.width});
+  if (quantised)
+    quantise_in_float(ctx, "experts",
+                      {middle, DType::f32, m.width, static_cast<int32_t>(pairs), m.width}, middle);
   start<false>(ctx, p,
                {.a = m.down,
                 .b = m.down,

@@ -31,11 +31,16 @@ ExpertPlan gather_by_expert(const OpContext& ctx, const ExpertsParams& p, int32_
 void add_in_slot_order(const OpContext& ctx, const ExpertsParams& p, const ExpertPlan& plan,
                        const float* y);  // combine.cu
 
-// The whole mixture in float32, for any shape and type.
-void experts_exact(const OpContext& ctx, const ExpertsParams& p);  // exact.cu
+// The whole mixture in float32, for any shape and type. `quantised`: as Compute::fp8 has it, each
+// code times its scale first.
+void experts_exact(const OpContext& ctx, const ExpertsParams& p, bool quantised);  // exact.cu
 
 // The mixture on tensor cores, for weights of e4m3 or bf16 whose columns come in blocks of 64.
 bool fits_fast(const ExpertsParams& p);
 void experts_fast(const OpContext& ctx, const ExpertsParams& p);  // fast.cu
+
+// The mixture as codes (Compute::fp8), for weights of e4m3 that the copy engine can read.
+bool fits_quantised(const ExpertsParams& p);
+void experts_quantised(const OpContext& ctx, const ExpertsParams& p);  // quantised.cu
 
 }  // namespace fathom::cuda

@@ -16,7 +16,9 @@ struct Dense {
   int64_t y_stride = 0;
   const float* scale = nullptr;  // FP8: [ceil(rows / 128), ceil(cols / 128)]
   int64_t scale_stride = 0;
-  int scale_row = 0;      // of W's first row within its block: 0 or 64
+  int scale_row = 0;                   // of W's first row within its block: 0 or 64
+  const float* token_scale = nullptr;  // codes: [ceil(cols / 128), token_scale_stride]
+  int64_t token_scale_stride = 0;
   bool y_mapped = false;  // y is aligned as TMA wants it, and y_map describes it
   CUtensorMap y_map = {};
 
@@ -31,6 +33,8 @@ struct Dense {
             .scale = scale + (row + scale_row) / kBlockDepth * scale_stride,
             .scale_stride = scale_stride,
             .block_row = (row + scale_row) % kBlockDepth,
+            .token_scale = token_scale + token,
+            .token_scale_stride = token_scale_stride,
             .out_row = row,
             .out_token = token};
   }

@@ -42,7 +42,11 @@ struct Tile {
   int rows = 0, tokens = 0;      // results that count, from the first on
   const float* scale = nullptr;  // FP8: of the first row's block of 128 rows, one for each 128 k
   int64_t scale_stride = 0;
-  int block_row = 0;                   // of the first row within that block: 0 or 64
+  int block_row = 0;  // of the first row within that block: 0 or 64
+  // Codes: of the first token, one for each 128 k; those of the tile's tokens follow, 16-byte
+  // aligned, and there is memory for as many as a tile has.
+  const float* token_scale = nullptr;
+  int64_t token_scale_stride = 0;      // between two 128 k
   int64_t out_row = 0, out_token = 0;  // Work's own
 };
 
@@ -56,22 +60,26 @@ namespace detail {
 
 // The producer: one thread keeps the ring full.
 template <class S, class Work>
-__device__ __forceinline__ void feed(const Ring<S::Layout::kBytes>& ring,
+__device__ __forceinline__ void feed(const Ring<typename S::Layout>& ring,
                                      const CUtensorMap& weights, const CUtensorMap& tokens,
                                      const Work& work, int first_tile, int tile_step, int begin,
                                      int steps) {
   const int rank = S::kPaired ? static_cast<int>(cluster_rank()) : 0;
   using L = typename S::Layout;
   const auto fetch_weights = [&](int stage, int row, int step) {
-    barrier_expect(ring.filled(stage), L::kBytes);
+    barrier_expect(ring.filled(stage), L::kBytes + L::kScaleBytes);
     copy_box(ring.stage(stage), weights, ring.filled(stage), (begin + step) * L::kDepth,
              row + rank * S::kRows);
   };
-  const auto fetch_tokens = [&](int stage, int row, int step) {
+  const auto fetch_tokens = [&](int stage, const Tile& tile, int step) {
+    if constexpr (L::kScaleBytes > 0)
+      copy_bytes(ring.scales(stage), tile.token_scale + (begin + step) * tile.token_scale_stride,
+                 L::kScaleBytes, ring.filled(stage));
+    const int row = tile.token_row;
 #pragma unroll
     for (int piece = 0; piece < L::kPieces; ++piece) {
       const uint32_t to = ring.stage(stage) + L::kWeightBytes + piece * L::kPieceBytes;
-      const int column = (begin + step) * L::kDepth + piece * 64;
+      const int column = (begin + step) * L::kDepth + piece * L::kPieceDepth;
       if constexpr (S::kPaired)
         copy_box_to(3, to + rank * S::kTokenBox * 128, tokens, ring.filled(stage), column,
                     row + rank * S::kTokenBox);
@@ -98,7 +106,7 @@ __device__ __forceinline__ void feed(const Ring<S::Layout::kBytes>& ring,
         barrier_wait(ring.freed(turn.stage), turn.parity ^ 1);
         fetch_weights(turn.stage, tile.weight_row, step);
       }
-      fetch_tokens(turn.stage, tile.token_row, step);
+      fetch_tokens(turn.stage, tile, step);
     }
   }
 }
@@ -163,8 +171,9 @@ __global__ __launch_bounds__(S::kThreads,
   const uint32_t rooms = base + S::kStages * L::kBytes;
   const uint32_t sums = rooms + S::kSlabs * S::kRoom;
   auto* sums_here = reinterpret_cast<float*>(memory + (sums - shared_address(memory)));
-  const uint32_t barriers = sums + S::kSumBytes;
-  const Ring<L::kBytes> ring{base, barriers, barriers + S::kStages * 8};
+  const uint32_t scales = sums + S::kSumBytes;
+  const uint32_t barriers = scales + S::kStages * L::kScaleBytes;
+  const Ring<L> ring{base, barriers, barriers + S::kStages * 8, scales};
   const uint32_t come = barriers + 2 * S::kStages * 8;
   if (threadIdx.x == 0) {
     for (int s = 0; s < S::kStages; ++s) {

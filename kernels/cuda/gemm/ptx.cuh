@@ -71,6 +71,15 @@ __device__ __forceinline__ void copy_box_to(uint16_t mask, uint32_t to, const CU
       "l"(&map), "r"(barrier), "r"(column), "r"(row), "h"(mask)
       : "memory");
 }
+// `bytes` of memory as they lie; both addresses and the number are multiples of 16.
+__device__ __forceinline__ void copy_bytes(uint32_t to, const void* from, uint32_t bytes,
+                                           uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(to),
+      "l"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
 __device__ __forceinline__ void prefetch_map(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }

@@ -6,14 +6,18 @@
 
 namespace fathom::cuda::gemm {
 
-enum class Element : uint8_t { bf16, e4m3 };  // of weights; tokens are bf16
+// Of weights. Tokens are bf16; or, where both are `codes`, e4m3 like the weights, with a scale for
+// each 128 k of each token.
+enum class Element : uint8_t { bf16, e4m3, codes };
 
 // One stage: the weight rows of the tile (128 bytes of k each), then the tokens of the same k in
-// pieces of 64 k (128 bytes each), every piece swizzled.
+// pieces of 128 bytes each (64 k of bf16), every piece swizzled. Scales of tokens lie elsewhere.
 template <Element kElement, int kSlabs, int kTokens>
 struct Stage {
-  static constexpr int kDepth = kElement == Element::e4m3 ? 128 : 64;  // k
-  static constexpr int kPieces = kDepth / 64;
+  static constexpr int kDepth = kElement == Element::bf16 ? 64 : 128;  // k
+  static constexpr int kPieces = kElement == Element::e4m3 ? 2 : 1;
+  static constexpr int kPieceDepth = kDepth / kPieces;
+  static constexpr int kScaleBytes = kElement == Element::codes ? kTokens * 4 : 0;
   static constexpr int kWeightBytes = kSlabs * kSlabRows * 128;
   static constexpr int kPieceBytes = kTokens * 128;
   static constexpr int kBytes = kWeightBytes + kPieces * kPieceBytes;
@@ -49,8 +53,8 @@ struct Shape {
   static constexpr int kRoom = kRoom_;
   static constexpr int kBarriers = 2 * kStages + 1;
   // 1 KB to align the stages.
-  static constexpr int kShared =
-      1024 + kStages * Layout::kBytes + kSlabs * kRoom + kSumBytes + kBarriers * 8;
+  static constexpr int kShared = 1024 + kStages * Layout::kBytes + kSlabs * kRoom + kSumBytes +
+                                 kStages * Layout::kScaleBytes + kBarriers * 8;
   static_assert(kShared <= 227 * 1024 && kResident * (kShared + 1024) <= 228 * 1024);
   static_assert(kSplit != Split::cluster || !kPaired);
 };

@@ -1,13 +1,15 @@
 // How does one warpgroup multiply its 64 weight rows with a tile of tokens? It follows the ring of
 // stages the copy engine fills: bf16 weights go from shared memory straight into wgmma; FP8 weights
 // are decoded into registers as bf16 (exactly), and every 128 k the float32 partial sum is scaled
-// and added: acc = fma(scale, part, acc). An output's operations and their order are the same for
-// every number of tokens in the tile.
+// and added: acc = fma(scale, part, acc). Codes of both sides go straight into wgmma, and the scale
+// is the weights' times the token's. An output's operations and their order are the same for every
+// number of tokens in the tile.
 #pragma once
 
 #include "kernels/cuda/gemm/ptx.cuh"
 #include "kernels/cuda/gemm/shape.h"
 #include "kernels/cuda/gemm/wgmma.cuh"
+#include "kernels/cuda/gemm/wgmma_e4m3.cuh"
 
 namespace fathom::cuda::gemm {
 
@@ -24,15 +26,21 @@ struct Turn {
   }
 };
 
-// Shared addresses of the ring: stages, and two barriers for each.
-template <int kStageBytes>
+// Shared addresses of the ring: stages, two barriers for each, and scales of their tokens.
+template <class Layout>
 struct Ring {
-  uint32_t stages, full, empty;
-  __device__ __forceinline__ uint32_t stage(int s) const { return stages + s * kStageBytes; }
+  uint32_t stages, full, empty, token_scales;
+  __device__ __forceinline__ uint32_t stage(int s) const { return stages + s * Layout::kBytes; }
+  __device__ __forceinline__ uint32_t scales(int s) const {
+    return token_scales + s * Layout::kScaleBytes;
+  }
   __device__ __forceinline__ uint32_t filled(int s) const { return full + s * 8; }
   __device__ __forceinline__ uint32_t freed(int s) const { return empty + s * 8; }
 };
 
+__device__ __forceinline__ void load_two(uint32_t address, float& a, float& b) {
+  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(a), "=f"(b) : "r"(address) : "memory");
+}
 __device__ __forceinline__ uint32_t load_pair(uint32_t address) {  // two bytes of shared memory
   uint16_t pair;
   asm volatile("ld.shared.u16 %0, [%1];" : "=h"(pair) : "r"(address));
@@ -83,7 +91,7 @@ template <class S>
 struct Slab {
   using Layout = typename S::Layout;
   using Place = Turn<S::kStages>;
-  using Stages = Ring<Layout::kBytes>;
+  using Stages = Ring<Layout>;
   static constexpr int kTokens = S::kTokens;
   static constexpr int kHeld = kTokens / 2;
 
@@ -167,6 +175,39 @@ struct Slab {
     poison(largest, acc);
   }
 
+  // The other warpgroup's products fill the time between these.
+  static __device__ __forceinline__ void codes(const Stages& ring, Place& turn, int steps, int slab,
+                                               const float* scale, float (&acc)[kHeld]) {
+    const uint32_t first = threadIdx.x % 4 * 2 * 4;  // of this thread's pairs of tokens
+    float part[kHeld];
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i) acc[i] = 0;
+    for (int step = 0; step < steps; ++step) {
+      const float of_weights = __ldg(scale + step);
+      barrier_wait(ring.filled(turn.stage), turn.parity);
+      const uint32_t at = ring.stage(turn.stage);
+      const uint64_t a = rows_at(at + slab * kSlabRows * 128);
+      const uint64_t b = rows_at(at + Layout::kWeightBytes);
+      float factors[kTokens / 4];
+#pragma unroll
+      for (int i = 0; i < kTokens / 8; ++i)
+        load_two(ring.scales(turn.stage) + first + i * 8 * 4, factors[2 * i], factors[2 * i + 1]);
+      warpgroup_begin();
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+        ByteProduct<kTokens>::ab(part, a + k * kSixteenDeeper, b + k * kSixteenDeeper, k > 0);
+      warpgroup_commit();
+#pragma unroll
+      for (int i = 0; i < kTokens / 4; ++i) factors[i] *= of_weights;
+      warpgroup_wait<0>();
+      settle(part);
+      release(ring, turn.stage);
+      turn.next();
+#pragma unroll
+      for (int i = 0; i < kHeld; ++i) acc[i] = fmaf(factors[i / 4 * 2 + i % 2], part[i], acc[i]);
+    }
+  }
+
   // A row with a weight that is not a number has no numbers among its products.
   static __device__ __forceinline__ void poison(const uint32_t (&largest)[2], float (&acc)[kHeld]) {
     bool bad[2];
@@ -186,6 +227,8 @@ struct Slab {
                                              const float* scale, float (&acc)[kHeld]) {
     if constexpr (S::kElement == Element::bf16)
       bf16(ring, turn, steps, slab, acc);
+    else if constexpr (S::kElement == Element::codes)
+      codes(ring, turn, steps, slab, scale, acc);
     else
       e4m3(ring, turn, steps, slab, scale, acc);
   }

@@ -37,5 +37,22 @@ inline float of_e4m3(uint8_t bits) {
     v = std::bit_cast<float>((exponent + 120) << 23 | fraction << 20);
   return bits & 0x80 ? -v : v;
 }
+// Nearest, ties to even; what is larger than 448 becomes 448, not-a-number 0x7F.
+inline uint8_t to_e4m3(float v) {
+  if (std::isnan(v)) return 0x7F;
+  const auto sign = static_cast<uint8_t>(std::signbit(v) ? 0x80 : 0);
+  const float magnitude = std::fabs(v);
+  if (magnitude >= 448) return sign | 0x7E;
+  // Codes of positive numbers are in the order of what they stand for.
+  uint8_t below = 0;
+  for (uint8_t step = 0x40; step != 0; step >>= 1)
+    if (const auto next = static_cast<uint8_t>(below | step);
+        next <= 0x7E && of_e4m3(next) <= magnitude)
+      below = next;
+  const float under = magnitude - of_e4m3(below);
+  const float over = of_e4m3(static_cast<uint8_t>(below + 1)) - magnitude;
+  return sign | static_cast<uint8_t>(under > over || (under == over && below % 2 == 1) ? below + 1
+                                                                                       : below);
+}
 
 }  // namespace emulated

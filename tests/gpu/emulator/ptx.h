@@ -67,6 +67,9 @@ inline void mul_rn_bf16x2(uint32_t& d, uint32_t a, uint32_t b) {
 inline void cvt_rn_bf16x2_f32(uint32_t& d, float high, float low) {
   d = uint32_t{emulated::to_bf16(high)} << 16 | emulated::to_bf16(low);
 }
+inline void cvt_rn_satfinite_e4m3x2_f32(uint16_t& d, float high, float low) {
+  d = static_cast<uint16_t>(emulated::to_e4m3(high) << 8 | emulated::to_e4m3(low));
+}
 // Subnormals in and out are zeros. The GPU's is off by up to 2 units of the last place.
 inline void ex2_approx_ftz_f32(float& y, float x) {
   y = std::exp2(x);
@@ -135,6 +138,10 @@ inline void st_shared_v4_b32(uint32_t to, const std::array<const uint32_t*, 4>& 
   four = {*v[0], *v[1], *v[2], *v[3]};
 }
 inline void ld_shared_u16(uint16_t& v, uint32_t from) { v = shared<uint16_t>(from); }
+inline void ld_shared_v2_f32(const std::array<float*, 2>& v, uint32_t from) {
+  if (from % 8 != 0) emulated::fault("a shared address that is not aligned");
+  *v[0] = shared<float>(from), *v[1] = shared<float>(from + 4);
+}
 inline void ld_shared_v4_u32(const std::array<uint32_t*, 4>& v, uint32_t from) {
   const uint4 four = shared<uint4>(from);
   *v[0] = four.x, *v[1] = four.y, *v[2] = four.z, *v[3] = four.w;
@@ -193,6 +200,7 @@ struct WarpgroupProduct {
   const Words4* held;  // operand A in registers, or null
   uint64_t a, b;
   bool add, a_columns, b_columns;
+  bool bytes = false;  // e4m3, 32 deep, instead of bf16, 16 deep
 };
 void warpgroup_product(const WarpgroupProduct& said);
 
@@ -213,6 +221,12 @@ void wgmma_mma_async_sync_aligned_m64nNk16_f32_bf16_bf16(const std::array<float*
                                                          const Words4& a, uint64_t b, bool add, int,
                                                          int, int b_columns) {
   warpgroup_product({kWidth, array_of(d), &a, 0, b, add, false, b_columns != 0});
+}
+template <int kWidth>
+void wgmma_mma_async_sync_aligned_m64nNk32_f32_e4m3_e4m3(const std::array<float*, kWidth / 2>& d,
+                                                         uint64_t a, uint64_t b, bool add, int,
+                                                         int) {
+  warpgroup_product({kWidth, array_of(d), nullptr, a, b, add, false, false, true});
 }
 
 }  // namespace ptx

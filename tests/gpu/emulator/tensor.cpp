@@ -1,6 +1,10 @@
 // What do the tensor cores compute? Products of bf16 that are exact, added in double precision and
 // rounded to float32 once an instruction: a GPU's own rounding within an instruction is not said
-// anywhere, so bits differ from a GPU's here, and only here.
+// anywhere, so bits differ from a GPU's here, and only here. Of e4m3 it is known that sums keep
+// about 14 bits; here all that is added in an instruction, the sum so far too, loses what lies 14
+// bits below the largest of it, so that who adds too long in there is found out.
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "tests/gpu/emulator/grid.h"
@@ -43,6 +47,11 @@ struct Description {
                            : outer / 8 * stride + outer % 8 * 128 + k * 2);
     return at ^ (at >> 7 & 7) << 4;
   }
+  // Of single bytes, whose k are side by side.
+  uint32_t place_of_byte(uint32_t outer, uint32_t k) const {
+    const uint32_t at = address + outer / 8 * stride + outer % 8 * 128 + k;
+    return at ^ (at >> 7 & 7) << 4;
+  }
 };
 
 float read(const Block& block, uint32_t place) {
@@ -51,9 +60,44 @@ float read(const Block& block, uint32_t place) {
   return of_bf16(bits);
 }
 
+// The 64 x width sums so far, row by row.
+template <class Each>
+void walk_sums(const Product& p, const Each& each) {
+  for (uint32_t row = 0; row < 64; ++row) {
+    const uint32_t thread = row / 16 * 32 + row % 8 * 4, high = row % 16 / 8;
+    for (uint32_t n = 0; n < static_cast<uint32_t>(p.width); ++n)
+      each(row, n, p.sums[thread + n % 8 / 2][n / 8 * 4 + high * 2 + n % 2]);
+  }
+}
+
+void multiply_bytes(Block& block, const Product& p) {
+  constexpr uint32_t kDepth = 32;
+  constexpr int kBits = 14;
+  static thread_local double a[64][kDepth], b[256][kDepth];
+  const auto read = [&](uint64_t description, uint32_t outer, uint32_t k) {
+    const uint32_t at = Description(description).place_of_byte(outer, k);
+    return double{of_e4m3(std::to_integer<uint8_t>(block.memory->bytes[at]))};
+  };
+  for (uint32_t k = 0; k < kDepth; ++k) {
+    for (uint32_t row = 0; row < 64; ++row) a[row][k] = read(p.a, row, k);
+    for (uint32_t n = 0; n < static_cast<uint32_t>(p.width); ++n) b[n][k] = read(p.b, n, k);
+  }
+  walk_sums(p, [&](uint32_t row, uint32_t n, float& sum) {
+    double terms[kDepth + 1], largest = 0;
+    for (uint32_t k = 0; k < kDepth; ++k) terms[k] = a[row][k] * b[n][k];
+    terms[kDepth] = p.add ? sum : 0.0;
+    for (const double t : terms) largest = std::max(largest, std::fabs(t));
+    const double last = largest > 0 ? std::ldexp(1.0, std::ilogb(largest) - kBits + 1) : 1.0;
+    double all = 0;
+    for (const double t : terms) all += std::trunc(t / last) * last;
+    sum = static_cast<float>(all);
+  });
+}
+
 }  // namespace
 
 void multiply(Block& block, const Product& p) {
+  if (p.bytes) return multiply_bytes(block, p);
   static thread_local float a[64][16], b[16][256];
   if (p.a_held) {
     for (uint32_t t = 0; t < 128; ++t)
@@ -114,6 +158,7 @@ void warpgroup_product(const WarpgroupProduct& said) {
       p.b = said.b;
       p.a_columns = said.a_columns;
       p.b_columns = said.b_columns;
+      p.bytes = said.bytes;
     } else if (p.width != said.width || p.add != said.add || p.a != said.a || p.b != said.b) {
       emulated::fault("threads of a warpgroup say different products");
     }

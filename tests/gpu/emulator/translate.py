@@ -107,9 +107,9 @@ def ptx_statement(text):
         return f"goto {operands.strip()};"
     operands = [a for o in split(operands, ",") if o.strip() for a in ptx_operand(o)]
     function = re.sub(r"[.:]+", "_", name)
-    width = re.search(r"_m64n(\d+)k16_", function)  # one template for all widths of wgmma
+    width = re.search(r"_m64n(\d+)(k\d+_)", function)  # one template for all widths of wgmma
     if width:
-        function = function.replace(width[0], "_m64nNk16_") + f"<{width[1]}>"
+        function = function.replace(width[0], "_m64nN" + width[2]) + f"<{width[1]}>"
     return f"::ptx::{function}({', '.join(operands)});"
 
 

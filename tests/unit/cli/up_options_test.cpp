@@ -63,6 +63,9 @@ TEST(UpOptions, a_model_is_divided_by_two_if_it_can_be) {
   EXPECT_EQ(settle_up_options(options)->tensor_parallel, 2);
   options.model = golden + "llama-tiny-tied";
   EXPECT_EQ(settle_up_options(options)->tensor_parallel, 2);
+  options.compute = "fp8";
+  EXPECT_EQ(settle_up_options(options)->tensor_parallel, 1);
+  options.compute = "auto";
   options.model = golden + "deepseek-coder-like";  // five heads
   EXPECT_EQ(settle_up_options(options)->tensor_parallel, 1);
   options.tensor_parallel = 5;

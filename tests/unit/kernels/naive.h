@@ -2,6 +2,7 @@
 // with their own decoding of every stored type, so no code is shared with what is tested.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -139,6 +140,29 @@ inline Value dot(const float* x, const Owned& w, int32_t row, Compute compute,
   for (int32_t k = 0; k < w.view.cols; ++k)
     sum.add(x_at(x[k], compute) * w.at(row, k, exact_weights ? Compute::float32 : compute));
   return sum;
+}
+
+// A row quantised for Compute::fp8: code * scale, the nearest of all codes, ties to the even one.
+inline std::vector<float> quantised(const float* x, int32_t n) {
+  std::vector<float> out(static_cast<size_t>(n));
+  for (int32_t first = 0; first < n; first += 128) {
+    const int32_t end = std::min(first + 128, n);
+    float largest = 1e-4f;
+    for (int32_t i = first; i < end; ++i) largest = std::max(largest, std::abs(x[i]));
+    const float scale = largest / 448.0f;
+    for (int32_t i = first; i < end; ++i) {
+      const float v = std::abs(x[i] / scale);
+      uint32_t best = 0;
+      for (uint32_t code = 1; code < 0x7F; ++code) {
+        const double here = std::abs(decode_bits(code, 4, 3, 7) - double{v});
+        const double there = std::abs(decode_bits(best, 4, 3, 7) - double{v});
+        if (here < there || (here == there && code % 2 == 0)) best = code;
+      }
+      const auto value = static_cast<float>(decode_bits(best, 4, 3, 7)) * scale;
+      out[static_cast<size_t>(i)] = std::signbit(x[i]) ? -value : value;
+    }
+  }
+  return out;
 }
 
 // One of everything an operation needs.
