@@ -53,7 +53,9 @@ def llama_bench(options, gguf, prompts=(), generated=0):
 def llama_batched(options, gguf, batches, context):
     command = [options.llama_cpp / "llama-batched-bench", "-m", gguf, "-t", str(options.threads), "-c", "32768", "-npp",
                str(context), "-ntg", "32", "-npl", ",".join(map(str, batches)), "--output-format", "jsonl"]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    # It prints what it generated from random weights, which need not be text.
+    done = subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
+    lines = done.stdout.splitlines()
     rows = [json.loads(line) for line in lines if line.startswith("{")]
     return {f"decode {row['pl']} after {context}": row["speed_tg"] for row in rows}
 
@@ -155,7 +157,8 @@ def main():
                 for side, figures in zip(("fathom", "llama.cpp"), pieces):
                     for case, value in figures.items():
                         found.setdefault(f"{name} {case}", {}).setdefault(side, []).append(value)
-                say(f"round {turn + 1}, {name}: {', '.join(pieces[0])}")
+                for case in pieces[0]:
+                    say(f"round {turn + 1}, {name}: {case}: {pieces[0][case]:.1f} beside {pieces[1].get(case, float('nan')):.1f}")
     print(f"{'case':44} {'fathom':>10} {'llama.cpp':>10} {'ratio':>7}")
     for case, sides in found.items():
         ours, theirs = (statistics.median(sides.get(side, [float('nan')])) for side in ("fathom", "llama.cpp"))

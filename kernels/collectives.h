@@ -6,7 +6,9 @@
 
 #include <cstdint>
 
+#include "base/ids.h"
 #include "base/result.h"
+#include "kernels/device.h"
 
 namespace fathom {
 
@@ -25,12 +27,16 @@ class Collectives {
   virtual Status all_reduce(float* data, int64_t count) = 0;
   // out[size() * count] = r0's part, then r1's, ...; part[count] may be out's own part.
   virtual Status all_gather(const float* part, float* out, int64_t count) = 0;
+  // ids[count] becomes root's on every rank.
+  virtual Status broadcast(TokenId* ids, int64_t count, int root) = 0;
 
   // Waits until all operations said before are done; what they left is valid only if this says so.
   // A device's own wait() or download() may wait for a peer that died; this gives up after the
   // group's time-out. A broken group stays broken: every call fails at once with UNAVAILABLE,
   // naming the rank where it is known; INTERNAL naming "size" where ranks disagree about a count.
   virtual Status finish() = 0;
+  // The same of the operations said before `mark` was begun, which is on this rank's device.
+  virtual Status finish(Download& mark) = 0;
 };
 
 }  // namespace fathom

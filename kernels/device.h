@@ -28,8 +28,10 @@ class Download {
   virtual ~Download() = default;
   // After the operations said before. Of no bytes it still marks that place in their order.
   virtual void begin(const void* from, size_t bytes) = 0;
+  // Whether finish() would not wait.
+  virtual bool done() const = 0;
   // Waits for the copy, and so for all operations said before it, but for none said later. The
-  // bytes stay until the next begin. Errors as of Device::download.
+  // bytes stay until the next begin. Errors as of Device::download. From any thread, as done().
   virtual Result<std::span<const std::byte>> finish() = 0;
 };
 

@@ -31,6 +31,7 @@ class HostDownload final : public Download {
     bytes_.resize(bytes);
     if (bytes > 0) std::memcpy(bytes_.data(), from, bytes);
   }
+  bool done() const override { return true; }
   Result<std::span<const std::byte>> finish() override {
     return std::span<const std::byte>(bytes_);
   }

@@ -116,9 +116,28 @@ class Peer final : public Collectives {
     return {};
   }
 
+  Status broadcast(TokenId* ids, int64_t count, int root) override {
+    static_assert(sizeof(TokenId) == sizeof(float));
+    FATHOM_CHECKED(begin());
+    for (int64_t at = 0; at < count; at += kBuffer) {
+      const int64_t piece = std::min(count - at, kBuffer);
+      turn_ ^= 1;
+      float* const through = group_->seat(root).buffer[turn_];
+      if (rank_ == root) copy(through, ids + at, piece);
+      FATHOM_CHECKED(together(piece));
+      if (rank_ != root) copy(ids + at, through, piece);
+    }
+    return {};
+  }
+
   Status finish() override {
     FATHOM_CHECKED(group_->meeting().status());
     return device_.wait();
+  }
+  Status finish(Download& mark) override {
+    FATHOM_CHECKED(group_->meeting().status());
+    if (const auto done = mark.finish(); !done.ok()) return done.error();
+    return {};
   }
 
  private:
@@ -157,11 +176,14 @@ class Peer final : public Collectives {
   // Everybody's part is in its buffer for what this stream does next.
   Status offer(const float* part, int64_t count) {
     turn_ ^= 1;
-    device_.check(cudaMemcpyAsync(group_->seat(rank_).buffer[turn_], part,
-                                  static_cast<size_t>(count) * sizeof(float),
+    copy(group_->seat(rank_).buffer[turn_], part, count);
+    return together(count);
+  }
+
+  void copy(void* to, const void* from, int64_t count) {
+    device_.check(cudaMemcpyAsync(to, from, static_cast<size_t>(count) * sizeof(float),
                                   cudaMemcpyDeviceToDevice, device_.stream()),
                   "collective");
-    return together(count);
   }
 
   // This stream goes on where all have come to in theirs.

@@ -42,6 +42,10 @@ class CudaDownload final : public Download {
     device_.check(cudaEventRecord(done_, device_.stream()), "download");
     begun_ = true;
   }
+  bool done() const override {
+    device_.use();
+    return !begun_ || cudaEventQuery(done_) != cudaErrorNotReady;
+  }
   Result<std::span<const std::byte>> finish() override {
     device_.use();
     if (begun_) device_.check(cudaEventSynchronize(done_), "a step");
@@ -106,9 +110,11 @@ CudaDevice::~CudaDevice() {
 void CudaDevice::use() const { cudaSetDevice(config_.index); }
 
 void CudaDevice::check(cudaError_t error, const char* operation) {
-  if (error == cudaSuccess || failed()) return;
-  first_error_ = error;
+  if (error == cudaSuccess) return;
+  const std::scoped_lock lock(failure_mutex_);
+  if (failed()) return;
   failed_operation_ = operation;
+  first_error_.store(error, std::memory_order_release);
 }
 
 // What was recorded holds old pointers.
@@ -199,7 +205,7 @@ std::unique_ptr<Download> CudaDevice::make_download() {
 }
 
 Status CudaDevice::status() const {
-  if (failed()) return failure(first_error_, failed_operation_);
+  if (failed()) return failure(first_error_.load(), failed_operation_);
   return {};
 }
 

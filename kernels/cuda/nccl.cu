@@ -63,10 +63,31 @@ class NcclRank final : public Collectives {
     return gather(part, out, count);
   }
 
+  Status broadcast(TokenId* ids, int64_t count, int root) override {
+    static_assert(sizeof(TokenId) == 4);
+    FATHOM_CHECKED(begin());
+    return settle(nccl_.broadcast(ids, ids, static_cast<size_t>(count), kNcclInt32, root, comm_,
+                                  device_.stream()),
+                  "broadcast");
+  }
+
   Status finish() override {
+    FATHOM_CHECKED(
+        wait_for([&] { return cudaStreamQuery(device_.stream()) != cudaErrorNotReady; }));
+    return device_.wait();
+  }
+  Status finish(Download& mark) override {
+    FATHOM_CHECKED(wait_for([&] { return mark.done(); }));
+    if (const auto done = mark.finish(); !done.ok()) return done.error();
+    return {};
+  }
+
+ private:
+  template <class Done>
+  Status wait_for(const Done& done) {
     FATHOM_CHECKED(begin());
     const Instant deadline = clock_.now() + group_.timeout;
-    while (cudaStreamQuery(device_.stream()) == cudaErrorNotReady) {
+    while (!done()) {
       NcclResult result = kNcclSuccess;
       nccl_.async_error(comm_, &result);
       if (result != kNcclSuccess && result != kNcclInProgress)
@@ -74,10 +95,9 @@ class NcclRank final : public Collectives {
       if (clock_.now() > deadline) return give_up("a peer did not come to a collective in time");
       std::this_thread::yield();
     }
-    return device_.wait();
+    return {};
   }
 
- private:
   static constexpr size_t kBytes = size_t{kBuffer} * sizeof(float);
 
   Status begin() {
@@ -176,6 +196,7 @@ Result<Nccl> load_nccl() {
   find(nccl.get_unique_id, "ncclGetUniqueId");
   find(nccl.init, "ncclCommInitRankConfig");
   find(nccl.all_gather, "ncclAllGather");
+  find(nccl.broadcast, "ncclBroadcast");
   find(nccl.send, "ncclSend");
   find(nccl.receive, "ncclRecv");
   find(nccl.group_start, "ncclGroupStart");

@@ -16,7 +16,7 @@ namespace fathom::cuda {
 struct NcclComm;  // theirs
 
 enum NcclResult : int { kNcclSuccess = 0, kNcclInProgress = 7 };
-constexpr int kNcclFloat32 = 7;
+constexpr int kNcclInt32 = 2, kNcclFloat32 = 7;
 
 struct NcclUniqueId {
   std::array<std::byte, 128> bytes;
@@ -36,6 +36,8 @@ struct Nccl {
   NcclResult (*init)(NcclComm**, int ranks, NcclUniqueId, int rank, NcclConfig*);
   NcclResult (*all_gather)(const void* part, void* out, size_t count, int type, NcclComm*,
                            cudaStream_t);
+  NcclResult (*broadcast)(const void* from, void* to, size_t count, int type, int root, NcclComm*,
+                          cudaStream_t);
   NcclResult (*send)(const void*, size_t count, int type, int peer, NcclComm*, cudaStream_t);
   NcclResult (*receive)(void*, size_t count, int type, int peer, NcclComm*, cudaStream_t);
   NcclResult (*group_start)();

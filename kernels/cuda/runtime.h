@@ -4,6 +4,7 @@
 
 #include <cuda_runtime.h>
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -42,7 +43,7 @@ class CudaDevice final : public Device {
   bool overlaps_launches() const { return config_.overlap_launches; }
   // Remembers the first failure under the name of the operation; later ones are its echo.
   void check(cudaError_t error, const char* operation);
-  bool failed() const { return first_error_ != cudaSuccess; }
+  bool failed() const { return first_error_.load(std::memory_order_acquire) != cudaSuccess; }
   Status status() const;
   void use() const;  // by this thread
 
@@ -61,7 +62,8 @@ class CudaDevice final : public Device {
   int half_ = 0;
   size_t staged_ = 0;              // bytes of that half
   cudaEvent_t left_half_[2] = {};  // when the last copy out of it was said
-  cudaError_t first_error_ = cudaSuccess;
+  std::mutex failure_mutex_;       // who waits for a download may be another thread
+  std::atomic<cudaError_t> first_error_ = cudaSuccess;
   const char* failed_operation_ = "";
   struct Recording {
     cudaGraphExec_t graph = nullptr;

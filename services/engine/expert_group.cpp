@@ -1,7 +1,5 @@
 #include "engine/expert_group.h"
 
-#include <optional>
-
 #include "comm/solo.h"
 #include "comm/threads.h"
 #include "engine/model_ranks.h"
@@ -31,10 +29,10 @@ class ExpertGroup final : private RoundWork {
   Rounds& rounds() { return rounds_; }
 
  private:
-  Result<StepResult> step(int32_t rank, const Plan& plan) override {
-    auto result = engine(rank).step(plan);
-    if (!result.ok()) ranks_[static_cast<size_t>(rank)].ranks->give_up();
-    return result;
+  Status begin(int32_t rank, const Plan& plan) override {
+    const Status status = engine(rank).begin(plan);
+    if (!status.ok()) ranks_[static_cast<size_t>(rank)].ranks->give_up();
+    return status;
   }
   Status assist(int32_t rank) override {
     const Status status = ranks_[static_cast<size_t>(rank)].ranks->assist();
@@ -52,19 +50,9 @@ class ExpertEngine final : public Engine {
       : group_(std::move(group)), rank_(rank), engine_(group_->engine(rank)) {}
 
   const EngineInfo& info() const override { return engine_.info(); }
-  // The plan is this rank's until its round is over, so that is waited for here.
-  Status begin(const Plan& plan) override {
-    CHECK(!done_, "a step is in flight");
-    FATHOM_TRY(StepResult result, group_->rounds().step(rank_, plan));
-    done_ = std::move(result);
-    return {};
-  }
-  Result<StepResult> finish() override {
-    CHECK(done_.has_value(), "no step is in flight");
-    StepResult result = std::move(*done_);
-    done_.reset();
-    return result;
-  }
+  Status begin(const Plan& plan) override { return group_->rounds().begin(rank_, plan); }
+  // Beside the round: what its rank still says there is for others.
+  Result<StepResult> finish() override { return engine_.finish(); }
   Status export_block(BlockIndex block, std::span<std::byte> out) const override {
     return engine_.export_block(block, out);
   }
@@ -76,7 +64,6 @@ class ExpertEngine final : public Engine {
   std::shared_ptr<ExpertGroup> group_;
   int32_t rank_;
   Engine& engine_;
-  std::optional<StepResult> done_;  // begun, not finished
 };
 
 Status check(const TpEngineConfig& config, int32_t ranks) {
@@ -86,16 +73,12 @@ Status check(const TpEngineConfig& config, int32_t ranks) {
                    "tensor_parallel");
   if (config.group.processes > 1)
     return invalid("the ranks of expert_parallel are threads of one process", "group.processes");
-  if (config.steps_ahead.value_or(false))
-    return Error{Code::unimplemented,
-                 "the ranks of expert_parallel finish each round before the next", "steps_ahead"};
   FATHOM_TRY(const ModelConfig model, read_model_config(config.model_dir));
   return check_experts_divide(model, ranks);
 }
 
 TpEngineConfig config_of(const TpEngineConfig& all, int32_t ranks, int32_t rank) {
   TpEngineConfig out = all;
-  out.steps_ahead = false;
   out.experts.ranks = ranks;
   out.experts.rank = rank;
   if (all.experts.logits_tap)

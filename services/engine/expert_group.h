@@ -18,7 +18,7 @@ namespace fathom {
 // i-th GPU behind config.device.gpu, beginning again at the last. A rank that fails breaks the
 // group: every engine's steps fail. Errors: INVALID_ARGUMENT naming expert_parallel for a model
 // whose experts `ranks` does not divide, tensor_parallel or group.processes where the layouts are
-// combined; UNIMPLEMENTED naming steps_ahead where that is asked for.
+// combined.
 Result<std::vector<std::unique_ptr<Engine>>> make_expert_group(const TpEngineConfig& config,
                                                                int32_t ranks,
                                                                const LoadProgress& progress = {});

@@ -20,7 +20,7 @@ class Follower {
   // the others have left the one before.
   Status serve(int32_t local) {
     std::vector<std::byte> inbox;
-    while (true) {
+    for (int32_t steps = 0;;) {
       FATHOM_TRY(const GroupHeader header, exchange(ranks_.comm(local), {}, inbox));
       const auto bytes = std::span(inbox).first(header.bytes);
       if (header.kind == GroupMessage::leave) return {};
@@ -31,8 +31,12 @@ class Follower {
       if (local == 0) FATHOM_CHECKED(lay_out(bytes));
       if (!ranks_.barrier().arrive_and_wait())
         return Error{Code::unavailable, "another rank of this process gave up", "group"};
+      if (step_.drawn > 0) FATHOM_CHECKED(ranks_.share_drawn(local, step_.drawn));
       FATHOM_CHECKED(ranks_.forward(local, batch_, {}));
       FATHOM_CHECKED(drafting_.run(local));
+      ranks_.mark(local);
+      // Two steps are in flight at most, so this hears of a failed one when the next was said.
+      if (++steps > 1) FATHOM_CHECKED(ranks_.reach(local));
     }
   }
 
@@ -48,8 +52,10 @@ class Follower {
     FATHOM_CHECKED(decode_step(bytes, step_));
     batch_.clear();
     first_rows_.clear();
-    for (const auto& sequence : step_.sequences)
-      first_rows_.push_back(batch_.add(sequence, rules_));
+    for (size_t i = 0; i < step_.sequences.size(); ++i) {
+      first_rows_.push_back(batch_.add(step_.sequences[i], rules_));
+      if (step_.fed[i] >= 0) batch_.feed(first_rows_.back(), step_.fed[i]);
+    }
     for (const int32_t row : step_.logit_rows) batch_.want_logits(row);
     drafting_.begin(step_, first_rows_);
     return {};

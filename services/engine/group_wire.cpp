@@ -41,11 +41,14 @@ void encode_step(const StepBatch& step, std::vector<std::byte>& out) {
   put(out, static_cast<int32_t>(step.sequences.size()));
   put(out, static_cast<int32_t>(step.logit_rows.size()));
   put(out, static_cast<int32_t>(step.drafting.size()));
-  for (const auto& s : step.sequences) {
+  put(out, step.drawn);
+  for (size_t i = 0; i < step.sequences.size(); ++i) {
+    const BatchSequence& s = step.sequences[i];
     put(out, static_cast<int32_t>(s.tokens.size()));
     put(out, static_cast<int32_t>(s.blocks.size()));
     put(out, s.position);
     put(out, s.prompt_tokens);
+    put(out, step.fed[i]);
     put(out, s.tokens);
     put(out, s.blocks);
   }
@@ -59,17 +62,21 @@ void encode_step(const StepBatch& step, std::vector<std::byte>& out) {
 
 Status decode_step(std::span<const std::byte> bytes, StepBatch& out) {
   out.sequences.clear();
+  out.fed.clear();
   out.drafting.clear();
   Words words(bytes);
   std::span<const int32_t> head, row, part;
-  if (bytes.size() % 4 != 0 || !words.take(3, head) || head[0] < 0) return torn();
+  if (bytes.size() % 4 != 0 || !words.take(4, head) || head[0] < 0 || head[3] < 0) return torn();
+  out.drawn = head[3];
   for (int32_t i = 0; i < head[0]; ++i) {
     BatchSequence s;
-    if (!words.take(4, row)) return torn();
+    if (!words.take(5, row)) return torn();
     if (!words.take(row[0], s.tokens) || !words.take(row[1], s.blocks)) return torn();
     s.position = row[2];
     s.prompt_tokens = row[3];
+    if (row[4] >= out.drawn) return torn();
     out.sequences.push_back(s);
+    out.fed.push_back(row[4]);
   }
   if (!words.take(head[1], part)) return torn();
   out.logit_rows.assign(part.begin(), part.end());

@@ -32,6 +32,9 @@ struct DraftOrder {
 // The sequences of one step and the rows whose logits are wanted. Spans refer to the decoded bytes.
 struct StepBatch {
   std::vector<BatchSequence> sequences;
+  // Of each sequence the draw of the step before that is its first token, -1 where that is known.
+  std::vector<int32_t> fed;
+  int32_t drawn = 0;                 // by the step before, where one of them feeds; else 0
   std::vector<int32_t> logit_rows;   // flat rows
   std::vector<DraftOrder> drafting;  // one a sequence, or none: the drafter rests
 };

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <mutex>
-#include <new>
 #include <ranges>
 
 #include "kernels/cpu/batch_sampler.h"
@@ -27,11 +26,6 @@ Status check_settings(const TpEngineConfig& c) {
   FATHOM_CHECKED(positive(c.threads_per_rank, "threads_per_rank"));
   FATHOM_CHECKED(positive(c.block_tokens, "block_tokens"));
   if (c.speculative_tokens < 0) return invalid("must not be negative", "speculative_tokens");
-  if (c.steps_ahead.value_or(false) && c.tensor_parallel > 1)
-    return Error{Code::unimplemented,
-                 "only rank 0 knows what was drawn: a group of several ranks finishes each step "
-                 "before the next",
-                 "steps_ahead"};
   FATHOM_CHECKED(positive(c.group.processes, "group.processes"));
   if (c.tensor_parallel % c.group.processes != 0)
     return invalid("tensor_parallel " + std::to_string(c.tensor_parallel) + " is not divided by " +
@@ -72,19 +66,6 @@ Result<KvLayout> layout_for(const ModelConfig& model, const TpEngineConfig& conf
   if (model.attention == AttentionKind::gqa)
     return gqa_layout(dtype, model.layers, model.kv_heads, model.head_dim, config.block_tokens);
   return mla_layout(dtype, model.cached_layers(), model.latent_width(), config.block_tokens);
-}
-
-// A step that finds no memory breaks the group, not the process.
-template <class F>
-Status within_memory(int32_t rows, const F& step) {
-  try {
-    return step();
-  } catch (const std::bad_alloc&) {
-    return Error{
-        Code::resource_exhausted,
-        "no memory is left for the activations of a step of " + std::to_string(rows) + " rows",
-        "step_token_budget"};
-  }
 }
 
 }  // namespace
@@ -141,6 +122,7 @@ Status ModelRanks::make_devices(const TpEngineConfig& config) {
     if (!config.device.cuda) {
       rank.device = make_host_device();
       if (config.device.own_pools) rank.pool = static_cast<int32_t>(i);
+      furnish(rank);
       continue;
     }
     if (config.device.gpu < 0 || config.device.gpu >= gpus)
@@ -149,11 +131,17 @@ Status ModelRanks::make_devices(const TpEngineConfig& config) {
           "gpu");
     rank.gpu = (config.device.gpu + static_cast<int32_t>(i)) % gpus;
     FATHOM_TRY(rank.device, make_cuda_device({.index = rank.gpu}));
+    furnish(rank);
     const auto known = std::ranges::find(gpus_, rank.gpu);
     rank.pool = static_cast<int32_t>(known - gpus_.begin());
     if (known == gpus_.end()) gpus_.push_back(rank.gpu);
   }
   return {};
+}
+
+void ModelRanks::furnish(Rank& rank) {
+  rank.drawn = std::make_unique<Buffer<TokenId>>(*rank.device);
+  for (auto& mark : rank.marks) mark = rank.device->make_download();
 }
 
 Shard ModelRanks::shard_of(int32_t local) const {
@@ -333,6 +321,7 @@ Status ModelRanks::start(int32_t blocks) {
                     .experts = exchange_.get(),
                     .barrier = alone ? nullptr : barrier_.get(),
                     .writes_cache = alone || i == 0,
+                    .drawn = rank.drawn.get(),
                     .tap = layer_tap_};
     const KvPool& pool = kv_->pool(rank.pool);
     const KvHeads held = kv_->held(rank.pool);
@@ -347,45 +336,6 @@ Status ModelRanks::start(int32_t blocks) {
     rank.forward = make_model_rank(parts, rank.weights);
   }
   return {};
-}
-
-Status ModelRanks::forward(int32_t local, const Batch& batch, const LogitsSink& sink) {
-  return finished(local, within_memory(batch.rows(), [&] {
-                    return ranks_[static_cast<size_t>(local)].forward->forward(batch, sink);
-                  }));
-}
-
-// A rank that gives up releases the others, on the host and on the devices.
-Status ModelRanks::finished(int32_t local, Status status) {
-  Rank& rank = ranks_[static_cast<size_t>(local)];
-  if (status.ok() && rank.collectives) status = rank.collectives->finish();
-  if (status.ok() && exchange_) status = exchange_->finish();
-  if (status.ok()) return status;
-  give_up();
-  rank.forward.reset();
-  rank.collectives.reset();
-  return status;
-}
-
-void ModelRanks::give_up() {
-  barrier_->give_up();
-  if (exchange_) exchange_->leave();
-}
-
-Status ModelRanks::draft(int32_t local, const Batch& batch, std::span<const int32_t> from,
-                         const LogitsSink& sink) {
-  return finished(local, within_memory(batch.rows(), [&] {
-                    return ranks_[static_cast<size_t>(local)].forward->draft(batch, from, sink);
-                  }));
-}
-
-Status ModelRanks::assist() {
-  while (true) {
-    FATHOM_TRY(const ExpertPass pass, exchange_->join());
-    if (pass == ExpertPass::none) return {};
-    FATHOM_CHECKED(
-        finished(0, within_memory(0, [&] { return ranks_.front().forward->assist(pass); })));
-  }
 }
 
 }  // namespace fathom

@@ -3,6 +3,7 @@
 // follower are made of this.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +16,7 @@
 #include "kernels/collectives.h"
 #include "kernels/placed.h"
 #include "kv/divided_pool.h"
+#include "model/buffer.h"
 #include "model/config.h"
 #include "model/forward.h"
 #include "model/prefault.h"
@@ -47,13 +49,24 @@ class ModelRanks {
   Status write_block(BlockIndex block, std::span<const std::byte> in);
   std::unique_ptr<BatchSampler> make_sampler();
   Device& device(int32_t local) { return *ranks_[static_cast<size_t>(local)].device; }
+  // Room for so many drawn ids on that rank's device: what a batch is fed from.
+  TokenId* drawn(int32_t local, int64_t count);
   RankThreads& threads() { return *threads_; }
   Comm& comm(int32_t local) { return *ranks_[static_cast<size_t>(local)].comm; }
   BreakableBarrier& barrier() { return *barrier_; }
-  // On the thread of that rank.
+  // On the thread of that rank; what they say is done when a mark behind it is reached.
+  // The first `count` ids of the group's rank 0 become everyone's.
+  Status share_drawn(int32_t local, int32_t count);
   Status forward(int32_t local, const Batch& batch, const LogitsSink& sink);
   Status draft(int32_t local, const Batch& batch, std::span<const int32_t> from,
                const LogitsSink& sink);
+  // The end of a step, on the thread of that rank; at most two are not reached.
+  void mark(int32_t local);
+  // Waits for the mark made first of those. By one thread at a time, while no other one says
+  // anything on this rank but assist().
+  Status reach(int32_t local);
+  // On all ranks. The first error.
+  Status reach();
   // Where experts are shared, on the rank's thread when it has no pass left in this round: assists
   // in those of the others until nobody has one.
   Status assist();
@@ -63,6 +76,9 @@ class ModelRanks {
  private:
   struct Rank {
     std::unique_ptr<Device> device;
+    std::unique_ptr<Buffer<TokenId>> drawn;
+    std::array<std::unique_ptr<Download>, 2> marks;
+    uint64_t marked = 0, reached = 0;
     int32_t gpu = -1;                       // -1: the host
     int32_t pool = 0;                       // where its KV is
     std::unique_ptr<PlacedWeights> placed;  // what weights view, on a GPU
@@ -77,11 +93,12 @@ class ModelRanks {
 
   ModelRanks() = default;
   Status make_devices(const TpEngineConfig& config);
+  static void furnish(Rank& rank);
   Status read_weights(const TpEngineConfig& config, const LoadProgress& progress);
   Status place_on_devices(const LoadProgress& progress);
   Status connect_devices();
   Status join_nccl(int32_t local);
-  Status finished(int32_t local, Status status);
+  Status said(int32_t local, Status status);
   int64_t kv_bytes(const TpEngineConfig& config, int32_t pool) const;
   void divide_kv_pools();
   Shard shard_of(int32_t local) const;

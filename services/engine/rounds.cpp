@@ -19,10 +19,11 @@ Rounds::~Rounds() {
   for (auto& thread : threads_) thread.join();
 }
 
-Result<StepResult> Rounds::step(int32_t rank, const Plan& plan) {
+Status Rounds::begin(int32_t rank, const Plan& plan) {
   std::unique_lock lock(mutex_);
-  if (!broken_.ok()) return broken_.error();
+  if (!broken_.ok()) return broken_;
   Seat& seat = seats_[static_cast<size_t>(rank)];
+  if (busy_ == 0 && none_came()) be_patient();
   seat.waiting = &plan;
   seat.answered = false;
   changed_.notify_all();
@@ -30,11 +31,11 @@ Result<StepResult> Rounds::step(int32_t rank, const Plan& plan) {
     if (busy_ > 0)
       changed_.wait(lock);
     else if (all_came() || std::chrono::steady_clock::now() >= patient_until_)
-      begin();
+      begin_round();
     else
       changed_.wait_until(lock, patient_until_);
   }
-  return std::move(seat.result);
+  return seat.result;
 }
 
 bool Rounds::waiting(int32_t rank) {
@@ -47,7 +48,15 @@ bool Rounds::all_came() const {
                              [](const Seat& s) { return s.waiting != nullptr || !s.took_part; });
 }
 
-void Rounds::begin() {
+bool Rounds::none_came() const {
+  return std::ranges::all_of(seats_, [](const Seat& s) { return s.waiting == nullptr; });
+}
+
+void Rounds::be_patient() {
+  patient_until_ = std::chrono::steady_clock::now() + std::chrono::nanoseconds(patience_.ns);
+}
+
+void Rounds::begin_round() {
   for (Seat& seat : seats_) {
     seat.running = std::exchange(seat.waiting, nullptr);
     seat.took_part = seat.running != nullptr;
@@ -67,22 +76,21 @@ void Rounds::serve(int32_t rank) {
     seen = round_;
     take_part(rank, lock);
     if (--busy_ > 0) continue;
-    patient_until_ = std::chrono::steady_clock::now() + std::chrono::nanoseconds(patience_.ns);
+    be_patient();
     changed_.notify_all();
   }
 }
 
-// `lock` is held outside the work. The step's answer does not wait for what others still need.
+// `lock` is held outside the work. The answer does not wait for what others still need.
 void Rounds::take_part(int32_t rank, std::unique_lock<std::mutex>& lock) {
   Seat& seat = seats_[static_cast<size_t>(rank)];
   Status status;
   if (seat.running != nullptr) {
     lock.unlock();
-    Result<StepResult> result = work_.step(rank, *seat.running);
+    status = work_.begin(rank, *seat.running);
     lock.lock();
-    if (!result.ok()) status = result.error();
     seat.running = nullptr;
-    seat.result = std::move(result);
+    seat.result = status;
     seat.answered = true;
     changed_.notify_all();
   }
@@ -98,7 +106,7 @@ void Rounds::fail(const Error& error) {
   if (broken_.ok()) broken_ = error;
   for (Seat& seat : seats_) {
     if (std::exchange(seat.waiting, nullptr) == nullptr) continue;
-    seat.result = broken_.error();
+    seat.result = broken_;
     seat.answered = true;
   }
   changed_.notify_all();

@@ -37,8 +37,7 @@ StepSampling::StepSampling(Tap tap, ModelRanks& ranks, Drafting& drafting)
       ranks_(ranks),
       device_(ranks.device(0)),
       drafting_(drafting),
-      sampler_(ranks.make_sampler()),
-      drawn_(device_) {}
+      sampler_(ranks.make_sampler()) {}
 
 void StepSampling::use(const Plan& plan, std::span<const LogitUse> uses,
                        std::span<const float> logits, StepResult& result) {
@@ -54,8 +53,7 @@ void StepSampling::begin_step() { begun_.emplace_back(); }
 // all of them are said: the device keeps the order.
 void StepSampling::begin(const Plan& plan, std::span<const LogitUse> uses, size_t first,
                          std::span<const float> logits) {
-  constexpr size_t kDrawsMin = 512;  // so that it hardly ever grows: that stops the device
-  if (first == 0) drawn_.at_least(static_cast<int64_t>(std::max(uses.size(), kDrawsMin)));
+  TokenId* const drawn = ranks_.drawn(0, static_cast<int64_t>(uses.size()));
   const auto vocab = static_cast<size_t>(ranks_.model().vocab);
   Begun& begun = begun_.back();
   draws_.clear();
@@ -71,7 +69,7 @@ void StepSampling::begin(const Plan& plan, std::span<const LogitUse> uses, size_
                       .emitted = row.state.emitted,
                       .counts = row.state.counts});
   }
-  sampler_->begin(draws_, drawn_.data() + first);
+  sampler_->begin(draws_, drawn + first);
   ++begun.parts;
 }
 

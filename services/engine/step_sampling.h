@@ -14,7 +14,6 @@
 #include "engine/drafting.h"
 #include "engine/engine.h"
 #include "kernels/batch_sampler.h"
-#include "model/buffer.h"
 
 namespace fathom {
 
@@ -38,12 +37,11 @@ class StepSampling {
            StepResult& result);
 
   // Of a step without targets and drafts: its draws are begun in parts. `uses` of the whole step;
-  // `logits` has a row for those from `first` on.
+  // `logits` has a row for those from `first` on. Its tokens come to lie on the device of rank 0
+  // (ModelRanks::drawn), in the order of its uses.
   void begin_step();
   void begin(const Plan& plan, std::span<const LogitUse> uses, size_t first,
              std::span<const float> logits);
-  // The tokens of the step begun last are here on the device of rank 0, in the order of its uses.
-  const TokenId* drawn() const { return drawn_.data(); }
   // Waits for the step begun first of those that are not finished.
   Status finish(StepResult& result);
 
@@ -66,7 +64,6 @@ class StepSampling {
   Device& device_;
   Drafting& drafting_;
   std::unique_ptr<BatchSampler> sampler_;
-  Buffer<TokenId> drawn_;
   std::deque<Begun> begun_;  // and not finished
   // Reused from step to step.
   std::vector<SampleInput> draws_;

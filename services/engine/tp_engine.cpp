@@ -1,7 +1,6 @@
 #include "engine/tp_engine.h"
 
 #include <algorithm>
-#include <array>
 #include <deque>
 #include <filesystem>
 #include <mutex>
@@ -68,11 +67,9 @@ class TpEngine final : public Engine {
              .expanded_prompt_min = config.expanded_prompt_min,
              .compute = config.compute == Compute::float32 ? "float32" : "bfloat16",
              .drafts_max = config.speculative_tokens,
-             .steps_ahead =
-                 config.steps_ahead.value_or(config.device.cuda) && config.tensor_parallel == 1,
+             .steps_ahead = config.steps_ahead.value_or(config.device.cuda),
              .weight_bytes = ranks_->loaded().bytes,
              .weight_huge_bytes = ranks_->loaded().huge_bytes};
-    for (auto& end : ends_) end = ranks_->device(0).make_download();
   }
 
   ~TpEngine() override {
@@ -91,20 +88,18 @@ class TpEngine final : public Engine {
     step.draws_begun = only_draws(plan);
     lay_out(plan, step.result);
     if (step.draws_begun) sampling_.begin_step();
-    if (batch_.rows() > 0) FATHOM_CHECKED(run(plan, step));
-    ends_[begun_++ % ends_.size()]->begin(nullptr, 0);
-    return {};
+    step.runs = batch_.rows() > 0;
+    return step.runs ? run(plan, step) : Status();
   }
 
   Result<StepResult> finish() override {
     if (!broken_.ok()) return broken_.error();
     CHECK(!in_flight_.empty(), "no step is in flight");
     InFlight step = std::move(in_flight_.front());
-    if (step.draws_begun) broken_ = sampling_.finish(step.result);
-    // A step that draws nothing is waited for as well: what it wrote may be read from now on.
-    if (broken_.ok())
-      if (auto ended = ends_[(begun_ - in_flight_.size()) % ends_.size()]->finish(); !ended.ok())
-        broken_ = ended.error();
+    // All ranks, and before its tokens: what a failed one did not add is in them. A step that draws
+    // nothing is waited for as well: what it wrote may be read from now on.
+    if (step.runs) broken_ = ranks_->reach();
+    if (broken_.ok() && step.draws_begun) broken_ = sampling_.finish(step.result);
     in_flight_.pop_front();
     if (!broken_.ok()) return broken_.error();
     return std::move(step.result);
@@ -122,6 +117,7 @@ class TpEngine final : public Engine {
   struct InFlight {
     StepResult result;
     bool plain = false;        // every row decodes_plainly()
+    bool runs = false;         // not every row failed before it began
     bool draws_begun = false;  // its tokens are fetched when it is finished
   };
 
@@ -140,12 +136,15 @@ class TpEngine final : public Engine {
   void lay_out(const Plan& plan, StepResult& result) {
     batch_.clear();
     step_.sequences.clear();
+    step_.fed.clear();
+    step_.drawn = 0;
     step_.logit_rows.clear();
     step_.drafting.clear();
     first_rows_.clear();
-    uses_.clear();
     draw_of_row_.swap(draw_before_);
     draw_of_row_.assign(plan.rows.size(), -1);
+    const auto draws_before = static_cast<int32_t>(uses_.size());
+    uses_.clear();
     for (size_t r = 0; r < plan.rows.size(); ++r) {
       const StepRow& row = plan.rows[r];
       result.rows[r].status = fits(row, info_);
@@ -156,8 +155,12 @@ class TpEngine final : public Engine {
       step_.sequences.push_back({row.tokens, row.position, row.prompt_tokens, row.blocks});
       const int32_t first = batch_.add(step_.sequences.back(), rules_);
       first_rows_.push_back(first);
-      if (row.token_of_row >= 0)
-        batch_.feed(first, sampling_.drawn(), draw_before_[static_cast<size_t>(row.token_of_row)]);
+      step_.fed.push_back(
+          row.token_of_row < 0 ? -1 : draw_before_[static_cast<size_t>(row.token_of_row)]);
+      if (step_.fed.back() >= 0) {
+        step_.drawn = draws_before;
+        batch_.feed(first, step_.fed.back());
+      }
       for (size_t i = 0; i < row.tokens.size(); ++i) {
         const bool sample =
             row.sample && i + 1 + static_cast<size_t>(row.drafts) >= row.tokens.size();
@@ -198,8 +201,10 @@ class TpEngine final : public Engine {
     std::mutex mutex;
     ranks_->threads().run([&](int32_t local) {
       Status status = feed_.send(local);
+      if (status.ok() && step_.drawn > 0) status = ranks_->share_drawn(local, step_.drawn);
       if (status.ok()) status = ranks_->forward(local, batch_, sink);
       if (status.ok()) status = drafting_.run(local);
+      if (status.ok()) ranks_->mark(local);
       if (status.ok()) return;
       const std::scoped_lock lock(mutex);
       if (broken_.ok()) broken_ = status;
@@ -217,8 +222,6 @@ class TpEngine final : public Engine {
   EngineInfo info_;
   Status broken_;
   std::deque<InFlight> in_flight_;
-  uint64_t begun_ = 0;                             // steps
-  std::array<std::unique_ptr<Download>, 2> ends_;  // of the steps in flight, marks on the device
   std::vector<int32_t> draw_of_row_,
       draw_before_;  // among its step's uses; of the step begun last,
                      // and while one is laid out of the one before
@@ -227,7 +230,7 @@ class TpEngine final : public Engine {
   StepBatch step_;
   std::vector<int32_t> first_rows_;  // of each sequence of the step
   Drafting drafting_;
-  std::vector<LogitUse> uses_;
+  std::vector<LogitUse> uses_;  // of the step begun last
   StepSampling sampling_;
 };
 

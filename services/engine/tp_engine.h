@@ -70,7 +70,7 @@ struct TpEngineConfig {
   int32_t expanded_prompt_min = 64;  // see model/batch.h; equal on all workers of a cluster
   bool huge_pages = true;            // see model/prefault.h
   // Whether a step may be begun while one is in flight (EngineInfo::steps_ahead); none: on a GPU,
-  // which computes beside its host. UNIMPLEMENTED for more than one rank.
+  // which computes beside its host.
   std::optional<bool> steps_ahead;
   GroupPlace group;
   ExpertPlace experts;  // ranks and rank are set by make_expert_group

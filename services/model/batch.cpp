@@ -14,12 +14,9 @@ void Batch::clear() {
   absorbed_.clear();
   logit_rows_.clear();
   fed_.clear();
-  drawn_ = nullptr;
 }
 
-void Batch::feed(int32_t row, const TokenId* drawn, int32_t draw) {
-  CHECK(drawn_ == nullptr || drawn_ == drawn);
-  drawn_ = drawn;
+void Batch::feed(int32_t row, int32_t draw) {
   fed_.resize(tokens_.size(), -1);
   fed_[static_cast<size_t>(row)] = draw;
 }

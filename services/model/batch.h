@@ -34,9 +34,9 @@ class Batch {
   // Returns the flat index of the sequence's first row.
   int32_t add(const BatchSequence& sequence, const BatchRules& rules);
   void want_logits(int32_t row) { logit_rows_.push_back(row); }
-  // The token of `row` is the one at `drawn[draw]` on the device when the batch runs; what it was
-  // added with holds its place.
-  void feed(int32_t row, const TokenId* drawn, int32_t draw);
+  // The token of `row` is the `draw`th of those that lie on each rank's device when the batch runs
+  // (RankParts::drawn); what it was added with holds its place.
+  void feed(int32_t row, int32_t draw);
 
   int32_t rows() const { return static_cast<int32_t>(tokens_.size()); }
   std::span<const TokenId> tokens() const { return tokens_; }
@@ -45,9 +45,8 @@ class Batch {
   std::span<const AttentionSequence> expanded() const { return expanded_; }
   std::span<const AttentionSequence> absorbed() const { return absorbed_; }
   std::span<const int32_t> logit_rows() const { return logit_rows_; }
-  // Of each row its place in drawn(), -1 where the token is known; empty when all are.
+  // Of each row the draw that feeds it, -1 where the token is known; empty when all are.
   std::span<const int32_t> fed() const { return fed_; }
-  const TokenId* drawn() const { return drawn_; }
 
  private:
   std::vector<TokenId> tokens_;
@@ -56,7 +55,6 @@ class Batch {
   std::vector<AttentionSequence> expanded_, absorbed_;
   std::vector<int32_t> logit_rows_;
   std::vector<int32_t> fed_;
-  const TokenId* drawn_ = nullptr;
 };
 
 }  // namespace fathom

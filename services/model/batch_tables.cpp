@@ -57,7 +57,7 @@ void BatchTables::lay_out(const Batch& batch, std::span<const int32_t> from) {
     if (batch.fed().empty()) return;
     step_tokens_.assign(batch.tokens().begin(), batch.tokens().end());
     tokens_ = step_tokens_.data();
-    feeding_ = {batch.drawn(), batch.fed().data(), rows_, step_tokens_.data()};
+    feeding_ = {.from = batch.fed().data(), .rows = rows_, .tokens = step_tokens_.data()};
     return;
   }
   step_tokens_.assign(batch.tokens().begin(), batch.tokens().end());
@@ -66,7 +66,7 @@ void BatchTables::lay_out(const Batch& batch, std::span<const int32_t> from) {
   step_logit_rows_.assign(batch.logit_rows().begin(), batch.logit_rows().end());
   step_from_.assign(from.begin(), from.end());
   step_fed_.assign(batch.fed().begin(), batch.fed().end());
-  feeding_ = {.drawn = batch.drawn()};
+  feeding_ = {};
   runs_.clear();
   blocks_.clear();
   add_runs(batch.expanded(), false);
@@ -91,7 +91,7 @@ void BatchTables::lay_out_padded(const Batch& batch, const Padding& padding,
   step_from_.assign(from.begin(), from.end());
   if (!from.empty()) step_from_.resize(rows, 0);
   step_fed_.assign(batch.fed().begin(), batch.fed().end());
-  feeding_ = {.drawn = batch.drawn()};
+  feeding_ = {};
   runs_.clear();
   blocks_.clear();
   expanded_runs_ = 0;

@@ -37,8 +37,8 @@ class BatchTables {
   const int64_t* slots() const { return slots_; }
   const int32_t* logit_rows() const { return logit_rows_; }
   const int32_t* from() const { return from_; }
-  // Rows whose tokens a sampler left on the device (Batch::feed): tokens() lacks them until they
-  // are fed. No drawn: all are known.
+  // Rows whose tokens were left on the device (Batch::feed): tokens() lacks them until they are
+  // fed from where they lie, which is not said here. No rows: all are known.
   FeedTokensParams feeding() const { return feeding_; }
   // The batch's sequences by form of attention; `all` is both.
   const AttentionTables& expanded() const { return expanded_; }

@@ -51,7 +51,6 @@ class DeviceExperts final : public ExpertMeeting {
     return {};
   }
 
-  Status finish() override { return collectives_ ? collectives_->finish() : Status(meet()); }
   void leave() override {
     collectives_.reset();
     ExpertMeeting::leave();

@@ -35,9 +35,9 @@ class ExpertExchange {
   // In each layer of experts, on every rank: as Ops::experts, but p.experts are this rank's of all
   // and p.out gets the results of all chosen ones. p.rows is 0 where a rank assists.
   virtual Status run(const OpContext& context, const Ops& ops, const ExpertsParams& p) = 0;
-  // After a pass: what was said has been done. A group that failed stays broken: every call returns
-  // UNAVAILABLE at once, naming the rank where it is known.
-  virtual Status finish() = 0;
+  // A group that failed stays broken: every call returns UNAVAILABLE at once, naming the rank where
+  // it is known.
+
   // This rank gives up: the others' calls fail instead of waiting for it.
   virtual void leave() = 0;
 };
@@ -50,7 +50,6 @@ class ExpertMeeting : public ExpertExchange {
   int32_t size() const override { return size_; }
   Status begin(int32_t rows) final;
   Result<ExpertPass> join() final;
-  Status finish() override { return {}; }
   void leave() override { comm_.reset(); }
 
  protected:

@@ -13,6 +13,7 @@
 #include "kernels/collectives.h"
 #include "kernels/ops.h"
 #include "model/batch.h"
+#include "model/buffer.h"
 #include "model/config.h"
 #include "model/expert_exchange.h"
 #include "model/weights.h"
@@ -50,7 +51,9 @@ struct RankParts {
   LocalBarrier* barrier = nullptr;    // null: this rank writes all that it reads
   bool writes_cache = true;           // of latents, one of those who share a pool is enough
   int32_t first_cached_head = 0;      // of the model's key-value heads, the first in kv_caches
-  LayerTap tap;                       // usually empty
+  // What feeds the rows of a batch whose tokens are drawn ahead of them; null: there are none.
+  const Buffer<TokenId>* drawn = nullptr;
+  LayerTap tap;  // usually empty
 };
 
 class ModelRank {

@@ -10,8 +10,10 @@ DeviceRope::DeviceRope(Device& device, RopeTable host)
 }
 
 void RankOps::feed(const BatchTables& batch) const {
-  const FeedTokensParams feeding = batch.feeding();
-  if (feeding.drawn == nullptr) return;
+  FeedTokensParams feeding = batch.feeding();
+  if (feeding.rows == 0) return;
+  CHECK(parts_.drawn != nullptr);
+  feeding.drawn = parts_.drawn->data();
   parts_.ops->feed_tokens(parts_.context, feeding);
   parts_.context.scratch->reset();
 }

@@ -109,7 +109,7 @@ struct WorkerConfig {
     v("speculative_tokens", speculative_tokens, "most tokens it guesses ahead, 1 to 3");
     v("steps_ahead", steps_ahead,
       "on, off or auto: whether a step of decoding rows begins before the tokens of the last one "
-      "are read; auto where that pays, on one GPU");
+      "are read; auto where that pays, on GPUs");
     v("tensor_parallel", tensor_parallel, "ranks of the whole group");
     v("expert_parallel", expert_parallel,
       "ranks of this process that divide the experts alone: each is a worker with sequences, KV "

@@ -4,9 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <thread>
 
-#include "engine/expert_group.h"
+#include "expert_ranks.h"
 #include "generation.h"
 #include "golden_case.h"
 #include "kernels/cuda/device.h"
@@ -16,42 +15,6 @@ namespace fathom {
 namespace {
 
 constexpr double kMaxAbs = 2e-3, kRelRms = 1e-4;
-
-// One engine a rank, with what each sees of its logits.
-class Group {
- public:
-  Group(TpEngineConfig config, int32_t ranks) {
-    config.experts.logits_tap = [this](int32_t rank, int32_t row, int32_t position,
-                                       std::span<const float> logits) {
-      engines_[static_cast<size_t>(rank)]->see(row, position, logits);
-    };
-    auto made = make_expert_group(config, ranks);
-    CHECK(made.ok(), made.ok() ? "" : made.error().text());
-    for (auto& engine : *made)
-      engines_.push_back(std::make_unique<EngineUnderTest>(std::move(engine)));
-  }
-  EngineUnderTest& rank(size_t i) { return *engines_[i]; }
-  size_t size() const { return engines_.size(); }
-
-  // Every rank has its share of the requests, all at once, each in its own way.
-  std::vector<Generated> share(const std::vector<Request>& requests,
-                               const std::function<Schedule(size_t rank)>& schedule) {
-    std::vector<std::vector<Request>> parts(size());
-    for (size_t i = 0; i < requests.size(); ++i) parts[i % size()].push_back(requests[i]);
-    std::vector<std::vector<Generated>> got(size());
-    std::vector<std::thread> loops;
-    for (size_t r = 0; r < size(); ++r)
-      loops.emplace_back([&, r] { got[r] = generate(rank(r), parts[r], schedule(r)); });
-    for (auto& loop : loops) loop.join();
-    std::vector<Generated> out;
-    for (size_t i = 0; i < requests.size(); ++i)
-      out.push_back(std::move(got[i % size()][i / size()]));
-    return out;
-  }
-
- private:
-  std::vector<std::unique_ptr<EngineUnderTest>> engines_;
-};
 
 void expect_golden(const GoldenCase& c, const std::vector<Generated>& got) {
   LogitError error;
@@ -87,12 +50,17 @@ TEST_P(ExpertParallel, every_division_gives_the_bits_of_one_engine_whoever_compu
   const auto whole = generate(one, requests, {.together = true});
   for (const int32_t ranks : {2, 4}) {
     ASSERT_TRUE(check_experts_divide(read_model_config(c.dir).value(), ranks).ok());
-    Group group(config(), ranks);
+    TpEngineConfig settings = config();
+    settings.steps_ahead = true;
+    ExpertRanks group(settings, ranks);
     const std::string name = std::to_string(ranks) + " ranks";
     const auto alone = generate(group.rank(1), requests, {});
     expect_golden(c, alone);
     const auto together = group.share(requests, [](size_t) { return Schedule{.together = true}; });
     expect_same(name + ", all at once", together, alone);
+    const auto ahead =
+        group.share(requests, [](size_t r) { return Schedule{.together = true, .ahead = r != 1}; });
+    expect_same(name + ", steps ahead on some", ahead, alone);
     // One after the other here, side by side there, in chunks of different sizes.
     const auto mixed = group.share(requests, [](size_t r) {
       return Schedule{.chunk = r % 2 == 0 ? 33 : 1 << 20, .together = r % 2 == 0};
@@ -105,7 +73,7 @@ TEST_P(ExpertParallel, every_division_gives_the_bits_of_one_engine_whoever_compu
 
 TEST_P(ExpertParallel, sequences_move_between_ranks_and_to_engines_of_another_layout) {
   EngineUnderTest one(config());
-  Group group(config(), 2);
+  ExpertRanks group(config(), 2);
   const auto moved = generate(group.rank(0), requests,
                               {.chunk = 64, .together = true, .decode_on = &group.rank(1)});
   expect_golden(c, moved);
@@ -136,7 +104,7 @@ TEST(ExpertParallelBf16, products_of_bfloat16_give_the_bits_of_one_engine_too) {
   const TpEngineConfig config{
       .model_dir = c.dir, .compute = Compute::bfloat16, .block_tokens = 16, .kv_blocks = 400};
   EngineUnderTest one(config);
-  Group group(config, 2);
+  ExpertRanks group(config, 2);
   expect_same("bfloat16", group.share(requests, [](size_t) { return Schedule{.together = true}; }),
               generate(one, requests, {.together = true}));
 }
@@ -156,7 +124,7 @@ TEST(ExpertParallelMtp, drafts_of_different_depth_on_each_rank_change_no_bit) {
   DraftCount whole, parts[2];
   const auto want = generate(one, requests, {.drafts = 3, .counted = &whole});
   for (const int32_t other : {0, 1, 3}) {
-    Group group(config, 2);
+    ExpertRanks group(config, 2);
     parts[0] = parts[1] = {};
     const auto got = group.share(requests, [&](size_t r) {
       return Schedule{.together = true, .drafts = r == 0 ? 3 : other, .counted = &parts[r]};

@@ -148,11 +148,15 @@ TEST_P(Golden, every_division_over_threads_matches_the_reference) {
       EXPECT_EQ(refused.error().field, "tensor_parallel");
       continue;
     }
-    EngineUnderTest engine(config(size));
+    TpEngineConfig settings = config(size);
+    settings.steps_ahead = true;
+    EngineUnderTest engine(settings);
     const std::string name = "tensor parallel " + std::to_string(size);
     const auto batched = generate(engine, requests, {.together = true});
     expect_golden(c, named(name), batched);
     expect_same(name, generate(engine, requests, {.chunk = 33}), batched);
+    expect_same(name + ", steps ahead",
+                generate(engine, requests, {.together = true, .ahead = true}), batched);
   }
 }
 

@@ -341,6 +341,14 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   return event->stream->failure().empty() ? cudaSuccess : answer(cudaErrorLaunchFailure);
 }
 
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  const Locked locked;
+  if (event->stream == nullptr) return cudaSuccess;
+  if (!event->stream->done(event->said)) event->stream->do_one();
+  if (!event->stream->failure().empty()) return answer(cudaErrorLaunchFailure);
+  return event->stream->done(event->said) ? cudaSuccess : cudaErrorNotReady;
+}
+
 cudaError_t cudaStreamWaitEvent(cudaStream_t raw, cudaEvent_t event, unsigned) {
   const Locked locked;
   if (event->stream == nullptr) return cudaSuccess;

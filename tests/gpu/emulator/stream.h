@@ -39,6 +39,7 @@ class Stream {
   bool do_one();  // false: nothing is left
   bool idle() const { return queue_.empty(); }
   uint64_t said() const { return said_; }
+  bool done(uint64_t count) const { return done_ >= count; }
 
   Graph* recording() const { return recording_.get(); }
   void record() { recording_ = std::make_unique<Graph>(); }

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <functional>
 #include <random>
 #include <thread>
@@ -174,6 +175,35 @@ TEST_P(CudaCollectives, gather_lays_ranks_side_by_side_even_in_place) {
       at.device.release(part);
       at.device.release(out);
     }
+  });
+}
+
+TEST_P(CudaCollectives, broadcast_reaches_all_from_any_root_between_sums) {
+  const int n = GetParam();
+  on_all([&](Seat at) {
+    float* sum = at.room(7168);
+    at.put(sum, std::vector<float>(7168, 1.0f));
+    int32_t next = 1;
+    for (int round = 0; round < 3; ++round)
+      for (int root = 0; root < n; ++root) {
+        const auto count = static_cast<size_t>(1 + 37 * root + 500 * round);
+        auto* ids = static_cast<TokenId*>(at.device.allocate(count * sizeof(TokenId)));
+        std::vector<TokenId> values(count, -1), want(count);
+        for (TokenId& id : want) id = next++;
+        if (at.group.rank() == root) values = want;
+        at.device.upload(ids, values.data(), count * sizeof(TokenId));
+        ASSERT_TRUE(at.group.broadcast(ids, static_cast<int64_t>(count), root).ok());
+        ASSERT_TRUE(at.group.all_reduce(sum, 7168).ok());
+        const auto mark = at.device.make_download();
+        mark->begin(ids, count * sizeof(TokenId));
+        ASSERT_TRUE(at.group.finish(*mark).ok());
+        EXPECT_TRUE(mark->done());
+        const auto got = mark->finish();
+        ASSERT_TRUE(got.ok());
+        EXPECT_EQ(std::memcmp(got->data(), want.data(), got->size()), 0) << "from " << root;
+        at.device.release(ids);
+      }
+    at.device.release(sum);
   });
 }
 

@@ -3,8 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <new>
+#include <optional>
 #include <string>
+#include <thread>
 
+#include "engine/expert_group.h"
 #include "engine/tp_engine.h"
 #include "small_engine.h"
 
@@ -80,35 +84,119 @@ struct Streams {
   TokenId unseen = 0;  // holds a place
 };
 
-class TpAhead : public testing::TestWithParam<std::string> {};
+// A group in one of its layouts.
+struct Layout {
+  std::string model;
+  int32_t ranks = 1;
+  bool own_pools = false;
+  bool processes = false;  // a rank each
+};
 
-TEST_P(TpAhead, steps_ahead_change_no_token) {
-  constexpr int32_t kSteps = 40;
-  const auto engine = make(ahead_config(GetParam()));
-  ASSERT_TRUE(engine->info().steps_ahead);
-  Streams plain(5), fed(5);
-  for (int32_t i = 0; i < kSteps; ++i) plain.take(*engine->step(plain.plan(0)));
-  fed.take(*engine->step(fed.plan(0)));
-  ASSERT_TRUE(engine->begin(fed.plan(0)).ok());
+TpEngineConfig config_of(const Layout& layout) {
+  TpEngineConfig c = ahead_config(layout.model);
+  c.tensor_parallel = layout.ranks;
+  c.device.own_pools = layout.own_pools;
+  return c;
+}
+
+constexpr int32_t kSteps = 40;
+
+Streams one_after_the_other(Engine& engine, int32_t count) {
+  Streams streams(count);
+  for (int32_t i = 0; i < kSteps; ++i) streams.take(*engine.step(streams.plan(0)));
+  return streams;
+}
+
+// The prompts are a step of their own, and what they draw must be seen.
+Streams one_ahead_of_the_other(Engine& engine, int32_t count) {
+  Streams streams(count);
+  streams.take(*engine.step(streams.plan(0)));
+  CHECK(engine.begin(streams.plan(0)).ok());
   for (int32_t i = 2; i < kSteps; ++i) {
-    ASSERT_TRUE(engine->begin(fed.plan(1)).ok());
-    fed.take(*engine->finish());
+    CHECK(engine.begin(streams.plan(1)).ok());
+    streams.take(*engine.finish());
   }
-  fed.take(*engine->finish());
-  for (size_t i = 0; i < plain.all.size(); ++i) {
-    EXPECT_EQ(fed.all[i].drawn.size(), static_cast<size_t>(kSteps));
-    EXPECT_EQ(fed.all[i].drawn, plain.all[i].drawn) << "stream " << i;
-    EXPECT_EQ(fed.all[i].logprobs, plain.all[i].logprobs) << "stream " << i;
+  streams.take(*engine.finish());
+  return streams;
+}
+
+void expect_same(const Streams& got, const Streams& want) {
+  for (size_t i = 0; i < want.all.size(); ++i) {
+    EXPECT_EQ(got.all[i].drawn.size(), static_cast<size_t>(kSteps));
+    EXPECT_EQ(got.all[i].drawn, want.all[i].drawn) << "stream " << i;
+    EXPECT_EQ(got.all[i].logprobs, want.all[i].logprobs) << "stream " << i;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(models, TpAhead,
-                         testing::Values("v3-tiny-bf16", "v2-lite-like", "llama-tiny"),
-                         [](const auto& model) {
-                           std::string name = model.param;
+class TpAhead : public testing::TestWithParam<Layout> {};
+
+TEST_P(TpAhead, steps_ahead_change_no_token) {
+  std::optional<TwoProcesses> two;
+  std::unique_ptr<Engine> threads;
+  if (GetParam().processes) {
+    two.emplace(config_of(GetParam()));
+    ASSERT_TRUE(two->leader.ok()) << two->leader.error().text();
+  } else {
+    threads = make(config_of(GetParam()));
+  }
+  Engine& engine = two ? **two->leader : *threads;
+  ASSERT_TRUE(engine.info().steps_ahead);
+  const Streams plain = one_after_the_other(engine, 5);
+  expect_same(one_ahead_of_the_other(engine, 5), plain);
+}
+
+INSTANTIATE_TEST_SUITE_P(layouts, TpAhead,
+                         testing::Values(Layout{"v3-tiny-bf16"}, Layout{"v2-lite-like"},
+                                         Layout{"llama-tiny"}, Layout{"v3-tiny-bf16", 2},
+                                         Layout{"v3-tiny-bf16", 4, true},
+                                         Layout{"llama-tiny", 2, true},
+                                         Layout{"v3-tiny-bf16", 2, false, true},
+                                         Layout{"llama-tiny", 2, false, true}),
+                         [](const auto& at) {
+                           std::string name = at.param.model + "_" +
+                                              std::to_string(at.param.ranks) + "_ranks" +
+                                              (at.param.own_pools ? "_own_pools" : "") +
+                                              (at.param.processes ? "_in_processes" : "");
                            std::ranges::replace(name, '-', '_');
                            return name;
                          });
+
+// Ranks of other sequences begin steps when theirs are due: ahead, one at a time, or not at all.
+TEST(ExpertsAhead, steps_ahead_change_no_token_whatever_the_other_rank_does) {
+  const TpEngineConfig c = ahead_config("v3-tiny-bf16");
+  const auto one = make(c);
+  const Streams five = one_after_the_other(*one, 5), three = one_after_the_other(*one, 3);
+  auto made = make_expert_group(c, 2);
+  ASSERT_TRUE(made.ok()) << made.error().text();
+  const auto& group = *made;
+  ASSERT_TRUE(group[0]->info().steps_ahead);
+  expect_same(one_ahead_of_the_other(*group[1], 5), five);
+  for (const auto& beside : {one_ahead_of_the_other, one_after_the_other}) {
+    std::thread other([&] { expect_same(beside(*group[1], 3), three); });
+    expect_same(one_ahead_of_the_other(*group[0], 5), five);
+    other.join();
+  }
+}
+
+// A rank without memory for its step is the failure a healthy machine can have.
+TEST(TpAheadRows, a_rank_that_fails_ends_both_steps_in_flight) {
+  TpEngineConfig c = ahead_config("v3-tiny-bf16");
+  c.tensor_parallel = 2;
+  bool fail = false;
+  c.logits_tap = [&](int32_t, int32_t, std::span<const float>) {
+    if (fail) throw std::bad_alloc();
+  };
+  const auto engine = make(c);
+  Streams s(2);
+  s.take(*engine->step(s.plan(0)));
+  ASSERT_TRUE(engine->begin(s.plan(0)).ok());
+  fail = true;
+  const Status begun = engine->begin(s.plan(1));
+  ASSERT_FALSE(begun.ok());
+  EXPECT_EQ(begun.error().code, Code::resource_exhausted);
+  EXPECT_FALSE(engine->finish().ok());
+  EXPECT_FALSE(engine->step(s.plan(0)).ok());
+}
 
 TEST(TpAheadRows, a_row_that_goes_on_from_one_that_failed_fails_too_and_alone) {
   const auto engine = make(ahead_config("v3-tiny-bf16"));
@@ -147,14 +235,9 @@ TEST(TpAheadRows, a_row_whose_draw_is_no_number_feeds_the_next_step_nothing_that
   EXPECT_EQ(failed, 1);
 }
 
-TEST(TpAheadRows, only_the_host_and_groups_of_one_rank_differ) {
-  EXPECT_FALSE(make(config())->info().steps_ahead) << "a host computes in its own time";
-  TpEngineConfig two = ahead_config("v3-tiny-bf16");
-  two.tensor_parallel = 2;
-  const auto refused = make_tp_engine(two);
-  ASSERT_FALSE(refused.ok());
-  EXPECT_EQ(refused.error().code, Code::unimplemented);
-  EXPECT_EQ(refused.error().field, "steps_ahead");
+TEST(TpAheadRows, a_host_computes_in_its_own_time) {
+  EXPECT_FALSE(make(config())->info().steps_ahead);
+  EXPECT_FALSE(make(config(2))->info().steps_ahead);
 }
 
 }  // namespace

@@ -97,9 +97,6 @@ TEST(ExpertGroup, what_can_not_be_divided_or_combined_is_refused_by_name) {
   TpEngineConfig processes = config();
   processes.group.processes = 2;
   EXPECT_EQ(refused(processes, 2), "group.processes");
-  TpEngineConfig ahead = config();
-  ahead.steps_ahead = true;
-  EXPECT_EQ(refused(ahead, 2), "steps_ahead");
   TpEngineConfig dense = config();
   dense.model_dir = FATHOM_SOURCE_DIR "/tests/golden/data/llama-tiny";
   EXPECT_EQ(refused(dense, 2), "expert_parallel");

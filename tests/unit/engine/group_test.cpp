@@ -15,30 +15,6 @@
 namespace fathom {
 namespace {
 
-// A leader and a follower in two threads, over sockets.
-struct TwoProcesses {
-  Status followed;
-  std::thread follower;
-  Result<std::unique_ptr<Engine>> leader = Error{};
-
-  explicit TwoProcesses(const std::function<void(TpEngineConfig&)>& change_follower = {}) {
-    TpEngineConfig lead = config(2);
-    lead.group = {.processes = 2, .process = 0, .leader = "127.0.0.1:0"};
-    lead.group.connect_time_max = Duration::seconds(20);
-    lead.group.listening = [&](int port) {
-      TpEngineConfig c = config(2);
-      c.group = {.processes = 2, .process = 1, .leader = "127.0.0.1:" + std::to_string(port)};
-      c.group.connect_time_max = Duration::seconds(20);
-      if (change_follower) change_follower(c);
-      follower = std::thread([this, c] { followed = run_follower(c); });
-    };
-    leader = make_tp_engine(lead);
-  }
-  ~TwoProcesses() {
-    if (follower.joinable()) follower.join();
-  }
-};
-
 TEST(Group, a_follower_ends_well_when_its_leader_leaves) {
   TwoProcesses two;
   ASSERT_TRUE(two.leader.ok()) << two.leader.error().text();
@@ -52,7 +28,7 @@ TEST(Group, a_follower_ends_well_when_its_leader_leaves) {
 }
 
 TEST(Group, a_follower_with_other_settings_is_refused_on_both_sides) {
-  TwoProcesses two([](TpEngineConfig& c) { c.block_tokens = 16; });
+  TwoProcesses two(config(2), [](TpEngineConfig& c) { c.block_tokens = 16; });
   two.follower.join();
   ASSERT_FALSE(two.leader.ok());
   EXPECT_EQ(two.leader.error().code, Code::failed_precondition);
@@ -129,12 +105,51 @@ TEST(Group, a_dead_leader_ends_its_follower_with_unavailable) {
   ::close(port_pipe[1]);
 }
 
+// Begun before the death was known, both steps are lost with the group.
+TEST(Group, a_follower_that_dies_under_two_steps_ends_both) {
+  std::optional<ChildProcess> child;
+  TpEngineConfig lead = config(2);
+  lead.steps_ahead = true;
+  lead.group = {.processes = 2, .process = 0, .leader = "127.0.0.1:0"};
+  lead.group.listening = [&](int port) {
+    child.emplace([port] {
+      TpEngineConfig c = config(2);
+      c.group = {.processes = 2, .process = 1, .leader = "127.0.0.1:" + std::to_string(port)};
+      static_cast<void>(run_follower(c));
+    });
+  };
+  auto engine = make_tp_engine(lead);
+  ASSERT_TRUE(engine.ok()) << engine.error().text();
+  const Prompt p = prompt(30, 0);
+  const Plan first{{p.row()}};
+  const TokenId unseen = 0;
+  Plan second = first;
+  second.rows[0].tokens = std::span(&unseen, 1);
+  second.rows[0].position = 30;
+  second.rows[0].token_of_row = 0;
+  const auto drawn = (*engine)->step(first);
+  ASSERT_TRUE(drawn.ok());
+  Plan next = second;
+  next.rows[0].tokens = drawn->rows[0].tokens;
+  next.rows[0].token_of_row = -1;
+  ASSERT_TRUE((*engine)->begin(next).ok());
+  child->kill();
+  second.rows[0].position = 31;
+  const Status begun = (*engine)->begin(second);
+  ASSERT_FALSE(begun.ok());
+  EXPECT_EQ(begun.error().code, Code::unavailable);
+  EXPECT_FALSE((*engine)->finish().ok());
+}
+
 TEST(GroupWire, a_step_survives_and_a_torn_one_is_an_error) {
   const std::vector<TokenId> tokens = {4, 5, 6};
   const std::vector<BlockIndex> blocks = {9, 1};
   const StepBatch step{
-      {{tokens, 7, 8, blocks}, {std::span(tokens).first(1), 0, 1, std::span(blocks).first(1)}},
-      {2, 3}};
+      .sequences = {{tokens, 7, 8, blocks},
+                    {std::span(tokens).first(1), 0, 1, std::span(blocks).first(1)}},
+      .fed = {-1, 4},
+      .drawn = 5,
+      .logit_rows = {2, 3}};
   std::vector<std::byte> bytes;
   encode_step(step, bytes);
   StepBatch back;
@@ -145,10 +160,19 @@ TEST(GroupWire, a_step_survives_and_a_torn_one_is_an_error) {
   EXPECT_EQ(back.sequences[0].position, 7);
   EXPECT_EQ(back.sequences[0].prompt_tokens, 8);
   EXPECT_EQ(back.logit_rows, step.logit_rows);
+  EXPECT_EQ(back.fed, step.fed);
+  EXPECT_EQ(back.drawn, step.drawn);
   for (size_t n = 0; n < bytes.size(); n += 4)
     EXPECT_FALSE(decode_step(std::span(bytes).first(n), back).ok()) << n;
-  bytes[8] = std::byte{0xff};
-  bytes[11] = std::byte{0xff};
+  const auto torn_at = [&](size_t word) {
+    auto torn = bytes;
+    torn[4 * word] = torn[4 * word + 3] = std::byte{0xff};
+    return !decode_step(torn, back).ok();
+  };
+  EXPECT_TRUE(torn_at(2)) << "guesses of as many sequences as there are, or of none";
+  StepBatch fed_from_nowhere = step;
+  fed_from_nowhere.drawn = 4;
+  encode_step(fed_from_nowhere, bytes);
   EXPECT_FALSE(decode_step(bytes, back).ok());
 }
 

@@ -2,9 +2,11 @@
 // their own.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "engine/tp_engine.h"
@@ -23,6 +25,31 @@ inline std::unique_ptr<Engine> make(const TpEngineConfig& c) {
   CHECK(made.ok(), made.ok() ? "" : made.error().text());
   return std::move(made).value();
 }
+
+// A leader and a follower in two threads, over sockets.
+struct TwoProcesses {
+  Status followed;
+  std::thread follower;
+  Result<std::unique_ptr<Engine>> leader = Error{};
+
+  explicit TwoProcesses(TpEngineConfig c = config(2),
+                        const std::function<void(TpEngineConfig&)>& change_follower = {}) {
+    TpEngineConfig lead = c;
+    lead.group = {.processes = 2, .process = 0, .leader = "127.0.0.1:0"};
+    lead.group.connect_time_max = Duration::seconds(20);
+    lead.group.listening = [&](int port) {
+      c.group = {.processes = 2, .process = 1, .leader = "127.0.0.1:" + std::to_string(port)};
+      c.group.connect_time_max = Duration::seconds(20);
+      if (change_follower) change_follower(c);
+      follower = std::thread([this, c] { followed = run_follower(c); });
+    };
+    leader = make_tp_engine(lead);
+  }
+  ~TwoProcesses() {
+    leader = Error{};
+    if (follower.joinable()) follower.join();
+  }
+};
 
 // One prompt on blocks of its own.
 struct Prompt {

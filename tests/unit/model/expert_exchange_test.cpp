@@ -33,7 +33,12 @@ class HostCollectives final : public Collectives {
     return comm_->all_gather(std::span(part, static_cast<size_t>(count)),
                              std::span(out, static_cast<size_t>(count * size())));
   }
+  Status broadcast(TokenId* ids, int64_t count, int root) override {
+    return comm_->broadcast(std::as_writable_bytes(std::span(ids, static_cast<size_t>(count))),
+                            root);
+  }
   Status finish() override { return {}; }
+  Status finish(Download&) override { return {}; }
 
  private:
   std::unique_ptr<Comm> comm_;
@@ -151,7 +156,6 @@ class ExpertExchangeOf : public ::testing::TestWithParam<std::tuple<const char*,
                                                            static_cast<size_t>(part)),
                                               first, out[r]))
                           .ok());
-        ASSERT_TRUE(mine.finish().ok());
         ASSERT_EQ(mine.join().value(), ExpertPass::none);
       });
     for (auto& thread : threads) thread.join();
