@@ -146,7 +146,8 @@ void experts_parity(const Inner& inner, const OpContext& ctx, const ExpertsParam
                         width, ctx.compute == Compute::bfloat16,
                         panel, workspace.take<float>(panel * lanes)};
 
-  const int32_t step = 4 * kParityPanel;
+  // Whole panels, and for e4m3 whole blocks of scales.
+  const int32_t step = p.experts[0].gate.dtype == DType::f8_e4m3 ? kScaleBlock : 4 * kParityPanel;
   auto* pieces = workspace.take<Piece>(int64_t{pass.experts()} *
                                        ((std::max(hidden, width) + step - 1) / step));
   const Packed x = packed_for(pass, workspace, &ExpertWeights::gate),

@@ -26,7 +26,7 @@ void linear_parity(const Inner& inner, const OpContext& ctx, const LinearParams&
   Workspace workspace(ctx);
   const bool round = !p.exact && ctx.compute == Compute::bfloat16;
   const ParityRows x = packed(ctx, p, round, workspace);
-  share_panels(ctx, workspace, p, kParityPanel, parity_panel_floats(p.weight.cols),
+  share_panels(ctx, workspace, p, x.bytes ? 32 : kParityPanel, parity_panel_floats(p.weight.cols),
                [&](int32_t first, int32_t outs, float* panel) {
                  parity_avx2()->multiply({.x = x,
                                           .w = p.weight,

@@ -19,24 +19,23 @@ inline constexpr int32_t kParityTile = 6;    // rows of x at most
 inline constexpr int32_t kParityPanel = 36;  // weight rows that stay in cache while all of x passes
 
 // Rows of activations: [tiles][even, odd][steps][rows of the tile][8 lanes], zeros behind the last
-// column.
+// column; or, for e4m3, as bytes.h has them.
 struct ParityRows {
   const float* data = nullptr;
   int32_t count = 0;
   int32_t cols = 0;
-  // Lanes of a vector: 0 2 4 ... 14 and 1 3 ... 15, or, as bytes fall apart, 0 4 8 12 2 6 10 14 and
-  // 1 5 9 13 3 7 11 15.
-  bool quads = false;
+  bool bytes = false;
 
   static ParityRows of(const Weight& w, int32_t count) {
     return {nullptr, count, w.cols, w.dtype == DType::f8_e4m3};
   }
-  int32_t steps() const { return (cols + kParityStep - 1) / kParityStep; }
-  int64_t floats() const { return int64_t{count} * steps() * kParityStep; }
+  int32_t step() const { return bytes ? 2 * kParityStep : kParityStep; }  // columns
+  int32_t steps() const { return (cols + step() - 1) / step(); }
+  int64_t floats() const { return int64_t{count} * steps() * step(); }
   // Tiles are of nearly equal numbers of rows.
   int32_t tiles() const { return (count + kParityTile - 1) / kParityTile; }
   int32_t tile_begin(int32_t t) const { return static_cast<int32_t>(int64_t{count} * t / tiles()); }
-  int64_t tile_at(int32_t t) const { return int64_t{tile_begin(t)} * steps() * kParityStep; }
+  int64_t tile_at(int32_t t) const { return int64_t{tile_begin(t)} * steps() * step(); }
 };
 
 struct ParityPack {  // tile t of x
@@ -60,7 +59,7 @@ struct ParityProduct {  // y[r, o] = sum_k x[r, k] w[first + o, k] for o in [0, 
 
 constexpr int64_t parity_panel_floats(int32_t cols) {
   return int64_t{kParityPanel} * ((cols + kParityStep - 1) / kParityStep * kParityStep) +
-         2 * ((cols + 31) / 32 * 32);
+         2 * ((cols + 31) / 32 * 32) + 8'192;
 }
 
 struct Parity {

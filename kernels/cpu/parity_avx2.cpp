@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/cpu/bytes.h"
 #include "kernels/cpu/inner.h"
 #include "kernels/cpu/parity.h"
 
@@ -20,6 +21,7 @@ constexpr int32_t kRunSteps = 64;  // of a run of columns: a tile's x of one par
 // ---- Rows of x.
 
 void pack(const ParityPack& p) {
+  if (p.x.bytes) return pack_for_bytes(p);
   const int32_t rows = p.x.tile_begin(p.tile + 1) - p.x.tile_begin(p.tile), cols = p.x.cols;
   constexpr int32_t kChunk = 512;
   for (int32_t begin = 0; begin < cols; begin += kChunk) {
@@ -46,8 +48,8 @@ void pack(const ParityPack& p) {
           even = parity_of<false>(from + s * kStep), odd = parity_of<true>(from + s * kStep);
         }
         float* at = to + (int64_t{s} * rows + r) * 8;
-        _mm256_storeu_ps(at, p.x.quads ? quads_of(even) : even);
-        _mm256_storeu_ps(at + int64_t{p.x.steps()} * rows * 8, p.x.quads ? quads_of(odd) : odd);
+        _mm256_storeu_ps(at, even);
+        _mm256_storeu_ps(at + int64_t{p.x.steps()} * rows * 8, odd);
       }
     }
   }
@@ -193,13 +195,12 @@ void tile_of_rows(const ParityProduct& p, const Source& source, int32_t t, int32
   tile_of_parity<false, R, O>(p, source, t, outs, lanes, panel_ahead);
   for (int r = 0; r < R; ++r)
     for (int32_t o = 0; o < outs; o += 8)
-      _mm256_store_ps(even[r] + o,
-                      eight_trees<Source::kQuads>(lanes + r * kLanesRow + o * 8, outs - o));
+      _mm256_store_ps(even[r] + o, eight_trees(lanes + r * kLanesRow + o * 8, outs - o));
   tile_of_parity<true, R, O>(p, source, t, outs, lanes, panel_ahead);
   for (int r = 0; r < R; ++r) {
     float* y = p.y + (p.x.tile_begin(t) + r) * p.y_stride + first;
     for (int32_t o = 0; o < outs; o += 8) {
-      const __m256 odd = eight_trees<Source::kQuads>(lanes + r * kLanesRow + o * 8, outs - o);
+      const __m256 odd = eight_trees(lanes + r * kLanesRow + o * 8, outs - o);
       const __m256 sums = _mm256_add_ps(_mm256_load_ps(even[r] + o), odd);
       if (outs - o >= 8) {
         _mm256_storeu_ps(y + o, sums);
@@ -247,7 +248,6 @@ void tiles_of_rows(const ParityProduct& p, const Source& source, int32_t first, 
 }
 
 struct Bf16Source {
-  static constexpr bool kQuads = false;
   const Weight& w;
   int32_t first;
   template <int O>
@@ -259,9 +259,7 @@ struct Bf16Source {
   }
 };
 
-template <bool Quads>
 struct PanelSource {
-  static constexpr bool kQuads = Quads;
   const Weight& w;
   int32_t first;
   float* data;
@@ -285,120 +283,24 @@ struct PanelSource {
 };
 
 // Any row of any weight.
-template <bool Quads>
-void widen_row(const ParityProduct& p, const PanelSource<Quads>& panel, int32_t o, float* buffer) {
+void widen_row(const ParityProduct& p, const PanelSource& panel, int32_t o, float* buffer) {
   const int32_t cols = p.w.cols, steps = p.x.steps();
-  inner_avx2()->widen(p.w, panel.first + o, p.round && !Quads, buffer);
+  inner_avx2()->widen(p.w, panel.first + o, p.round, buffer);
   std::memset(buffer + cols, 0, static_cast<size_t>(steps * kStep - cols) * 4);
   const auto to = panel.place(o);
   for (int32_t s = 0; s < steps; ++s) {
     const __m256 even = parity_of<false>(buffer + s * kStep),
                  odd = parity_of<true>(buffer + s * kStep);
-    _mm256_store_ps(to.even + s * to.distance, Quads ? quads_of(even) : even);
-    _mm256_store_ps(to.odd + s * to.distance, Quads ? quads_of(odd) : odd);
+    _mm256_store_ps(to.even + s * to.distance, even);
+    _mm256_store_ps(to.odd + s * to.distance, odd);
   }
 }
 
-// ---- e4m3: two rows side by side, so that a vector's eight lanes are four of each.
-
-constexpr float kExponentGap = 0x1p120f;  // what decoded bytes are too small by
-
-// Can scales carry the gap?
-bool scales_fit(const Weight& w, int32_t first, int32_t outs) {
-  const int32_t begin = (first + w.scale_row) / kScaleBlock;
-  const int32_t end = (first + outs - 1 + w.scale_row) / kScaleBlock;
-  const int32_t blocks = (w.cols + w.scale_col - 1) / kScaleBlock + 1;
-  for (int32_t b = begin; b <= end; ++b)
-    for (int32_t i = 0; i < blocks; ++i)
-      if (!(__builtin_fabsf(w.scale[b * w.scale_stride + i]) < 128.0f)) return false;
-  return true;
-}
-
-struct BytePair {
-  const uint8_t *a, *b;
-  const float *scale_a, *scale_b;  // of the first block of columns
-
-  static BytePair of(const Weight& w, int32_t row_a, int32_t row_b) {
-    const auto scales = [&](int32_t row) {
-      return w.scale + (row + w.scale_row) / kScaleBlock * w.scale_stride;
-    };
-    return {reinterpret_cast<const uint8_t*>(row_at(w, row_a)),
-            reinterpret_cast<const uint8_t*>(row_at(w, row_b)), scales(row_a), scales(row_b)};
-  }
-  __m256i load(int64_t step) const {
-    return _mm256_inserti128_si256(
-        _mm256_castsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a + step * kStep))),
-        _mm_loadu_si128(reinterpret_cast<const __m128i*>(b + step * kStep)), 1);
-  }
-  __m256 scale(int32_t block) const {
-    return _mm256_mul_ps(_mm256_set_m128(_mm_set1_ps(scale_b[block]), _mm_set1_ps(scale_a[block])),
-                         _mm256_set1_ps(kExponentGap));
-  }
-};
-
-// Sign, exponent and mantissa at their places in a float, whose exponent is too small by 120: lanes
-// 0 4 8 12, 2 6 10 14, 1 5 9 13 and 3 7 11 15 of both rows. Subnormal codes come out right as well.
-struct Decoded {
-  __m256 q[4];
-};
-[[gnu::always_inline]] inline Decoded decode(__m256i bytes) {
-  const __m256i fields = _mm256_set1_epi16(static_cast<int16_t>(0x87F0));
-  const __m256i odd = _mm256_and_si256(_mm256_srai_epi16(bytes, 4), fields);
-  const __m256i even = _mm256_and_si256(_mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 4), fields);
-  return {{even_of(even), odd_of(even), even_of(odd), odd_of(odd)}};
-}
-// 0x7F and 0xFF are no numbers and are looked for a whole row at a time: the largest byte with its
-// sign set is 0xFF then.
-[[gnu::always_inline]] inline __m256i largest_code(__m256i so_far, __m256i bytes) {
-  return _mm256_max_epu8(so_far, _mm256_or_si256(bytes, _mm256_set1_epi8(static_cast<char>(0x80))));
-}
-bool has_nan(__m256i largest) {
-  return _mm256_movemask_epi8(_mm256_cmpeq_epi8(largest, _mm256_set1_epi8(-1))) != 0;
-}
-
-// Calls each(block of columns, first step, step behind it).
-template <class F>
-[[gnu::always_inline]] inline void each_block(const Weight& w, F&& each) {
-  const int32_t steps = w.cols / kStep;
-  int32_t begin = 0, end = (kScaleBlock - w.scale_col) / kStep;
-  for (int32_t block = 0; begin < steps; ++block, begin = end, end += kScaleBlock / kStep)
-    each(block, begin, end < steps ? end : steps);
-}
-
-// Rows o and o + 1 of a panel, or one row twice. False if there was a NaN.
-bool widen_pair(const ParityProduct& p, const PanelSource<true>& panel, int32_t o) {
-  const int32_t other = o + 1 < panel.outs ? o + 1 : o;
-  const BytePair pair = BytePair::of(p.w, panel.first + o, panel.first + other);
-  const auto a = panel.place(o), b = panel.place(other);
-  __m256i largest = _mm256_setzero_si256();
-  each_block(p.w, [&](int32_t block, int32_t begin, int32_t end) {
-    const __m256 scale = pair.scale(block);
-    for (int64_t s = begin; s < end; ++s) {
-      const __m256i bytes = pair.load(s);
-      largest = largest_code(largest, bytes);
-      const Decoded d = decode(bytes);
-      const __m256 q0 = _mm256_mul_ps(d.q[0], scale), q2 = _mm256_mul_ps(d.q[1], scale);
-      const __m256 q1 = _mm256_mul_ps(d.q[2], scale), q3 = _mm256_mul_ps(d.q[3], scale);
-      _mm256_store_ps(a.even + s * a.distance, _mm256_permute2f128_ps(q0, q2, 0x20));
-      _mm256_store_ps(a.odd + s * a.distance, _mm256_permute2f128_ps(q1, q3, 0x20));
-      _mm256_store_ps(b.even + s * b.distance, _mm256_permute2f128_ps(q0, q2, 0x31));
-      _mm256_store_ps(b.odd + s * b.distance, _mm256_permute2f128_ps(q1, q3, 0x31));
-    }
-  });
-  return !has_nan(largest);
-}
-
-template <bool Quads>
-void panel_product(const ParityProduct& p, int32_t o, int32_t outs, bool fast) {
+void panel_product(const ParityProduct& p, int32_t o, int32_t outs) {
   const int32_t steps = p.x.steps();
-  const PanelSource<Quads> panel{p.w, p.first + o, p.panel, outs, steps, group_width(p.x)};
+  const PanelSource panel{p.w, p.first + o, p.panel, outs, steps, group_width(p.x)};
   float* buffer = p.panel + int64_t{kParityPanel} * steps * kStep;
-  for (int32_t i = 0; i < outs; i += 2) {
-    if constexpr (Quads)
-      if (fast && widen_pair(p, panel, i)) continue;
-    widen_row(p, panel, i, buffer);
-    if (i + 1 < outs) widen_row(p, panel, i + 1, buffer);
-  }
+  for (int32_t i = 0; i < outs; ++i) widen_row(p, panel, i, buffer);
   tiles_of_rows(p, panel, o, outs);
 }
 
@@ -416,13 +318,16 @@ template <int R, int O>
 #pragma GCC unroll 8
   for (int i = 0; i < R * O; ++i) even[i] = odd[i] = _mm256_setzero_ps();
   const float *x = p.x.data, *x_odd = x + int64_t{steps} * R * 8;
-  const int64_t ahead = p.w.row_stride * O;
+  // Short rows are fetched in the order of memory, long ones side by side.
+  const bool in_order = p.w.row_stride <= 1024;
+  const int64_t beside = in_order ? kStep : p.w.row_stride, further = in_order ? O * kStep : kStep;
+  const uint16_t* ahead = w[0] + p.w.row_stride * O;
 #pragma GCC unroll 1
-  for (int64_t s = 0; s < steps; ++s)
+  for (int64_t s = 0; s < steps; ++s, ahead += further)
 #pragma GCC unroll 4
     for (int i = 0; i < O; ++i) {
       const __m256i v = load_256(w[i] + s * kStep);
-      _mm_prefetch(w[i] + s * kStep + ahead, _MM_HINT_T0);
+      _mm_prefetch(ahead + i * beside, _MM_HINT_T0);
       const __m256 e = even_of(v), d = odd_of(v);
 #pragma GCC unroll 3
       for (int r = 0; r < R; ++r) {
@@ -437,8 +342,7 @@ template <int R, int O>
     _mm256_store_ps(lanes[0] + i * 8, even[i]);
     _mm256_store_ps(lanes[1] + i * 8, odd[i]);
   }
-  _mm256_store_ps(sums, _mm256_add_ps(eight_trees<false>(lanes[0], R * O),
-                                      eight_trees<false>(lanes[1], R * O)));
+  _mm256_store_ps(sums, _mm256_add_ps(eight_trees(lanes[0], R * O), eight_trees(lanes[1], R * O)));
   for (int r = 0; r < R; ++r)
     for (int i = 0; i < O; ++i) p.y[r * p.y_stride + o + i] = sums[r * O + i];
 }
@@ -450,81 +354,17 @@ void few_bf16(const ParityProduct& p) {
   for (; o < p.outs; ++o) few_bf16<R, 1>(p, o);
 }
 
-// One pair of rows, o and o + 1, times R rows of x. Returns whether there was a NaN among them.
-template <int R>
-[[gnu::always_inline]] inline bool few_bytes(const ParityProduct& p, int32_t o) {
-  const int32_t other = o + 1 < p.outs ? o + 1 : o;
-  const BytePair pair = BytePair::of(p.w, p.first + o, p.first + other);
-  const float *x = p.x.data, *x_odd = x + int64_t{p.x.steps()} * R * 8;
-  const int64_t ahead = 2 * p.w.row_stride;
-  __m256 acc[R * 4];
-#pragma GCC unroll 12
-  for (int i = 0; i < R * 4; ++i) acc[i] = _mm256_setzero_ps();
-  __m256i largest = _mm256_setzero_si256();
-  each_block(
-      p.w, [&](int32_t block, int32_t begin, int32_t end) __attribute__((always_inline)) {
-        const __m256 scale = pair.scale(block);
-#pragma GCC unroll 1
-        for (int64_t s = begin; s < end; ++s) {
-          const __m256i bytes = pair.load(s);
-          _mm_prefetch(pair.a + s * kStep + ahead, _MM_HINT_T0);
-          _mm_prefetch(pair.b + s * kStep + ahead, _MM_HINT_T0);
-          largest = largest_code(largest, bytes);
-          const Decoded d = decode(bytes);
-#pragma GCC unroll 4
-          for (int j = 0; j < 4; ++j) {
-            const __m256 w = _mm256_mul_ps(d.q[j], scale);
-            const float* from = (j < 2 ? x : x_odd) + s * R * 8 + j % 2 * 4;
-#pragma GCC unroll 3
-            for (int r = 0; r < R; ++r)
-              acc[r * 4 + j] = _mm256_fmadd_ps(
-                  w, _mm256_broadcast_ps(reinterpret_cast<const __m128*>(from + r * 8)),
-                  acc[r * 4 + j]);
-          }
-        }
-      });
-#pragma GCC unroll 3
-  for (int r = 0; r < R; ++r) {
-    __m256 sums[4];
-    for (int j = 0; j < 4; ++j) {
-      const __m256 eights = _mm256_add_ps(acc[r * 4 + j], _mm256_permute_ps(acc[r * 4 + j], 0x4E));
-      sums[j] = _mm256_add_ps(eights, _mm256_movehdup_ps(eights));
-    }
-    const __m256 y =
-        _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3]));
-    p.y[r * p.y_stride + o] = _mm256_cvtss_f32(y);
-    if (other != o) p.y[r * p.y_stride + other] = _mm_cvtss_f32(_mm256_extractf128_ps(y, 1));
-  }
-  return has_nan(largest);
-}
-
-template <int R>
-void few_bytes(const ParityProduct& p) {
-  for (int32_t o = 0; o < p.outs; o += 2)
-    if (few_bytes<R>(p, o)) panel_product<true>(p, o, p.outs - o < 2 ? 1 : 2, false);
-}
-
 // ---- Which way a product takes.
 
 void multiply(const ParityProduct& p) {
-  const bool whole_steps = p.w.cols % kStep == 0, bytes = p.w.dtype == DType::f8_e4m3;
-  if (p.w.dtype == DType::bf16 && whole_steps) {
-    if (p.x.count == 1) return few_bf16<1, 4>(p);
-    if (p.x.count == 2) return few_bf16<2, 2>(p);
-    if (p.x.count == 3) return few_bf16<3, 2>(p);
-    for (int32_t o = 0; o < p.outs; o += kParityPanel)
-      tiles_of_rows(p, Bf16Source{p.w, p.first + o}, o,
-                    p.outs - o < kParityPanel ? p.outs - o : kParityPanel);
-    return;
-  }
-  const bool fast =
-      bytes && whole_steps && p.w.scale_col % kStep == 0 && scales_fit(p.w, p.first, p.outs);
-  if (fast && p.x.count == 1) return few_bytes<1>(p);
-  if (fast && p.x.count == 2) return few_bytes<2>(p);
-  if (fast && p.x.count == 3) return few_bytes<3>(p);
+  if (p.x.bytes) return multiply_bytes(p);
+  const bool in_place = p.w.dtype == DType::bf16 && p.w.cols % kStep == 0;
+  if (in_place && p.x.count == 1) return few_bf16<1, 4>(p);
+  if (in_place && p.x.count == 2) return few_bf16<2, 2>(p);
+  if (in_place && p.x.count == 3) return few_bf16<3, 2>(p);
   for (int32_t o = 0; o < p.outs; o += kParityPanel) {
     const int32_t outs = p.outs - o < kParityPanel ? p.outs - o : kParityPanel;
-    bytes ? panel_product<true>(p, o, outs, fast) : panel_product<false>(p, o, outs, false);
+    in_place ? tiles_of_rows(p, Bf16Source{p.w, p.first + o}, o, outs) : panel_product(p, o, outs);
   }
 }
 

@@ -11,10 +11,12 @@
 namespace fathom {
 namespace {
 
-__m256i load_256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline __m256i load_256(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
 // Into a register for certain: as a factor in memory it would be loaded once for every product, and
 // two loads a cycle are the limit then.
-__m256 loaded(const float* p) {
+inline __m256 loaded(const float* p) {
   __m256 v = _mm256_load_ps(p);
   asm("" : "+x"(v));
   return v;
@@ -24,8 +26,8 @@ __m256 loaded(const float* p) {
 alignas(32) constexpr uint32_t kUpperHalves[8] = {0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u,
                                                   0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u,
                                                   0xFFFF0000u, 0xFFFF0000u};
-__m256 even_of(__m256i v) { return _mm256_castsi256_ps(_mm256_slli_epi32(v, 16)); }
-__m256 odd_of(__m256i v) {
+inline __m256 even_of(__m256i v) { return _mm256_castsi256_ps(_mm256_slli_epi32(v, 16)); }
+inline __m256 odd_of(__m256i v) {
   __m256i mask;
   asm("vpand %2, %1, %0"
       : "=x"(mask)
@@ -36,9 +38,6 @@ template <bool Odd>
 __m256 parity_of(__m256i v) {
   return Odd ? odd_of(v) : even_of(v);
 }
-__m256 quads_of(__m256 v) {
-  return _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
-}
 // The even or odd half of sixteen floats.
 template <bool Odd>
 __m256 parity_of(const float* p) {
@@ -48,9 +47,9 @@ __m256 parity_of(const float* p) {
 }
 
 // Eight trees over the eight lanes of one parity, in the order of `tree`: i + 8, i + 4, i + 2. The
-// vectors stand at v, v + step, ...; `count` >= 1 of them are given, the last stands for the rest.
-template <bool Quads>
-__m256 eight_trees(const float* v, int32_t count) {
+// vectors stand one behind the other at v; `count` >= 1 of them are given, the last stands for the
+// rest.
+inline __m256 eight_trees(const float* v, int32_t count) {
   const auto at = [&](int i) { return _mm256_load_ps(v + (i < count ? i : count - 1) * 8); };
   const auto half = [](__m256 a, __m256 b, int which) {
     return which ? _mm256_permute2f128_ps(a, b, 0x31) : _mm256_permute2f128_ps(a, b, 0x20);
@@ -65,15 +64,9 @@ __m256 eight_trees(const float* v, int32_t count) {
   const auto sum = [](const auto& take, __m256 a, __m256 b) {
     return _mm256_add_ps(take(a, b, 0), take(a, b, 1));
   };
-  if constexpr (Quads) {  // 0 4 8 12 | 2 6 10 14
-    const __m256 a = sum(one, sum(pair, at(0), at(1)), sum(pair, at(2), at(3)));
-    const __m256 b = sum(one, sum(pair, at(4), at(5)), sum(pair, at(6), at(7)));
-    return sum(half, a, b);
-  } else {  // 0 2 4 6 | 8 10 12 14
-    const __m256 a = sum(pair, sum(half, at(0), at(4)), sum(half, at(1), at(5)));
-    const __m256 b = sum(pair, sum(half, at(2), at(6)), sum(half, at(3), at(7)));
-    return sum(one, a, b);
-  }
+  const __m256 a = sum(pair, sum(half, at(0), at(4)), sum(half, at(1), at(5)));
+  const __m256 b = sum(pair, sum(half, at(2), at(6)), sum(half, at(3), at(7)));
+  return sum(one, a, b);
 }
 
 }  // namespace
