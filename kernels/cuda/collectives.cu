@@ -4,9 +4,9 @@
 // for a GPU. What is large is summed by slices, one a rank, and the sums are copied: 2 reads of
 // each element instead of one a rank.
 //
-// What is recorded has no threads that could meet: there kernels wait for each other (peer_step.cuh),
-// if every rank has a GPU of its own, through buffers of their own. Ranks record and replay alike
-// (Device::replay), and what is said in between meets as ever.
+// What is recorded has no threads that could meet: there kernels wait for each other
+// (peer_step.cuh), if every rank has a GPU of its own, through buffers of their own. Ranks record
+// and replay alike (Device::replay), and what is said in between meets as ever.
 //
 // Buffers are used in turn. One is written again only two collectives later: by then this stream
 // has waited for an event that every peer recorded behind its last read of it.
@@ -126,10 +126,10 @@ class PeerGroup {
   Status status() {
     const uint32_t missing = stop_ != nullptr ? std::atomic_ref(*stop_).load() : 0;
     if (missing != 0)  // unless a thread said more
-      meeting_.break_with({Code::unavailable,
-                           "rank " + std::to_string(missing - 1) +
-                               " did not come to a collective in time",
-                           "rank"});
+      meeting_.break_with(
+          {Code::unavailable,
+           "rank " + std::to_string(missing - 1) + " did not come to a collective in time",
+           "rank"});
     return meeting_.status();
   }
 

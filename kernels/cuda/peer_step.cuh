@@ -78,10 +78,10 @@ __device__ __forceinline__ bool meet_peers(const PeerStep& s, uint32_t meeting) 
   const unsigned block = blockIdx.x;
   bool came = true;
   if (peer < s.ranks && peer != s.rank) {
-    asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(
-                     &s.words[peer]->arrived[block][s.rank]),
-                 "r"(meeting)
-                 : "memory");
+    asm volatile(
+        "st.release.sys.global.u32 [%0], %1;" ::"l"(&s.words[peer]->arrived[block][s.rank]),
+        "r"(meeting)
+        : "memory");
     came = await_peer(s, &s.words[s.rank]->arrived[block][peer], meeting, peer);
   }
   return __syncthreads_count(came ? 0 : 1) == 0;

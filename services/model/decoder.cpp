@@ -37,12 +37,13 @@ Status Decoder::forward(const Batch& batch, const LogitsSink& sink) {
     logits_.reserve(ops_.config(), ops_.shard(), padding->rows);
     batch_.lay_out_padded(batch, *padding);
     ops_.feed(batch_);  // other draws in every step, so it is not part of what is recorded
-    FATHOM_CHECKED(ops_.replay({.rows = padding->rows, .context = padding->context}, [&]() -> Status {
-      ops_.set_rows(padding->rows);
-      FATHOM_CHECKED(run_layers());
-      return logits_.compute(ops_, *last_norm_, weights_.ends.lm_head, residual_.data(),
-                             batch_.logit_rows(), padding->rows);
-    }));
+    FATHOM_CHECKED(
+        ops_.replay({.rows = padding->rows, .context = padding->context}, [&]() -> Status {
+          ops_.set_rows(padding->rows);
+          FATHOM_CHECKED(run_layers());
+          return logits_.compute(ops_, *last_norm_, weights_.ends.lm_head, residual_.data(),
+                                 batch_.logit_rows(), padding->rows);
+        }));
     logits_.deliver(ops_, 0, batch.rows(), sink);
     return {};
   }

@@ -65,11 +65,19 @@ TEST_P(Brief, alone_batched_chunked_recorded_and_ahead_match_the_reference_and_e
 }
 
 class BriefRanks : public Brief {};
-TEST_P(BriefRanks, two_ranks_match_the_reference) {
-  EngineUnderTest engine(config(2));
+TEST_P(BriefRanks, two_ranks_recorded_and_ahead_match_the_reference_and_steps_said_each_time) {
+  TpEngineConfig settings = config(2);
+  settings.steps_ahead = true;
+  EngineUnderTest engine(settings);
+  // Said, recorded, replayed, where each rank has a GPU.
   const auto together = generate(engine, requests, {.together = true});
   expect_golden("two ranks", together);
-  expect_same("in chunks of 33", generate(engine, requests, {.chunk = 33}), together);
+  expect_same("steps ahead", generate(engine, requests, {.together = true, .ahead = true}),
+              together);
+  settings.layer_tap = [](int32_t, std::string_view, std::span<const float>) {};
+  EngineUnderTest watched(settings);  // and so never recorded
+  expect_same("in chunks of 33, said", generate(watched, requests, {.chunk = 33, .together = true}),
+              together);
 }
 
 TEST_P(Brief, products_of_bfloat16_have_the_same_bits_in_chunks_and_stay_close) {
@@ -89,9 +97,15 @@ TEST_P(Brief, products_of_bfloat16_have_the_same_bits_in_chunks_and_stay_close) 
 
 class BriefExperts : public Brief {};
 TEST_P(BriefExperts, divided_over_two_ranks_match_the_reference) {
-  ExpertRanks group(config(), 2);
+  TpEngineConfig settings = config();
+  settings.steps_ahead = true;
+  ExpertRanks group(settings, 2);
   const auto together = group.share(requests, [](size_t) { return Schedule{.together = true}; });
   expect_golden("both ranks at once", together);
+  expect_same(
+      "steps ahead",
+      group.share(requests, [](size_t) { return Schedule{.together = true, .ahead = true}; }),
+      together);
   expect_same("one rank alone", generate(group.rank(1), requests, {.chunk = 33}), together);
 }
 

@@ -102,10 +102,10 @@ class Grid {
     uint32_t place;
   };
   std::vector<Variable> variables_;
-  std::unique_ptr<Crew> crew_;               // that runs
+  std::unique_ptr<Crew> crew_;                // that runs
   std::deque<std::unique_ptr<Crew>> asleep_;  // clusters that began and wait for another GPU
   std::vector<uint64_t> order_;
-  size_t begun_ = 0;  // clusters
+  size_t begun_ = 0;            // clusters
   std::vector<bool> released_;  // blocks that let dependents start
   uint64_t released_count_ = 0;
   bool dependents_wait_ = true;

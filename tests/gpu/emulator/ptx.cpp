@@ -152,9 +152,8 @@ const CUtensorMap& map_at(uint64_t address) {
 }  // namespace
 
 uint64_t special_globaltimer() {
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+  const auto since = std::chrono::steady_clock::now().time_since_epoch();
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(since).count());
 }
 void nanosleep_u32(int) { emulated::let_other_gpus_run(); }
 

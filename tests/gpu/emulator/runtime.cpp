@@ -372,8 +372,8 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t raw, cudaStreamCaptureStatus* sta
   const Locked locked;
   const auto stream = emulated::open_stream(raw);
   if (stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
-  *status = stream->recording() != nullptr ? cudaStreamCaptureStatusActive
-                                           : cudaStreamCaptureStatusNone;
+  *status =
+      stream->recording() != nullptr ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
   return cudaSuccess;
 }
 

@@ -35,7 +35,8 @@ Stream::Did Stream::do_one() {
       if (work.act) work.act();
       if (work.grid != nullptr)
         ended = work.grid->run(machine().schedule(), [this] {
-          if (queue_.size() > 1 && queue_[1].grid != nullptr && queue_[1].grid->shape().starts_early)
+          if (queue_.size() > 1 && queue_[1].grid != nullptr &&
+              queue_[1].grid->shape().starts_early)
             queue_[1].grid->begin(machine().schedule());
         });
     } catch (const Fault& f) {
