@@ -37,13 +37,14 @@ Status Decoder::forward(const Batch& batch, const LogitsSink& sink) {
     logits_.reserve(ops_.config(), ops_.shard(), padding->rows);
     batch_.lay_out_padded(batch, *padding);
     ops_.feed(batch_);  // other draws in every step, so it is not part of what is recorded
-    FATHOM_CHECKED(
+    const Status said =
         ops_.replay({.rows = padding->rows, .context = padding->context}, [&]() -> Status {
           ops_.set_rows(padding->rows);
           FATHOM_CHECKED(run_layers());
           return logits_.compute(ops_, *last_norm_, weights_.ends.lm_head, residual_.data(),
                                  batch_.logit_rows(), padding->rows);
-        }));
+        });
+    if (!said.ok()) return said;
     logits_.deliver(ops_, 0, batch.rows(), sink);
     return {};
   }
@@ -90,13 +91,14 @@ Status Decoder::draft(const Batch& batch, std::span<const int32_t> from, const L
     batch_.lay_out_padded(batch, *padding, from);
     const int32_t what = 1 + 2 * padding->logits + (last_norm_ == own_norm ? 1 : 0);
     const ReplayKey key{.what = what, .rows = padding->rows, .context = padding->context};
-    FATHOM_CHECKED(ops_.replay(key, [&]() -> Status {
+    const Status said = ops_.replay(key, [&]() -> Status {
       ops_.set_rows(padding->rows);
       FATHOM_CHECKED(run_draft());
       if (padding->logits == 0) return {};
       return logits_.compute(ops_, *own_norm, draft_head(), residual_.data(), batch_.logit_rows(),
                              padding->logits);
-    }));
+    });
+    if (!said.ok()) return said;
     last_norm_ = own_norm;
     if (wanted > 0) logits_.deliver(ops_, 0, wanted, sink);
     return {};
