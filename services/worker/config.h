@@ -74,6 +74,7 @@ struct WorkerConfig {
   bool huge_pages = true;
   int32_t rows_max = 256;
   int32_t step_token_budget = 0;
+  int32_t prompt_token_budget = 0;
   bool prefix_cache = true;
   double ticket_patience_seconds = 10;
   // The sender may first compute other prompts for minutes; a lost one is noticed by its
@@ -131,6 +132,9 @@ struct WorkerConfig {
     v("rows_max", rows_max, "sequences held at once");
     v("step_token_budget", step_token_budget,
       "most tokens of one step where the router names none; 0 for 512, on a GPU 4096");
+    v("prompt_token_budget", prompt_token_budget,
+      "most tokens of a step of a prompt that nobody waits beside, where that is more than "
+      "step_token_budget; the memory for activations grows with it; 0 for step_token_budget");
     v("prefix_cache", prefix_cache,
       "prompts that begin alike are computed once while their KV blocks are not needed otherwise");
     v("ticket_patience_seconds", ticket_patience_seconds,

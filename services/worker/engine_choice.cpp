@@ -179,6 +179,10 @@ Status check_worker_config(const WorkerConfig& c) {
     return invalid("must be above 0 and at most 86400", "stall_seconds");
   FATHOM_CHECKED(at_least(c.rows_max, 1, "rows_max"));
   FATHOM_CHECKED(at_least(c.step_token_budget, 0, "step_token_budget"));
+  FATHOM_CHECKED(at_least(c.prompt_token_budget, 0, "prompt_token_budget"));
+  if (c.prompt_token_budget > 0 && c.expert_parallel > 1)
+    return invalid("of ranks that step together each would wait for another's large chunk",
+                   "prompt_token_budget");
   FATHOM_CHECKED(check_engine(c));
   FATHOM_CHECKED(check_experts(c));
   return check_group(c);

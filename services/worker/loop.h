@@ -40,6 +40,7 @@ struct LoopConfig {
   uint64_t instance = 0;      // random per start
   int32_t rows_max = 256;     // sequences held at once
   int32_t step_token_budget = 512;
+  int32_t prompt_token_budget = 0;  // of a step of a prompt that is alone here; 0: the same
   bool prefix_cache = true;
   Duration ticket_patience = Duration::seconds(10);
   Duration stall = Duration::seconds(30);  // a turn that runs longer takes no new router
@@ -109,6 +110,7 @@ class Loop final : public DriveHandler {
   // there is none.
   bool make_plan();
   bool list_runnable();
+  int32_t tokens_of_step() const;  // at most
   void add_row(Sequence& sequence, const Share& share);
   // Begins what was planned; false when the engine is broken.
   bool take_off();
@@ -161,7 +163,7 @@ class Loop final : public DriveHandler {
   bool news_ = false;  // report_ says something beside a step
   uint64_t resets_applied_ = 0;
   uint64_t steps_ = 0;
-  int32_t step_token_budget_ = 0;
+  int32_t step_token_budget_ = 0;  // the router's, or the config's where it names none
   bool draining_ = false;
   bool stopped_ = false;
   Status engine_status_;

@@ -34,6 +34,19 @@ bool Loop::list_runnable() {
   return true;
 }
 
+// Every chunk walks all that came before it, so larger ones make a long prompt cheaper; but whoever
+// else is here would wait for them. A handoff that was computed waits for nothing.
+int32_t Loop::tokens_of_step() const {
+  int prompts = 0;
+  for (const auto& sequence : sequences_) {
+    if (sequence->phase() == Phase::holding) continue;
+    if (sequence->phase() != Phase::prefilling) return step_token_budget_;
+    ++prompts;
+  }
+  return prompts == 1 ? std::max(step_token_budget_, config_.prompt_token_budget)
+                      : step_token_budget_;
+}
+
 bool Loop::make_plan() {
   const bool ahead = !flights_.empty();
   if (ahead && !(engine_.info().steps_ahead && flights_.back().plain)) return false;
@@ -46,7 +59,7 @@ bool Loop::make_plan() {
   drafts_asked_ = speculation_.choose(decode_rows, !prompts);
   for (Runnable& r : runnable_) r.drafts = std::min(r.drafts, drafts_asked_);
   plan(runnable_,
-       {.tokens_max = step_token_budget_,
+       {.tokens_max = tokens_of_step(),
         .rows_max = config_.rows_max,
         .turn = steps_ + flights_.size()},
        shares_);

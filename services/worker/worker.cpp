@@ -147,6 +147,7 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
                               .instance = instance_,
                               .rows_max = config_.rows_max,
                               .step_token_budget = step_tokens_of(config_),
+                              .prompt_token_budget = config_.prompt_token_budget,
                               .prefix_cache = config_.prefix_cache,
                               .ticket_patience = Duration::seconds(config_.ticket_patience_seconds),
                               .stall = stall(),

@@ -202,6 +202,13 @@ TEST(WorkerProcess, wrong_settings_are_named_before_any_port_opens) {
   EXPECT_EQ(refusal([](WorkerConfig& c) { c.device = "tpu"; }).field, "device");
   EXPECT_EQ(refusal([](WorkerConfig& c) { c.block_tokens = 0; }).field, "block_tokens");
   EXPECT_EQ(refusal([](WorkerConfig& c) { c.rows_max = 0; }).field, "rows_max");
+  EXPECT_EQ(refusal([](WorkerConfig& c) { c.prompt_token_budget = -1; }).field,
+            "prompt_token_budget");
+  EXPECT_EQ(refusal([](WorkerConfig& c) {
+              c.prompt_token_budget = 2048;
+              c.expert_parallel = 2;
+            }).field,
+            "prompt_token_budget");
   EXPECT_EQ(refusal([](WorkerConfig& c) { c.stall_seconds = 0; }).field, "stall_seconds");
   EXPECT_EQ(refusal([](WorkerConfig& c) { c.fake.vocab = 2; }).field, "fake.vocab");
   EXPECT_EQ(refusal([](WorkerConfig& c) { c.group.processes = 2; }).field, "group.leader");
