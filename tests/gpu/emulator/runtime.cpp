@@ -1,5 +1,6 @@
-// How does the emulated runtime answer? Each function takes the machine's lock, checks what CUDA
-// would refuse, and says the work to a stream.
+// How does the emulated runtime answer about GPUs, memory and launches? Each function takes the
+// machine's lock, checks what CUDA would refuse, and says the work to a stream. Streams, events and
+// graphs have a file of their own.
 #include <cuda.h>
 #include <cuda_runtime.h>
 
@@ -7,51 +8,32 @@
 #include <cstring>
 #include <thread>
 
-#include "tests/gpu/emulator/machine.h"
-
-// Everything said to `stream` before the event was recorded.
-struct CUevent_st {
-  std::shared_ptr<emulated::Stream> stream;
-  uint64_t said = 0;
-};
-struct CUgraphExec_st {
-  emulated::Graph graph;
-};
+#include "tests/gpu/emulator/runtime.h"
 
 namespace emulated {
-namespace {
 
-thread_local int current = 0;
-thread_local cudaError_t last_error = cudaSuccess;
-thread_local int captures = 0;  // begun by this thread
+OfThread& of_thread() {
+  thread_local OfThread mine;
+  return mine;
+}
 
-struct Streams {
-  std::map<Stream*, std::shared_ptr<Stream>> open;
-};
 Streams& streams() {
   static Streams all;
   return all;
 }
 
-class Locked {
- public:
-  Locked() : held_(machine().lock()) {
-    // Whoever calls gives all streams a chance.
-    if (!machine().schedule().once_in(4)) return;
-    auto& open = streams().open;
-    if (open.empty()) return;
-    auto one = open.begin();
-    std::advance(one, machine().schedule().below(static_cast<uint32_t>(open.size())));
-    const auto stream = one->second;
-    stream->do_one();
-  }
-
- private:
-  std::scoped_lock<std::recursive_mutex> held_;
-};
+Locked::Locked() : held_(machine().lock()) {
+  if (!machine().schedule().once_in(4)) return;
+  auto& open = streams().open;
+  if (open.empty()) return;
+  auto one = open.begin();
+  std::advance(one, machine().schedule().below(static_cast<uint32_t>(open.size())));
+  const auto stream = one->second;
+  stream->do_one();
+}
 
 cudaError_t answer(cudaError_t error) {
-  if (error != cudaSuccess) last_error = error;
+  if (error != cudaSuccess) of_thread().last_error = error;
   return error;
 }
 
@@ -60,9 +42,8 @@ std::shared_ptr<Stream> open_stream(cudaStream_t stream) {
   return found == streams().open.end() ? nullptr : found->second;
 }
 
-// What can not be said while this thread records.
 bool not_now(cudaError_t* error) {
-  if (captures == 0) return false;
+  if (of_thread().captures == 0) return false;
   for (auto& [raw, stream] : streams().open)
     if (stream->recording() != nullptr) stream->spoilt = true;
   *error = answer(cudaErrorStreamCaptureUnsupported);
@@ -76,6 +57,8 @@ cudaError_t say(cudaStream_t raw, std::function<void()> act) {
   stream->say([act = std::move(act)] { return Work{act, nullptr}; });
   return cudaSuccess;
 }
+
+namespace {
 
 bool valid_end(const void* at, size_t bytes, bool on_device) {
   return !on_device || bytes == 0 || machine().holds(at, bytes);
@@ -106,7 +89,7 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel,
   const auto stream = open_stream(config.stream);
   if (stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
   if (!stream->failure().empty()) return answer(cudaErrorLaunchFailure);
-  if (stream->gpu() != current) return answer(cudaErrorInvalidResourceHandle);
+  if (stream->gpu() != of_thread().gpu) return answer(cudaErrorInvalidResourceHandle);
   Grid::Shape shape = {.grid = config.gridDim,
                        .block = config.blockDim,
                        .dynamic_shared = static_cast<uint32_t>(config.dynamicSmemBytes)};
@@ -150,7 +133,7 @@ cudaError_t cudaGetDeviceCount(int* count) {
 
 cudaError_t cudaSetDevice(int device) {
   if (device < 0 || device >= machine().config().gpus) return answer(cudaErrorInvalidDevice);
-  emulated::current = device;
+  emulated::of_thread().gpu = device;
   return cudaSuccess;
 }
 
@@ -167,8 +150,8 @@ cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peer) {
 
 cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned) {
   const Locked locked;
-  if (peer == emulated::current) return answer(cudaErrorInvalidDevice);
-  return machine().peers.insert({emulated::current, peer}).second
+  if (peer == emulated::of_thread().gpu) return answer(cudaErrorInvalidDevice);
+  return machine().peers.insert({emulated::of_thread().gpu, peer}).second
              ? cudaSuccess
              : answer(cudaErrorPeerAccessAlreadyEnabled);
 }
@@ -182,7 +165,9 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
   return cudaSuccess;
 }
 
-cudaError_t cudaGetLastError() { return std::exchange(emulated::last_error, cudaSuccess); }
+cudaError_t cudaGetLastError() {
+  return std::exchange(emulated::of_thread().last_error, cudaSuccess);
+}
 
 const char* cudaGetErrorString(cudaError_t error) {
   switch (error) {
@@ -220,7 +205,7 @@ cudaError_t cudaMalloc(void** memory, size_t bytes) {
   const Locked locked;
   cudaError_t error;
   if (not_now(&error)) return error;
-  *memory = machine().allocate(emulated::current, bytes);
+  *memory = machine().allocate(emulated::of_thread().gpu, bytes);
   return *memory != nullptr ? cudaSuccess : answer(cudaErrorMemoryAllocation);
 }
 
@@ -248,7 +233,7 @@ cudaError_t cudaFreeHost(void* memory) {
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   const Locked locked;
   *total = machine().config().memory_bytes;
-  *free = *total - machine().used(emulated::current);
+  *free = *total - machine().used(emulated::of_thread().gpu);
   return cudaSuccess;
 }
 
@@ -286,139 +271,4 @@ cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stre
   const Locked locked;
   if (!emulated::valid_end(to, bytes, true)) return answer(cudaErrorInvalidValue);
   return emulated::say(stream, [=] { std::memset(to, value, bytes); });
-}
-
-// ---- streams ----
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  const Locked locked;
-  auto made = std::make_shared<emulated::Stream>(emulated::current);
-  *stream = made.get();
-  emulated::streams().open[made.get()] = made;
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamDestroy(cudaStream_t raw) {
-  const Locked locked;
-  const auto stream = emulated::open_stream(raw);
-  if (stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
-  stream->finish();
-  emulated::streams().open.erase(raw);
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t raw) {
-  const Locked locked;
-  const auto stream = emulated::open_stream(raw);
-  if (stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
-  if (stream->recording() != nullptr) {
-    stream->spoilt = true;
-    return answer(cudaErrorStreamCaptureUnsupported);
-  }
-  stream->finish();
-  return stream->failure().empty() ? cudaSuccess : answer(cudaErrorLaunchFailure);
-}
-
-cudaError_t cudaStreamQuery(cudaStream_t raw) {
-  const Locked locked;
-  const auto stream = emulated::open_stream(raw);
-  if (stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
-  const bool more = stream->do_one() != emulated::Stream::Did::nothing;
-  if (!stream->failure().empty()) return answer(cudaErrorLaunchFailure);
-  return more || !stream->idle() ? cudaErrorNotReady : cudaSuccess;
-}
-
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-  *event = new CUevent_st;
-  return cudaSuccess;
-}
-cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  delete event;
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t raw) {
-  const Locked locked;
-  event->stream = emulated::open_stream(raw);
-  if (event->stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
-  event->said = event->stream->said();
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  const Locked locked;
-  if (event->stream == nullptr) return cudaSuccess;
-  event->stream->finish(event->said);
-  return event->stream->failure().empty() ? cudaSuccess : answer(cudaErrorLaunchFailure);
-}
-
-cudaError_t cudaEventQuery(cudaEvent_t event) {
-  const Locked locked;
-  if (event->stream == nullptr) return cudaSuccess;
-  if (!event->stream->done(event->said)) event->stream->do_one();
-  if (!event->stream->failure().empty()) return answer(cudaErrorLaunchFailure);
-  return event->stream->done(event->said) ? cudaSuccess : cudaErrorNotReady;
-}
-
-cudaError_t cudaStreamWaitEvent(cudaStream_t raw, cudaEvent_t event, unsigned) {
-  const Locked locked;
-  if (event->stream == nullptr) return cudaSuccess;
-  return emulated::say(raw, [other = event->stream, said = event->said] { other->finish(said); });
-}
-
-// ---- graphs ----
-
-cudaError_t cudaStreamIsCapturing(cudaStream_t raw, cudaStreamCaptureStatus* status) {
-  const Locked locked;
-  const auto stream = emulated::open_stream(raw);
-  if (stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
-  *status =
-      stream->recording() != nullptr ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamBeginCapture(cudaStream_t raw, cudaStreamCaptureMode) {
-  const Locked locked;
-  const auto stream = emulated::open_stream(raw);
-  if (stream == nullptr || stream->recording() != nullptr)
-    return answer(cudaErrorInvalidResourceHandle);
-  stream->record();
-  stream->spoilt = false;
-  ++emulated::captures;
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamEndCapture(cudaStream_t raw, cudaGraph_t* graph) {
-  const Locked locked;
-  const auto stream = emulated::open_stream(raw);
-  if (stream == nullptr || stream->recording() == nullptr)
-    return answer(cudaErrorInvalidResourceHandle);
-  --emulated::captures;
-  auto made = stream->recorded();
-  *graph = nullptr;
-  if (stream->spoilt) return answer(cudaErrorStreamCaptureInvalidated);
-  *graph = made.release();
-  return cudaSuccess;
-}
-
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t* made, cudaGraph_t graph, unsigned long long) {
-  *made = new CUgraphExec_st{*graph};
-  return cudaSuccess;
-}
-cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-  delete graph;
-  return cudaSuccess;
-}
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
-  delete graph;
-  return cudaSuccess;
-}
-
-cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t raw) {
-  const Locked locked;
-  const auto stream = emulated::open_stream(raw);
-  if (stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
-  if (!stream->failure().empty()) return answer(cudaErrorLaunchFailure);
-  for (const emulated::Recipe& recipe : graph->graph.recipes) stream->say(recipe);
-  return cudaSuccess;
 }
