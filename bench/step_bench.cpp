@@ -236,7 +236,7 @@ Status run(const Usage& use) {
   const auto step = [&](int32_t position, int32_t rows) {
     batch.clear();
     tokens.clear();
-    tokens.reserve(static_cast<size_t>(rows * use.batch));
+    tokens.reserve(static_cast<size_t>(rows) * static_cast<size_t>(use.batch));
     for (size_t i = 0; i < tables.size(); ++i) {
       for (int32_t t = 0; t < rows; ++t) tokens.push_back(token(i, position + t));
       const int32_t first = batch.add({.tokens = std::span(tokens).last(static_cast<size_t>(rows)),
