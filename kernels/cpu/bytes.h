@@ -1,9 +1,8 @@
 // How are products with e4m3 weights taken where a vector holds eight floats? As the weights are
-// stored: 32 bytes of a row fall apart into four vectors, the quarters 0 4 8 ... 28, 2 6 ... 30, 1
-// 5
-// ... 29 and 3 7 ... 31, which are multiplied with the same columns of x one after the other and
-// added to the same eight lanes. A code is a float whose exponent is too small by 120 once its bits
-// are in place; that, and the block's scale, are multiplied into x, once for the 128 rows of
+// stored: 32 bytes of a row fall apart into four vectors, those of columns 4 i, 4 i + 2, 4 i + 1
+// and 4 i + 3 for i below 8, which are multiplied with the same columns of x one after the other
+// and added to the same eight lanes. A code is a float whose exponent is too small by 120 once its
+// bits are in place; that, and the block's scale, are multiplied into x, once for the 128 rows of
 // weights that share their scales.
 //
 // y = 2^45 * sum (q * 2^-120) * (x * (scale * 2^75)): one rounding per product, as in x * (q *

@@ -88,6 +88,17 @@ const float* scales_at(const Weight& w, int32_t row) {
   return w.scale + (row + w.scale_row) / kScaleBlock * w.scale_stride;
 }
 
+template <int N>
+struct Count {};
+
+// fn(Count<R>) of the R rows of tile t, Least to kParityTile.
+template <int Least = 1, class F>
+void with_rows_of(const ParityRows& x, int32_t t, const F& fn) {
+  if constexpr (Least < kParityTile)
+    if (x.tile_begin(t + 1) - x.tile_begin(t) > Least) return with_rows_of<Least + 1>(x, t, fn);
+  fn(Count<Least>{});
+}
+
 struct Run {  // of steps
   int32_t begin, end;
 };
@@ -328,26 +339,7 @@ void multiply_block(const ParityProduct& p, Block& block, Ahead& ahead, int32_t 
     const int32_t outs = block.outs - o < panel ? block.outs - o : panel;
     for (int32_t t = 0; t < p.x.tiles(); ++t) {
       const float* x = p.panel + p.x.tile_at(t);
-      switch (p.x.tile_begin(t + 1) - p.x.tile_begin(t)) {
-        case 1:
-          panel_tile<1>(p, block, t, o, outs, x, ahead);
-          break;
-        case 2:
-          panel_tile<2>(p, block, t, o, outs, x, ahead);
-          break;
-        case 3:
-          panel_tile<3>(p, block, t, o, outs, x, ahead);
-          break;
-        case 4:
-          panel_tile<4>(p, block, t, o, outs, x, ahead);
-          break;
-        case 5:
-          panel_tile<5>(p, block, t, o, outs, x, ahead);
-          break;
-        default:
-          panel_tile<6>(p, block, t, o, outs, x, ahead);
-          break;
-      }
+      with_rows_of(p.x, t, [&]<int R>(Count<R>) { panel_tile<R>(p, block, t, o, outs, x, ahead); });
     }
   }
 }
@@ -412,17 +404,8 @@ void multiply_decoded(const ParityProduct& p, Block& block, Ahead& ahead) {
     for (int32_t i = 0; i < panel.outs; ++i)
       block.nan[o + i] = decode_row(p, p.first + block.first + o + i, panel, i, ahead);
     for (int32_t t = 0; t < p.x.tiles(); ++t) {
-      switch (p.x.tile_begin(t + 1) - p.x.tile_begin(t)) {
-        case 4:
-          decoded_tile<4>(p, block, t, o, panel, scaled);
-          break;
-        case 5:
-          decoded_tile<5>(p, block, t, o, panel, scaled);
-          break;
-        default:
-          decoded_tile<6>(p, block, t, o, panel, scaled);
-          break;
-      }
+      with_rows_of<4>(p.x, t,
+                      [&]<int R>(Count<R>) { decoded_tile<R>(p, block, t, o, panel, scaled); });
     }
   }
 }
@@ -460,26 +443,7 @@ void wide(const ParityProduct& p, int32_t o) {
     for (int j = 0; j < 4; ++j) _mm256_store_ps(sorted + (s * 4 + j) * 8, v.q[j]);
   }
   for (int32_t t = 0; t < p.x.tiles(); ++t) {
-    switch (p.x.tile_begin(t + 1) - p.x.tile_begin(t)) {
-      case 1:
-        wide_tile<1>(p, t, o, sorted);
-        break;
-      case 2:
-        wide_tile<2>(p, t, o, sorted);
-        break;
-      case 3:
-        wide_tile<3>(p, t, o, sorted);
-        break;
-      case 4:
-        wide_tile<4>(p, t, o, sorted);
-        break;
-      case 5:
-        wide_tile<5>(p, t, o, sorted);
-        break;
-      default:
-        wide_tile<6>(p, t, o, sorted);
-        break;
-    }
+    with_rows_of(p.x, t, [&]<int R>(Count<R>) { wide_tile<R>(p, t, o, sorted); });
   }
 }
 
