@@ -14,8 +14,10 @@
 
 namespace fathom {
 
-inline constexpr int32_t kBytesStep = 32;    // columns
-inline constexpr int32_t kBytesPanel = 64;   // weight rows that pass while a run of x is in L1
+inline constexpr int32_t kBytesStep = 32;   // columns
+inline constexpr int32_t kBytesPanel = 64;  // weight rows that pass while a run of x is in L1
+// Together what codes are too small by.
+inline constexpr float kBytesIntoX = 0x1p75f, kBytesOutOfY = 0x1p45f;
 inline constexpr int32_t kBytesRun = 6'144;  // floats of a run of x: 24 KB of L1
 
 // Rows of a panel that is decoded to bf16: 256 KB of L2, and an even number.
@@ -27,5 +29,7 @@ constexpr int32_t decoded_rows(int32_t cols) {
 // Defined in bytes_avx2.cpp alone, of a tile and of a product with x.bytes.
 void pack_for_bytes(const ParityPack&);
 void multiply_bytes(const ParityProduct&);
+// Whether x can carry the scales of the block that weight row `row` is in.
+bool bytes_fit(const Weight& w, int32_t row);
 
 }  // namespace fathom

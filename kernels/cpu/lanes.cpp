@@ -13,10 +13,11 @@
 namespace fathom {
 namespace {
 
-// Pauses of 40..140 cycles: 6 to 20 us. Between two operations of a step the others are that close,
-// and a wake-up through the kernel costs 30 us and more on a virtual machine: with 100 pauses a
-// decode step of the 1.1 B model took 27.3 ms, with 400 26.1, with 2,000 24.9.
-constexpr int kSpins = 400;
+// Pauses of 40..140 cycles: 30 to 90 us. Between two operations of a step the others are that
+// close, and a wake-up through the kernel costs 25 us and more on a virtual machine: with 100
+// pauses a decode step of the 1.1 B model took 27.3 ms, with 400 26.1, with 2,000 24.9. In 60 such
+// steps lanes slept 2,100 to 2,700 times with 400 and 800 to 950 times with 2,000.
+constexpr int kSpins = 2000;
 
 void pause_briefly() {
 #if defined(__x86_64__)

@@ -1,5 +1,5 @@
 // Who works beside the caller? A pool of threads that claim indexes of one job at a time. Between
-// jobs they spin for up to 20 microseconds, since the next operation of a step is usually that
+// jobs they spin for up to 90 microseconds, since the next operation of a step is usually that
 // close, and then sleep in the kernel.
 #pragma once
 
