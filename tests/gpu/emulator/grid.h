@@ -41,12 +41,19 @@ struct Crew {
   // arrived in this one.
   size_t arrived = 0, gone = 0, gone_next = 0;
   uint64_t cluster_turn = 0;
+  SharedGathering cluster_told;
+  std::unique_ptr<Races> races;  // null: nobody watches
 
   void arrive();
   void thread_ended();
   Thread* next();
   void do_copy(size_t which);
 };
+
+// Of the running thread's cluster; null: nobody watches.
+inline Races* watched_races() { return now->block->crew->races.get(); }
+// Which thread this thread of the host runs, for instrumented.cpp; null: none.
+void runs_here(Thread* thread);
 
 // What may happen later than it is said: at once, or when nothing else can go on, as the schedule
 // draws. In the order of the running thread, or in any.

@@ -1,5 +1,6 @@
-// How does a test program get its GPUs? --gpus N (1) of them and --seed S (0), which orders what
-// CUDA leaves open (schedule.h); all other arguments are GoogleTest's.
+// How does a test program get its GPUs? --gpus N (1) of them, --seed S (0), which orders what CUDA
+// leaves open (schedule.h), and --races 1 (0), which watches for races in shared memory (races.h);
+// all other arguments are GoogleTest's.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -17,8 +18,10 @@ int main(int argc, char** argv) {
       config.gpus = std::atoi(argv[i + 1]);
     } else if (name == "--seed") {
       config.seed = std::strtoull(argv[i + 1], nullptr, 10);
+    } else if (name == "--races") {
+      config.races = std::atoi(argv[i + 1]) != 0;
     } else {
-      std::fprintf(stderr, "%s is not known; --gpus N and --seed S are\n", argv[i]);
+      std::fprintf(stderr, "%s is not known; --gpus N, --seed S and --races 0|1 are\n", argv[i]);
       return 2;
     }
   }

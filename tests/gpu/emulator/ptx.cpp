@@ -11,10 +11,13 @@
 
 namespace ptx {
 
+using emulated::Access;
 using emulated::at_shared;
 using emulated::Block;
 using emulated::fault;
 using emulated::now;
+using emulated::Races;
+using emulated::watched_races;
 
 namespace {
 
@@ -28,7 +31,7 @@ constexpr uint64_t kMark = 0x2D;
 
 Barrier& barrier_at(uint32_t address) {
   if (address % 8 != 0) fault("a barrier that is not 8-byte aligned");
-  auto& b = *reinterpret_cast<Barrier*>(at_shared(address, 8));
+  auto& b = *reinterpret_cast<Barrier*>(emulated::touch_shared(address, 8, Access::atomic));
   if (b.mark != kMark) fault("a barrier that was not initialised, or was overwritten");
   return b;
 }
@@ -36,6 +39,7 @@ Barrier& barrier_at(uint32_t address) {
 void perhaps_complete(emulated::Crew& crew, Barrier& b) {
   if (b.pending != 0 || b.bytes != 0) return;
   ++crew.progress;
+  if (crew.races != nullptr) crew.races->phase_ends(&b);
   b.phase ^= 1;
   b.pending = b.count;
 }
@@ -120,6 +124,12 @@ void check_memory(const CUtensorMap& map, const std::array<int32_t, 3>& at) {
         fault("a tensor copy of row " + std::to_string(y) + " touches what is in no memory");
 }
 
+// Bytes that an asynchronous copy, begun now, will put there before `barrier` counts them.
+void counted_copy(const std::byte* to, uint32_t bytes, const Barrier* barrier, bool async) {
+  if (Races* races = watched_races())
+    races->touch(to, bytes, Access::write, races->counted_by(barrier, async));
+}
+
 void copy_box(uint32_t to, const CUtensorMap& map, const std::array<int32_t, 3>& at,
               uint32_t barrier) {
   if (to % 128 != 0) fault("a tensor copy to a place that is not 128-byte aligned");
@@ -131,6 +141,7 @@ void copy_box(uint32_t to, const CUtensorMap& map, const std::array<int32_t, 3>&
   barrier = as_of(*now->block, barrier);
   const std::byte* target = at_shared(to, box_bytes(map));
   Barrier* arrivals = &barrier_at(barrier);
+  counted_copy(target, box_bytes(map), arrivals, true);
   const uint32_t place = to & ((1u << emulated::kRankShift) - 1);
   emulated::later(false, [map, at, place, base = const_cast<std::byte*>(target) - place, arrivals,
                           crew = now->block->crew] {
@@ -169,16 +180,20 @@ void griddepcontrol_launch_dependents() {
 
 void mbarrier_init_shared_cta_b64(uint32_t barrier, uint32_t count) {
   if (barrier % 8 != 0) fault("a barrier that is not 8-byte aligned");
-  auto& b = *reinterpret_cast<Barrier*>(at_shared(barrier, 8));
+  auto& b = *reinterpret_cast<Barrier*>(emulated::touch_shared(barrier, 8, Access::write));
+  if (Races* races = watched_races()) races->init(&b);
   b = {.phase = 0, .mark = kMark, .count = count, .pending = count, .bytes = 0};
 }
 
 void mbarrier_arrive_shared_cluster_b64(uint32_t barrier) {
-  arrive(*now->block->crew, barrier_at(barrier));
+  Barrier& b = barrier_at(barrier);
+  if (Races* races = watched_races()) races->arrive(&b);
+  arrive(*now->block->crew, b);
 }
 
 void mbarrier_arrive_expect_tx_shared_cta_b64(uint32_t barrier, uint32_t bytes) {
   Barrier& b = barrier_at(barrier);
+  if (Races* races = watched_races()) races->arrive(&b);
   b.bytes += bytes;
   arrive(*now->block->crew, b);
 }
@@ -186,6 +201,7 @@ void mbarrier_arrive_expect_tx_shared_cta_b64(uint32_t barrier, uint32_t bytes) 
 void mbarrier_try_wait_parity_shared_cta_b64(bool& done, uint32_t barrier, uint32_t parity) {
   const Barrier& b = barrier_at(barrier);
   emulated::wait_until("an mbarrier", [&] { return b.phase != parity; });
+  if (Races* races = watched_races()) races->waited(&b);
   done = true;
 }
 
@@ -199,8 +215,10 @@ void st_async_shared_cluster_mbarrier_complete_tx_bytes_b32(uint32_t to, uint32_
                                                             uint32_t barrier) {
   if (to >> emulated::kRankShift != barrier >> emulated::kRankShift)
     fault("st.async: the word and its barrier are in different blocks");
-  auto* word = &shared<uint32_t>(to);
+  if (to % 4 != 0) fault("a shared address that is not aligned");
+  auto* word = reinterpret_cast<uint32_t*>(at_shared(to, 4));
   Barrier* b = &barrier_at(barrier);
+  counted_copy(reinterpret_cast<std::byte*>(word), 4, b, false);
   emulated::Crew* crew = now->block->crew;
   emulated::later(false, [=] {
     *word = v;
@@ -246,6 +264,7 @@ void cp_async_bulk_shared_cluster_global_mbarrier_complete_tx_bytes(uint32_t to,
   if (!emulated::machine().holds(source, bytes)) fault("a bulk copy from outside of all memory");
   std::byte* target = at_shared(to, bytes);
   Barrier* b = &barrier_at(barrier);
+  counted_copy(target, bytes, b, true);
   emulated::Crew* crew = now->block->crew;
   emulated::later(false, [=] {
     std::memcpy(target, source, bytes);
@@ -262,6 +281,9 @@ void cp_async_bulk_tensor_2d_global_shared_cta_tile_bulk_group(uint64_t map_addr
   const std::array<int32_t, 3> at = {static_cast<int32_t>(*place[0]),
                                      static_cast<int32_t>(*place[1]), 0};
   check_memory(map, at);
+  if (Races* races = watched_races())
+    races->touch(base + from, box_bytes(map), Access::read,
+                 races->stores(now->stores_committed + 1));
   const auto group = now->open_stores;
   ++*group;
   emulated::Crew* crew = now->block->crew;
@@ -277,6 +299,7 @@ void cp_async_bulk_tensor_2d_global_shared_cta_tile_bulk_group(uint64_t map_addr
 
 void cp_async_bulk_commit_group() {
   now->stores.push_back(now->open_stores);
+  ++now->stores_committed;
   now->open_stores = std::make_shared<uint32_t>(0);
 }
 
@@ -288,6 +311,9 @@ void cp_async_bulk_wait_group_read(int pending) {
     return true;
   });
   while (!self.stores.empty() && *self.stores.front() == 0) self.stores.pop_front();
+  const auto left = static_cast<emulated::Epoch>(pending);
+  if (Races* races = watched_races(); races != nullptr && self.stores_committed > left)
+    races->know(races->stores(self.stores_committed - left));
 }
 
 void cp_async_cg_shared_global(uint32_t to, uint64_t from, int bytes, uint32_t given) {
@@ -299,6 +325,8 @@ void cp_async_cg_shared_global(uint32_t to, uint64_t from, int bytes, uint32_t g
   std::byte* target = at_shared(to, 16);
   emulated::Thread* self = now;
   ++self->copies;
+  if (Races* races = watched_races())
+    races->touch(target, 16, Access::write, races->copies(++self->copies_said));
   emulated::later(true, [=] {
     if (given > 0) std::memcpy(target, source, given);
     std::memset(target + given, 0, 16 - given);
@@ -309,12 +337,19 @@ void cp_async_cg_shared_global(uint32_t to, uint64_t from, int bytes, uint32_t g
 
 void cp_async_mbarrier_arrive_noinc_shared_cta_b64(uint32_t barrier) {
   Barrier* b = &barrier_at(barrier);
-  emulated::later(true, [b, crew = now->block->crew] { arrive(*crew, *b); });
+  Races* const races = watched_races();
+  Races::Beside copies = {};
+  if (races != nullptr) copies = races->copies(now->copies_said);
+  emulated::later(true, [b, races, copies, crew = now->block->crew] {
+    if (races != nullptr) races->arrive(b, copies);
+    arrive(*crew, *b);
+  });
 }
 
 void cp_async_wait_all() {
   const emulated::Thread& self = *now;
   emulated::wait_until("its copies", [&] { return self.copies == 0; });
+  if (Races* races = watched_races()) races->know(races->copies(self.copies_said));
 }
 
 }  // namespace ptx

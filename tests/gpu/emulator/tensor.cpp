@@ -54,6 +54,36 @@ struct Description {
   }
 };
 
+// Runs of 16 bytes that an operand of `rows` rows lies in.
+template <class Each>
+void walk_operand(uint64_t description, uint32_t rows, bool columns, const Each& each) {
+  const Description from(description);
+  if (columns) {
+    for (uint32_t k = 0; k < 16; ++k)
+      for (uint32_t outer = 0; outer < rows; outer += 8) each(from.place(outer, k, true), outer);
+  } else {
+    for (uint32_t row = 0; row < rows; ++row)
+      for (uint32_t half = 0; half < 2; ++half) each(from.place(row, half * 8, false), row);
+  }
+}
+
+// What the running warpgroup's product will read, before it waits for it.
+void watch_operands(Races& races, const Product& p) {
+  const uint32_t warpgroup = now->linear / 128;
+  const auto beside =
+      races.products(warpgroup, now->block->warpgroups[warpgroup].groups + 1);
+  if (!p.a_held) {
+    SharedKnown known[4];
+    for (uint32_t w = 0; w < 4; ++w) known[w] = races.known_to(warpgroup * 128 + w * 32, 32);
+    walk_operand(p.a, 64, p.a_columns, [&](uint32_t place, uint32_t row) {
+      races.read_operand(place, 16, beside, known[row / 16]);
+    });
+  }
+  const SharedKnown known = races.known_to(warpgroup * 128, 128);
+  walk_operand(p.b, static_cast<uint32_t>(p.width), p.b_columns,
+               [&](uint32_t place, uint32_t) { races.read_operand(place, 16, beside, known); });
+}
+
 float read(const Block& block, uint32_t place) {
   uint16_t bits;
   std::memcpy(&bits, block.memory->bytes + place, 2);
@@ -166,6 +196,10 @@ void warpgroup_product(const WarpgroupProduct& said) {
     if (said.held != nullptr)
       for (size_t i = 0; i < 4; ++i) p.held[t][i] = *(*said.held)[i];
     if (w.arrived != 128) return;
+    if (emulated::Races* races = emulated::watched_races()) {
+      emulated::watch_operands(*races, p);
+      races->product_begins(now->linear / 128, p.a_held);
+    }
     // Products into the same registers keep their order: this one happens now only if none waits.
     if (w.open.empty() && w.committed.empty() && block.grid->schedule().once_in(2))
       emulated::multiply(block, p);
@@ -177,6 +211,9 @@ void warpgroup_product(const WarpgroupProduct& said) {
 void wgmma_commit_group_sync_aligned() {
   emulated::meet("wgmma.commit_group", [](Warpgroup& w) {
     if (w.arrived != 128) return;
+    ++w.groups;
+    if (emulated::Races* races = emulated::watched_races())
+      races->products_committed(now->linear / 128);
     w.committed.push_back(std::move(w.open));
     w.open.clear();
   });
@@ -191,6 +228,10 @@ void wgmma_wait_group_sync_aligned(int pending) {
       w.committed.pop_front();
     }
   });
+  const Warpgroup& w = block.warpgroups[now->linear / 128];
+  const auto left = static_cast<uint32_t>(pending);
+  if (emulated::Races* races = emulated::watched_races(); races != nullptr && w.groups > left)
+    races->products_end(now->linear / 128, w.groups - left);
 }
 
 // Lane l: rows l / 4 and l / 4 + 8 of a and d, column l / 4 of b; depths and columns 2 (l % 4) on.
@@ -224,6 +265,7 @@ namespace {
 void load_matrices(const std::array<uint32_t*, 4>& m, uint32_t row, bool transposed) {
   if (row % 16 != 0) emulated::fault("ldmatrix: a row that is not 16-byte aligned");
   emulated::at_shared(row, 16);
+  emulated::Races* const races = emulated::watched_races();
   const auto rows = emulated::exchange(~0u, "ldmatrix", row);
   const uint32_t lane = now->lane();
   for (uint32_t i = 0; i < 4; ++i) {
@@ -232,8 +274,10 @@ void load_matrices(const std::array<uint32_t*, 4>& m, uint32_t row, bool transpo
       const uint32_t outer = lane / 4, inner = lane % 4 * 2 + half;
       const uint32_t r = transposed ? inner : outer, column = transposed ? outer : inner;
       uint16_t bits;
-      std::memcpy(&bits,
-                  emulated::at_shared(static_cast<uint32_t>(rows[i * 8 + r]), 16) + column * 2, 2);
+      const std::byte* at =
+          emulated::at_shared(static_cast<uint32_t>(rows[i * 8 + r]), 16) + column * 2;
+      if (races != nullptr) races->touch(at, 2, emulated::Access::read);
+      std::memcpy(&bits, at, 2);
       both |= uint32_t{bits} << (16 * half);
     }
     *m[i] = both;

@@ -1,0 +1,113 @@
+// How do loads and stores of kernels come to be seen? Translated kernels are compiled with
+// -fsanitize=thread and linked without its library: the calls that the compiler puts before every
+// load and store end here. What is not in shared memory is nobody's business, which two
+// instructions find out; calls are kept for the report.
+#include <cstddef>
+#include <cstdint>
+
+#include "tests/gpu/emulator/grid.h"
+
+extern "C" const char __executable_start;  // where the program begins in memory
+
+namespace emulated {
+namespace {
+
+// Host code of a kernel's source runs in any thread of the host, beside the one with the machine.
+thread_local Thread* running = nullptr;
+
+uint32_t offset(const void* code) {
+  return static_cast<uint32_t>(static_cast<const char*>(code) - &__executable_start);
+}
+
+[[gnu::noinline]] void seen(const void* at, size_t bytes, Access how, const void* code) {
+  if (running == nullptr) return;
+  Races* const races = watched_races();
+  if (races == nullptr) return;
+  const auto& calls = running->calls;
+  races->touch(at, static_cast<uint32_t>(bytes), how,
+               Code{offset(code), calls.empty() ? 0 : calls.back()});
+}
+
+inline void look(const void* at, size_t bytes, Access how, const void* code) {
+  if (is_shared_memory(at)) [[unlikely]]
+    seen(at, bytes, how, code);
+}
+
+}  // namespace
+
+[[gnu::noinline]] void runs_here(Thread* thread) { running = thread; }
+
+void touch_atomically(const void* at, uint32_t bytes) {
+  look(at, bytes, Access::atomic, __builtin_return_address(0));
+}
+
+namespace {
+inline void call(const void* from) {
+  if (running != nullptr && watched_races() != nullptr) running->calls.push_back(offset(from));
+}
+inline void end_call() {
+  if (running != nullptr && !running->calls.empty()) running->calls.pop_back();
+}
+}  // namespace
+}  // namespace emulated
+
+// The compiler's names and types. Atomic operations of C++ are host code's, or are about words that
+// GPUs share.
+extern "C" {
+
+using emulated::Access;
+
+void __tsan_init() {}
+void __tsan_func_entry(void* from) { emulated::call(from); }
+void __tsan_func_exit() { emulated::end_call(); }
+void __tsan_vptr_update(void**, void*) {}
+void __tsan_vptr_read(void**) {}
+void __tsan_read_range(void* at, size_t bytes) {
+  emulated::look(at, bytes, Access::read, __builtin_return_address(0));
+}
+void __tsan_write_range(void* at, size_t bytes) {
+  emulated::look(at, bytes, Access::write, __builtin_return_address(0));
+}
+
+#define FATHOM_LOOK(name, bytes, how) \
+  void __tsan_##name##bytes(void* at) { emulated::look(at, bytes, how, __builtin_return_address(0)); }
+#define FATHOM_LOOK_AT(bytes)                        \
+  FATHOM_LOOK(read, bytes, Access::read)             \
+  FATHOM_LOOK(write, bytes, Access::write)           \
+  FATHOM_LOOK(unaligned_read, bytes, Access::read)   \
+  FATHOM_LOOK(unaligned_write, bytes, Access::write)
+FATHOM_LOOK_AT(1)
+FATHOM_LOOK_AT(2)
+FATHOM_LOOK_AT(4)
+FATHOM_LOOK_AT(8)
+FATHOM_LOOK_AT(16)
+
+#define FATHOM_ATOMIC(bits)                                                                       \
+  uint##bits##_t __tsan_atomic##bits##_load(const volatile uint##bits##_t* at, int) {             \
+    return __atomic_load_n(at, __ATOMIC_SEQ_CST);                                                 \
+  }                                                                                               \
+  void __tsan_atomic##bits##_store(volatile uint##bits##_t* at, uint##bits##_t v, int) {          \
+    __atomic_store_n(at, v, __ATOMIC_SEQ_CST);                                                    \
+  }                                                                                               \
+  uint##bits##_t __tsan_atomic##bits##_exchange(volatile uint##bits##_t* at, uint##bits##_t v,    \
+                                                int) {                                            \
+    return __atomic_exchange_n(at, v, __ATOMIC_SEQ_CST);                                          \
+  }                                                                                               \
+  uint##bits##_t __tsan_atomic##bits##_fetch_add(volatile uint##bits##_t* at, uint##bits##_t v,   \
+                                                 int) {                                           \
+    return __atomic_fetch_add(at, v, __ATOMIC_SEQ_CST);                                           \
+  }                                                                                               \
+  uint##bits##_t __tsan_atomic##bits##_fetch_sub(volatile uint##bits##_t* at, uint##bits##_t v,   \
+                                                 int) {                                           \
+    return __atomic_fetch_sub(at, v, __ATOMIC_SEQ_CST);                                           \
+  }                                                                                               \
+  int __tsan_atomic##bits##_compare_exchange_strong(volatile uint##bits##_t* at,                  \
+                                                    uint##bits##_t* expected, uint##bits##_t v,   \
+                                                    int, int) {                                   \
+    return __atomic_compare_exchange_n(at, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+  }
+FATHOM_ATOMIC(8)
+FATHOM_ATOMIC(32)
+FATHOM_ATOMIC(64)
+
+}  // extern "C"
