@@ -178,7 +178,7 @@ std::byte* at_shared(uint32_t address, uint32_t bytes) {
 
 std::byte* touch_shared(uint32_t address, uint32_t bytes, Access how) {
   std::byte* const at = at_shared(address, bytes);
-  if (Races* races = watched_races()) races->touch(at, bytes, how);
+  if (Races* races = watched_races()) races->touch(at, bytes, how, __builtin_return_address(0));
   return at;
 }
 

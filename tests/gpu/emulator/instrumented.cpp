@@ -1,13 +1,11 @@
 // How do loads and stores of kernels come to be seen? Translated kernels are compiled with
 // -fsanitize=thread and linked without its library: the calls that the compiler puts before every
 // load and store end here. What is not in shared memory is nobody's business, which two
-// instructions find out; calls are kept for the report.
+// instructions find out.
 #include <cstddef>
 #include <cstdint>
 
 #include "tests/gpu/emulator/grid.h"
-
-extern "C" const char __executable_start;  // where the program begins in memory
 
 namespace emulated {
 namespace {
@@ -15,17 +13,10 @@ namespace {
 // Host code of a kernel's source runs in any thread of the host, beside the one with the machine.
 thread_local Thread* running = nullptr;
 
-uint32_t offset(const void* code) {
-  return static_cast<uint32_t>(static_cast<const char*>(code) - &__executable_start);
-}
-
 [[gnu::noinline]] void seen(const void* at, size_t bytes, Access how, const void* code) {
   if (running == nullptr) return;
   Races* const races = watched_races();
-  if (races == nullptr) return;
-  const auto& calls = running->calls;
-  races->touch(at, static_cast<uint32_t>(bytes), how,
-               Code{offset(code), calls.empty() ? 0 : calls.back()});
+  if (races != nullptr) races->touch(at, static_cast<uint32_t>(bytes), how, code);
 }
 
 inline void look(const void* at, size_t bytes, Access how, const void* code) {
@@ -41,14 +32,6 @@ void touch_atomically(const void* at, uint32_t bytes) {
   look(at, bytes, Access::atomic, __builtin_return_address(0));
 }
 
-namespace {
-inline void call(const void* from) {
-  if (running != nullptr && watched_races() != nullptr) running->calls.push_back(offset(from));
-}
-inline void end_call() {
-  if (running != nullptr && !running->calls.empty()) running->calls.pop_back();
-}
-}  // namespace
 }  // namespace emulated
 
 // The compiler's names and types. Atomic operations of C++ are host code's, or are about words that
@@ -58,8 +41,8 @@ extern "C" {
 using emulated::Access;
 
 void __tsan_init() {}
-void __tsan_func_entry(void* from) { emulated::call(from); }
-void __tsan_func_exit() { emulated::end_call(); }
+void __tsan_func_entry(void*) {}
+void __tsan_func_exit() {}
 void __tsan_vptr_update(void**, void*) {}
 void __tsan_vptr_read(void**) {}
 void __tsan_read_range(void* at, size_t bytes) {

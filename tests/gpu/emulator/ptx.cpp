@@ -213,6 +213,7 @@ void setmaxnreg_inc_sync_aligned_u32(int registers) {
 
 void st_async_shared_cluster_mbarrier_complete_tx_bytes_b32(uint32_t to, uint32_t v,
                                                             uint32_t barrier) {
+  now->said = __builtin_return_address(0);
   if (to >> emulated::kRankShift != barrier >> emulated::kRankShift)
     fault("st.async: the word and its barrier are in different blocks");
   if (to % 4 != 0) fault("a shared address that is not aligned");
@@ -228,6 +229,7 @@ void st_async_shared_cluster_mbarrier_complete_tx_bytes_b32(uint32_t to, uint32_
 
 void cp_async_bulk_tensor_2d_shared_cluster_global_tile_mbarrier_complete_tx_bytes(
     uint32_t to, uint64_t map, const Place2& place, uint32_t barrier) {
+  now->said = __builtin_return_address(0);
   check_map(map_at(map), 2);
   copy_box(to, map_at(map), {static_cast<int32_t>(*place[0]), static_cast<int32_t>(*place[1]), 0},
            barrier);
@@ -235,6 +237,7 @@ void cp_async_bulk_tensor_2d_shared_cluster_global_tile_mbarrier_complete_tx_byt
 
 void cp_async_bulk_tensor_2d_shared_cluster_global_tile_mbarrier_complete_tx_bytes_multicast_cluster(
     uint32_t to, uint64_t map, const Place2& place, uint32_t barrier, uint16_t blocks) {
+  now->said = __builtin_return_address(0);
   check_map(map_at(map), 2);
   const uint32_t mine = (1u << emulated::kRankShift) - 1;
   for (uint32_t b = 0; b < 16; ++b)
@@ -248,6 +251,7 @@ void cp_async_bulk_tensor_2d_shared_cluster_global_tile_mbarrier_complete_tx_byt
 
 void cp_async_bulk_tensor_3d_shared_cluster_global_tile_mbarrier_complete_tx_bytes_L2_cache_hint(
     uint32_t to, uint64_t map, const Place3& place, uint32_t barrier, uint64_t) {
+  now->said = __builtin_return_address(0);
   check_map(map_at(map), 3);
   copy_box(to, map_at(map),
            {static_cast<int32_t>(*place[0]), static_cast<int32_t>(*place[1]),
@@ -258,6 +262,7 @@ void cp_async_bulk_tensor_3d_shared_cluster_global_tile_mbarrier_complete_tx_byt
 void cp_async_bulk_shared_cluster_global_mbarrier_complete_tx_bytes(uint32_t to, uint64_t from,
                                                                     uint32_t bytes,
                                                                     uint32_t barrier) {
+  now->said = __builtin_return_address(0);
   const auto* source = reinterpret_cast<const std::byte*>(from);
   if (to % 16 != 0 || from % 16 != 0 || bytes % 16 != 0)
     fault("a bulk copy of other than whole, aligned pieces of 16 bytes");
@@ -274,6 +279,7 @@ void cp_async_bulk_shared_cluster_global_mbarrier_complete_tx_bytes(uint32_t to,
 
 void cp_async_bulk_tensor_2d_global_shared_cta_tile_bulk_group(uint64_t map_address,
                                                                const Place2& place, uint32_t from) {
+  now->said = __builtin_return_address(0);
   const CUtensorMap& map = map_at(map_address);
   check_map(map, 2);
   if (from % 128 != 0) fault("a tensor store from a place that is not 128-byte aligned");
@@ -317,6 +323,7 @@ void cp_async_bulk_wait_group_read(int pending) {
 }
 
 void cp_async_cg_shared_global(uint32_t to, uint64_t from, int bytes, uint32_t given) {
+  now->said = __builtin_return_address(0);
   if (bytes != 16 || given > 16 || to % 16 != 0 || (given > 0 && from % 16 != 0))
     fault("cp.async.cg copies 16 aligned bytes");
   const auto* source = reinterpret_cast<const std::byte*>(from);

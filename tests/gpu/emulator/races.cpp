@@ -4,6 +4,8 @@
 
 #include "tests/gpu/emulator/grid.h"
 
+extern "C" const char __executable_start;  // where the program begins in memory
+
 namespace emulated {
 namespace {
 
@@ -11,16 +13,13 @@ uint32_t threads_of_block(const Crew& crew) {
   return static_cast<uint32_t>(crew.blocks.front()->grid->threads());
 }
 
-// The last calls that the running thread is in.
-Code calls() {
-  const auto& calls = now->calls;
-  const size_t n = calls.size();
-  return {n > 0 ? calls[n - 1] : 0, n > 1 ? calls[n - 2] : 0};
+uint32_t offset(const void* code) {
+  return static_cast<uint32_t>(static_cast<const char*>(code) - &__executable_start);
 }
 
-std::string at_code(const Code& code) {
-  char text[64];
-  std::snprintf(text, sizeof(text), "0x%x called at 0x%x", code.at, code.called);
+std::string at_code(uint32_t code) {
+  char text[16];
+  std::snprintf(text, sizeof(text), "0x%x", code);
   return text;
 }
 
@@ -38,10 +37,8 @@ void Races::begin() {
   barriers_.clear();
   products_.clear();
   for (Named& b : besides_) b.step = {};
-  for (size_t t = 0; t < crew_.threads.size(); ++t) {
+  for (size_t t = 0; t < crew_.threads.size(); ++t)
     crew_.threads[t]->clock.restart(static_cast<Actor>(t), nothing_);
-    crew_.threads[t]->calls.clear();
-  }
 }
 
 // ---- touches ----
@@ -71,13 +68,11 @@ void Races::check(const void* at, uint32_t bytes, const Touch& touch, const View
   }
 }
 
-void Races::touch(const void* at, uint32_t bytes, Access how, Code code) {
+void Races::touch(const void* at, uint32_t bytes, Access how, const void* code) {
   const Clock& clock = now->clock;
-  check(at, bytes, {.actor = clock.self, .how = how, .epoch = clock.own, .code = code},
+  check(at, bytes, {.actor = clock.self, .how = how, .epoch = clock.own, .code = offset(code)},
         view_of(clock));
 }
-
-void Races::touch(const void* at, uint32_t bytes, Access how) { touch(at, bytes, how, calls()); }
 
 void Races::touch(const void* at, uint32_t bytes, Access how, const Beside& beside) {
   check(at, bytes,
@@ -85,7 +80,7 @@ void Races::touch(const void* at, uint32_t bytes, Access how, const Beside& besi
          .how = how,
          .async = beside.async,
          .epoch = beside.epoch,
-         .code = calls()},
+         .code = offset(now->said)},
         view_of(now->clock));
 }
 
@@ -96,7 +91,7 @@ void Races::read_operand(uint32_t place, uint32_t bytes, const Beside& beside,
          .how = Access::read,
          .async = true,
          .epoch = beside.epoch,
-         .code = calls()},
+         .code = offset(now->said)},
         {.known = known.get()});
 }
 

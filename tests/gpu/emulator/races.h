@@ -33,8 +33,7 @@ class Races {
   void begin();
 
   // Of the running thread. `at` is in shared memory of any block of the cluster.
-  void touch(const void* at, uint32_t bytes, Access how, Code code);
-  void touch(const void* at, uint32_t bytes, Access how);  // by an instruction said by hand
+  void touch(const void* at, uint32_t bytes, Access how, const void* code);
   // By something beside the thread, which begins it now: its epoch is the one that its end has.
   struct Beside {
     Actor actor;

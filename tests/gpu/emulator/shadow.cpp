@@ -46,7 +46,7 @@ std::optional<Touch> Shadow::touch(Cell& cell, const Touch& touch, const View& v
     for (const Access how : {Access::read, Access::atomic}) {
       if (!conflict(how, touch.how)) continue;
       const auto& epochs = cell.crowd->epochs[line_of(how)];
-      Touch one = {.how = how, .code = cell.crowd->last[line_of(how)]};
+      Touch one = {.how = how, .code = cell.crowd->code[line_of(how)]};
       for (size_t actor = 0; actor < epochs.size(); ++actor) {
         one.actor = static_cast<Actor>(actor);
         one.epoch = epochs[actor];
@@ -79,44 +79,46 @@ void Shadow::remember(Cell& cell, const Touch& touch, const View& view) {
   auto& epochs = cell.crowd->epochs[line_of(touch.how)];
   if (epochs.size() <= touch.actor) epochs.resize(size_t{touch.actor} + 1);
   epochs[touch.actor] = std::max(epochs[touch.actor], touch.epoch);
-  cell.crowd->last[line_of(touch.how)] = touch.code;
+  cell.crowd->code[line_of(touch.how)] = touch.code;
 }
 
-Shadow::Cell* Shadow::bytes_of(Cell& cell) {
-  if (cell.bytes != nullptr) return cell.bytes.get();
-  cell.bytes = std::make_unique<Cell[]>(4);
-  for (int i = 0; i < 4; ++i) {
-    Cell& b = cell.bytes[i];
-    b.written = cell.written;
-    b.since = cell.since;
-    b.count = cell.count;
-    if (cell.crowd != nullptr) b.crowd = std::make_unique<Crowd>(*cell.crowd);
+void Shadow::split(Cell& cell) {
+  auto halves = std::make_unique<Cell[]>(2);
+  for (int i = 0; i < 2; ++i) {
+    Cell& half = halves[i];
+    half.written = cell.written;
+    half.since = cell.since;
+    half.count = cell.count;
+    if (cell.crowd != nullptr) half.crowd = std::make_unique<Crowd>(*cell.crowd);
   }
-  return cell.bytes.get();
+  cell.halves = std::move(halves);
+}
+
+std::optional<Touch> Shadow::touch(Cell& cell, Bytes all, Bytes touched, const Touch& t,
+                                   const View& view) {
+  const bool whole = touched.begin <= all.begin && touched.end >= all.end;
+  if (whole && cell.halves == nullptr) return touch(cell, t, view);
+  if (cell.halves == nullptr) split(cell);
+  const uint32_t middle = (all.begin + all.end) / 2;
+  if (touched.begin < middle)
+    if (const auto other = touch(cell.halves[0], {all.begin, middle}, touched, t, view))
+      return other;
+  if (touched.end > middle)
+    if (const auto other = touch(cell.halves[1], {middle, all.end}, touched, t, view)) return other;
+  if (whole && t.how == Access::write) {  // they are one again
+    cell = {};
+    cell.written = t;
+  }
+  return {};
 }
 
 std::optional<Touch> Shadow::touch(uint32_t place, uint32_t bytes, const Touch& t,
                                    const View& view) {
   const uint32_t end = place + bytes;
   if (words_.size() < (end + 3) / 4) words_.resize((end + 3) / 4);
-  for (uint32_t at = place; at < end;) {
-    const uint32_t word = at / 4, next = std::min(end, word * 4 + 4);
-    Cell& cell = words_[word];
-    const bool whole = next - at == 4;
-    std::optional<Touch> other;
-    if (whole && cell.bytes == nullptr) {
-      other = touch(cell, t, view);
-    } else {
-      Cell* const each = bytes_of(cell);
-      for (uint32_t b = at; b < next && !other; ++b) other = touch(each[b % 4], t, view);
-      // A store of all four makes them one again.
-      if (whole && t.how == Access::write && !other) {
-        cell = {};
-        cell.written = t;
-      }
-    }
+  for (uint32_t word = place / 4; word * 4 < end; ++word) {
+    const auto other = touch(words_[word], {word * 4, word * 4 + 4}, {place, end}, t, view);
     if (other) return other;
-    at = next;
   }
   return {};
 }

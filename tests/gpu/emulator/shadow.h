@@ -14,17 +14,12 @@
 
 namespace emulated {
 
-// Where in the program, as offsets from its beginning: the instruction, and the call it is in.
-struct Code {
-  uint32_t at = 0, called = 0;
-};
-
 struct Touch {
   Actor actor = 0;
   Access how = Access::read;
   bool async = false;  // by copies or tensor cores
   Epoch epoch = 0;     // 0: nobody
-  Code code;
+  uint32_t code = 0;  // where in the program, from its beginning
 };
 
 // Through whose knowledge a touch is judged.
@@ -46,19 +41,25 @@ class Shadow {
   // Epochs by actor, where more than a few touch what nobody stores into.
   struct Crowd {
     std::array<std::vector<Epoch>, 2> epochs;  // of reads, of atomic changes
-    std::array<Code, 2> last;
+    std::array<uint32_t, 2> code;              // of the last
   };
   struct Cell {
     Touch written;
     std::array<Touch, 4> since;  // none of them stores
     uint8_t count = 0;
     std::unique_ptr<Crowd> crowd;
-    std::unique_ptr<Cell[]> bytes;  // four, where they were not touched alike
+    std::unique_ptr<Cell[]> halves;  // where they were not touched alike; nothing else counts then
+  };
+  struct Bytes {
+    uint32_t begin, end;
   };
 
   static std::optional<Touch> touch(Cell& cell, const Touch& touch, const View& view);
+  // A cell is about the bytes of `all`, of which these are touched.
+  static std::optional<Touch> touch(Cell& cell, Bytes all, Bytes touched, const Touch& touch,
+                                    const View& view);
   static void remember(Cell& cell, const Touch& touch, const View& view);
-  static Cell* bytes_of(Cell& cell);
+  static void split(Cell& cell);
 
   std::vector<Cell> words_;
 };

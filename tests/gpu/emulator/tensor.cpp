@@ -176,6 +176,7 @@ void wgmma_fence_sync_aligned() {
 }
 
 void warpgroup_product(const WarpgroupProduct& said) {
+  now->said = __builtin_return_address(0);
   emulated::Block& block = *now->block;
   emulated::meet("wgmma.mma_async", [&](Warpgroup& w) {
     const uint32_t t = now->linear % 128;
@@ -264,8 +265,8 @@ namespace {
 // Lane l gets elements (l / 4, 2 (l % 4)) and the next of each 8 x 8 matrix, or of its transpose.
 void load_matrices(const std::array<uint32_t*, 4>& m, uint32_t row, bool transposed) {
   if (row % 16 != 0) emulated::fault("ldmatrix: a row that is not 16-byte aligned");
-  emulated::at_shared(row, 16);
-  emulated::Races* const races = emulated::watched_races();
+  // Each lane reads the row it names.
+  emulated::touch_shared(row, 16, emulated::Access::read);
   const auto rows = emulated::exchange(~0u, "ldmatrix", row);
   const uint32_t lane = now->lane();
   for (uint32_t i = 0; i < 4; ++i) {
@@ -274,10 +275,8 @@ void load_matrices(const std::array<uint32_t*, 4>& m, uint32_t row, bool transpo
       const uint32_t outer = lane / 4, inner = lane % 4 * 2 + half;
       const uint32_t r = transposed ? inner : outer, column = transposed ? outer : inner;
       uint16_t bits;
-      const std::byte* at =
-          emulated::at_shared(static_cast<uint32_t>(rows[i * 8 + r]), 16) + column * 2;
-      if (races != nullptr) races->touch(at, 2, emulated::Access::read);
-      std::memcpy(&bits, at, 2);
+      std::memcpy(&bits,
+                  emulated::at_shared(static_cast<uint32_t>(rows[i * 8 + r]), 16) + column * 2, 2);
       both |= uint32_t{bits} << (16 * half);
     }
     *m[i] = both;

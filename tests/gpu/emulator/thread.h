@@ -6,7 +6,6 @@
 #include <deque>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "tests/gpu/emulator/clocks.h"
 #include "tests/gpu/emulator/device.h"
@@ -35,7 +34,7 @@ struct Thread : ThreadPlace {
   std::shared_ptr<uint32_t> open_stores;
   // Where races are watched for (races.h):
   Clock clock;
-  std::vector<uint32_t> calls;  // that it is in, as offsets of the program
+  const void* said = nullptr;  // where the last instruction was that reaches beyond the thread
   Epoch copies_said = 0, stores_committed = 0;
 };
 
