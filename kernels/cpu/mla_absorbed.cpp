@@ -3,6 +3,7 @@
 // scores and sums (mla_absorbed_tiles.cpp, or mla_absorbed_spans.cpp where there are matrix tiles),
 // and out through W_UV (per head). The two products with kv_b follow the context's compute.
 #include "kernels/cpu/absorbed.h"
+#include "kernels/cpu/parity.h"
 
 namespace fathom::cpu {
 namespace {
@@ -112,6 +113,37 @@ void out_of_latent_space(const Absorbed& a, Workspace& workspace) {
   }
 }
 
+// The same where e4m3 is multiplied as it is stored (bytes.h): a few rows are not repaid for
+// widening a head's value rows.
+void out_of_latent_space_by_bytes(const Absorbed& a, Workspace& workspace) {
+  const MlaParams& p = a.p;
+  const bool round = a.ctx.compute == Compute::bfloat16;
+  const int64_t most = ParityRows::of(p.kv_b, a.rows).floats();
+  const int64_t panel = parity_panel_floats(p.kv_b.cols);
+  float* packed = workspace.take<float>(most * a.lanes);
+  float* panels = workspace.take<float>(panel * a.lanes);
+  share(a.ctx, a.lanes, p.heads, [&](int lane, int h) {
+    float* data = packed + lane * most;
+    for (const Run& run : a.runs) {
+      ParityRows x = ParityRows::of(p.kv_b, run.count);
+      x.data = data;
+      for (int32_t t = 0; t < x.tiles(); ++t)
+        pack_tile(x, t, round, data, [&](int32_t r) {
+          return a.sums + (int64_t{run.first + r} * p.heads + h) * p.cache.rank;
+        });
+      parity_avx2()->multiply(
+          {.x = x,
+           .w = p.kv_b,
+           .first = h * (p.nope + p.value) + p.nope,
+           .outs = p.value,
+           .round = round,
+           .y = floats(p.out, p.out_dtype) + run.first * p.out_stride + int64_t{h} * p.value,
+           .y_stride = p.out_stride,
+           .panel = panels + lane * panel});
+    }
+  });
+}
+
 }  // namespace
 
 void mla_absorbed(const Inner& inner, const OpContext& ctx, const MlaParams& p) {
@@ -140,7 +172,10 @@ void mla_absorbed(const Inner& inner, const OpContext& ctx, const MlaParams& p) 
   const bool tiled = ctx.compute == Compute::bfloat16 && inner.spans && p.nope <= kSpan;
   (tiled ? into_latent_space_by_tiles : into_latent_space)(a, workspace);
   (tiled ? absorbed_by_spans : absorbed_by_tiles)(a, workspace);
-  (tiled ? out_of_latent_space_by_tiles : out_of_latent_space)(a, workspace);
+  const bool bytes = inner.columns && p.kv_b.dtype == DType::f8_e4m3;  // both are AVX2's
+  (tiled   ? out_of_latent_space_by_tiles
+   : bytes ? out_of_latent_space_by_bytes
+           : out_of_latent_space)(a, workspace);
 }
 
 }  // namespace fathom::cpu

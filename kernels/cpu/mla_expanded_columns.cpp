@@ -1,6 +1,7 @@
 // How do the rows of a prompt attend as columns (column_kernel.h)? Per (sequence, head): the head's
-// rows of kv_b become strips once, then tile by tile of 64 cached positions the latents are
-// expanded into keys and values, and all query rows of the chunk use them in blocks of sixteen.
+// rows of kv_b become strips once, then the latents of four tiles of 64 cached positions are
+// expanded into keys and values, and all query rows of the chunk use them in blocks of sixteen: a
+// block's queries and sums, 20 KB, are fetched once for the four, which themselves stay in L2.
 // Tiles begin at absolute positions and are taken in ascending order, and a row is a lane of its
 // own, so its bits do not depend on where the prompt was cut. Expansion follows the context's
 // compute; scores, softmax and sums are float32 under either.
@@ -12,6 +13,8 @@
 
 namespace fathom::cpu {
 namespace {
+
+constexpr int kTilesAtOnce = 4;  // 213 KB of keys and 131 KB of values for V3's heads
 
 struct Sizes {
   int32_t width;         // of a cached row
@@ -33,12 +36,17 @@ struct Lane {            // workspace
   float* rows;           // [kColumns, rank] of kv_b
   float* weights;        // strips of [rank, kColumns], keys' and values'
   float* latents;        // [kTile, latent_row]
-  float* keys;           // [kTile, key_row]
-  float* values;         // strips of [kTile, kColumns]
+  float* keys;           // [kTilesAtOnce, kTile, key_row]
+  float* values;         // [kTilesAtOnce], strips of [kTile, kColumns]
   float* queries;        // [blocks] strips of [key, kColumns]
   float* scores;         // [kTile, kColumns]
   float* sums;           // [rows, value]
   SoftmaxState* states;  // [rows]
+};
+
+struct Positions {  // [first, first + count), and their keys and values
+  int32_t first, count;
+  float *keys, *values;
 };
 
 int32_t strips_of(int32_t columns) { return (columns + kColumns - 1) / kColumns; }
@@ -66,62 +74,80 @@ void gather(const Expanded& e, const AttentionSequence& s, int32_t first, int32_
   }
 }
 
-// Keys and values of positions [first, first + count).
-void expand(const Expanded& e, const AttentionSequence& s, int32_t first, int32_t count,
-            const Lane& lane) {
+void expand(const Expanded& e, const AttentionSequence& s, const Positions& at, const Lane& lane) {
   const MlaParams& p = e.p;
   const int32_t rank = p.cache.rank;
-  gather(e, s, first, count, lane);
+  gather(e, s, at.first, at.count, lane);
   ColumnProduct product{.a = lane.latents,
                         .a_row = e.size.latent_row,
-                        .rows = count,
+                        .rows = at.count,
                         .depth = rank,
                         .c = lane.weights,
                         .c_strip = int64_t{rank} * kColumns,
                         .columns = p.nope,
-                        .z = lane.keys,
+                        .z = at.keys,
                         .z_row = e.size.key_row,
                         .z_strip = kColumns};
   e.kernel.product(product);
   product.c += strips_of(p.nope) * product.c_strip;
   product.columns = p.value;
-  product.z = lane.values;
+  product.z = at.values;
   product.z_row = kColumns;
   product.z_strip = e.size.value_strip;
   e.kernel.product(product);
-  for (int32_t t = 0; t < count; ++t)
+  for (int32_t t = 0; t < at.count; ++t)
     std::copy_n(lane.latents + t * e.size.latent_row + rank, p.cache.rope,
-                lane.keys + t * e.size.key_row + p.nope);
+                at.keys + t * e.size.key_row + p.nope);
 }
 
-void attend_tile(const Expanded& e, const AttentionSequence& s, int32_t first, int32_t count,
-                 const Lane& lane) {
+// The block of rows that begins at `row`.
+void attend_block(const Expanded& e, const AttentionSequence& s, int32_t row, const Positions& at,
+                  const Lane& lane) {
   const MlaParams& p = e.p;
-  const ColumnTile tile{.keys = lane.keys,
+  const ColumnTile tile{.keys = at.keys,
                         .key_row = e.size.key_row,
                         .key = static_cast<int32_t>(e.size.key),
-                        .values = lane.values,
+                        .values = at.values,
                         .value_step = kColumns,
                         .value_strip = e.size.value_strip,
                         .value = p.value};
-  // Rows before the tile's first position see nothing of it.
-  for (int32_t row = std::max(0, first - s.position) / kColumns * kColumns; row < s.rows;
-       row += kColumns) {
-    const int32_t rows = std::min(kColumns, s.rows - row);
-    int32_t seen[kColumns];
-    for (int32_t i = 0; i < rows; ++i)
-      seen[i] = std::clamp(s.position + row + i + 1 - first, 0, count);
-    attend_columns(e.kernel, tile,
-                   {.strip = lane.queries + row / kColumns * e.size.queries,
-                    .count = rows,
-                    .seen = seen,
-                    .scale = p.scale,
-                    .states = lane.states + row,
-                    .sums = lane.sums + int64_t{row} * p.value,
-                    .sums_row = p.value,
-                    .fresh = first == 0},
-                   lane.scores);
+  const int32_t rows = std::min(kColumns, s.rows - row);
+  int32_t seen[kColumns];
+  for (int32_t i = 0; i < rows; ++i)
+    seen[i] = std::clamp(s.position + row + i + 1 - at.first, 0, at.count);
+  attend_columns(e.kernel, tile,
+                 {.strip = lane.queries + row / kColumns * e.size.queries,
+                  .count = rows,
+                  .seen = seen,
+                  .scale = p.scale,
+                  .states = lane.states + row,
+                  .sums = lane.sums + int64_t{row} * p.value,
+                  .sums_row = p.value,
+                  .fresh = at.first == 0},
+                 lane.scores);
+}
+
+// Rows before a tile's first position see nothing of it.
+int32_t first_block(const AttentionSequence& s, const Positions& at) {
+  return std::max(0, at.first - s.position) / kColumns * kColumns;
+}
+
+// Positions from `first` on, as many as are expanded at once.
+void attend_tiles(const Expanded& e, const AttentionSequence& s, int32_t first, const Lane& lane) {
+  const int32_t end = s.position + s.rows;
+  Positions tiles[kTilesAtOnce];
+  int count = 0;
+  for (; count < kTilesAtOnce && first < end; ++count, first += kTile) {
+    Positions& at = tiles[count];
+    at = {.first = first,
+          .count = std::min(kTile, end - first),
+          .keys = lane.keys + count * kTile * e.size.key_row,
+          .values = lane.values + count * strips_of(e.p.value) * e.size.value_strip};
+    expand(e, s, at, lane);
   }
+  for (int32_t row = first_block(s, tiles[0]); row < s.rows; row += kColumns)
+    for (int t = 0; t < count && first_block(s, tiles[t]) <= row; ++t)
+      attend_block(e, s, row, tiles[t], lane);
 }
 
 void attend_head(const Expanded& e, const AttentionSequence& s, int32_t head, const Lane& lane) {
@@ -135,11 +161,8 @@ void attend_head(const Expanded& e, const AttentionSequence& s, int32_t head, co
                    std::min(kColumns, s.rows - row), static_cast<int32_t>(e.size.key),
                    lane.queries + row / kColumns * e.size.queries);
   std::fill_n(lane.states, s.rows, SoftmaxState{-std::numeric_limits<float>::infinity(), 0.0f});
-  for (int32_t first = 0; first < end; first += kTile) {
-    const int32_t count = std::min(kTile, end - first);
-    expand(e, s, first, count, lane);
-    attend_tile(e, s, first, count, lane);
-  }
+  for (int32_t first = 0; first < end; first += kTilesAtOnce * kTile)
+    attend_tiles(e, s, first, lane);
   for (int32_t r = 0; r < s.rows; ++r) {
     float* sums = lane.sums + int64_t{r} * p.value;
     e.inner.multiply(sums, 1.0f / lane.states[r].sum, p.value);
@@ -155,8 +178,8 @@ Lane lane_of(const Expanded& e, int64_t rows, Workspace& workspace) {
   return {.rows = workspace.take<float>(int64_t{kColumns} * p.cache.rank),
           .weights = workspace.take<float>(strips * kColumns * p.cache.rank),
           .latents = workspace.take<float>(kTile * e.size.latent_row),
-          .keys = workspace.take<float>(kTile * e.size.key_row),
-          .values = workspace.take<float>(strips_of(p.value) * e.size.value_strip),
+          .keys = workspace.take<float>(kTilesAtOnce * kTile * e.size.key_row),
+          .values = workspace.take<float>(kTilesAtOnce * strips_of(p.value) * e.size.value_strip),
           .queries = workspace.take<float>((rows + kColumns - 1) / kColumns * e.size.queries),
           .scores = workspace.take<float>(int64_t{kTile} * kColumns),
           .sums = workspace.take<float>(rows * p.value),

@@ -164,7 +164,7 @@ Status RankOps::wait_for_cache() const {
 }
 
 void RankOps::tap(int32_t layer, std::string_view what, const float* values) const {
-  if (!has_tap()) return;
+  if (!has_tap() || shard_.rank != 0) return;
   std::vector<float> host(static_cast<size_t>(rows_) * static_cast<size_t>(parts_.config->hidden));
   if (device().download(host.data(), values, host.size() * sizeof(float)).ok())
     parts_.tap(layer, what, host);

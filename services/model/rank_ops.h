@@ -82,7 +82,7 @@ class RankOps {
   }
   // Says the operations of `say`, or replays them: on all ranks or on none (Device::replay).
   Status replay(const ReplayKey& key, const std::function<Status()>& say) const;
-  bool has_tap() const { return static_cast<bool>(parts_.tap) && shard_.rank == 0; }
+  bool has_tap() const { return static_cast<bool>(parts_.tap); }  // on all ranks alike; rank 0 taps
   bool shares_experts() const { return parts_.experts != nullptr; }
   // A pass over rows() rows begins on all who share experts.
   Status begin_pass() const;
