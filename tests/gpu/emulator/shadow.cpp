@@ -10,7 +10,9 @@ bool conflict(Access earlier, Access later) {
   return later == Access::write || (earlier == Access::atomic) != (later == Access::atomic);
 }
 
-size_t line_of(Access how) { return how == Access::atomic ? 1 : 0; }
+bool same(const Touch& a, const Touch& b) {
+  return a.actor == b.actor && a.epoch == b.epoch && a.how == b.how && a.async == b.async;
+}
 
 }  // namespace
 
@@ -23,63 +25,82 @@ bool View::comes_after(const Touch& earlier, bool async) const {
   return earlier.how == Access::read && earlier.epoch <= Known::at(known->loaded, earlier.actor);
 }
 
-std::optional<Touch> Shadow::touch(Cell& cell, const Touch& touch, const View& view) {
-  const bool stores = touch.how == Access::write;
-  if (stores) {
-    const Touch& w = cell.written;
-    if (cell.count == 0 && cell.crowd == nullptr && w.actor == touch.actor &&
-        w.epoch == touch.epoch && w.async == touch.async)
-      return {};
-  } else {
-    for (size_t i = 0; i < cell.count; ++i) {
-      const Touch& s = cell.since[i];
-      if (s.actor == touch.actor && s.epoch == touch.epoch && s.how == touch.how &&
-          s.async == touch.async)
-        return {};
-    }
-  }
-  if (cell.written.epoch != 0 && !view.comes_after(cell.written, touch.async)) return cell.written;
-  for (size_t i = 0; i < cell.count; ++i)
-    if (conflict(cell.since[i].how, touch.how) && !view.comes_after(cell.since[i], touch.async))
-      return cell.since[i];
-  if (cell.crowd != nullptr)
-    for (const Access how : {Access::read, Access::atomic}) {
-      if (!conflict(how, touch.how)) continue;
-      const auto& epochs = cell.crowd->epochs[line_of(how)];
-      Touch one = {.how = how, .code = cell.crowd->code[line_of(how)]};
-      for (size_t actor = 0; actor < epochs.size(); ++actor) {
-        one.actor = static_cast<Actor>(actor);
-        one.epoch = epochs[actor];
-        if (one.epoch != 0 && !view.comes_after(one, touch.async)) return one;
-      }
-    }
-  if (stores) {
-    cell.written = touch;
-    cell.count = 0;
-    cell.crowd = nullptr;
-  } else {
-    remember(cell, touch, view);
+// All at once, and one by one only to say who does not come before.
+std::optional<Touch> Shadow::Crowd::before(const View& view) const {
+  const auto& seen = view.known->seen;
+  const size_t known = std::min(epochs.size(), seen.size());
+  Epoch beyond = 0;
+  for (size_t a = 0; a < known; ++a) beyond |= epochs[a] > seen[a] ? 1u : 0u;
+  for (size_t a = known; a < epochs.size(); ++a) beyond |= epochs[a];
+  if (beyond == 0) return {};
+  Touch one = {.how = Access::read, .code = code};
+  for (size_t a = 0; a < epochs.size(); ++a) {
+    one.actor = static_cast<Actor>(a);
+    one.epoch = epochs[a];
+    if (one.epoch != 0 && !view.comes_after(one, false)) return one;
   }
   return {};
 }
 
+void Shadow::Crowd::add(const Touch& touch) {
+  if (epochs.size() <= touch.actor) epochs.resize(size_t{touch.actor} + 1);
+  epochs[touch.actor] = std::max(epochs[touch.actor], touch.epoch);
+  code = touch.code;
+}
+
+std::optional<Touch> Shadow::touch(Cell& cell, const Touch& touch, const View& view) {
+  const Crowd* const crowd =
+      cell.crowd != nullptr && !cell.crowd->epochs.empty() ? cell.crowd.get() : nullptr;
+  if (touch.how == Access::read) {
+    if (crowd != nullptr && Known::at(crowd->epochs, touch.actor) == touch.epoch) return {};
+    for (size_t i = 0; i < cell.count; ++i)
+      if (same(cell.since[i], touch)) return {};
+  }
+  if (cell.written.epoch != 0 && !view.comes_after(cell.written, touch.async)) return cell.written;
+  if (touch.how != Access::read || cell.changed) {
+    for (size_t i = 0; i < cell.count; ++i)
+      if (conflict(cell.since[i].how, touch.how) && !view.comes_after(cell.since[i], touch.async))
+        return cell.since[i];
+    for (const Touch& change : cell.changes)
+      if (conflict(change.how, touch.how) && !view.comes_after(change, touch.async)) return change;
+  }
+  if (touch.how != Access::read && crowd != nullptr)
+    if (const auto other = crowd->before(view)) return other;
+  if (touch.how == Access::write)
+    cell.store(touch);
+  else
+    cell.remember(touch, view);
+  return {};
+}
+
+void Shadow::Cell::store(const Touch& touch) {
+  written = touch;
+  count = 0;
+  changed = false;
+  changes.clear();
+  if (crowd != nullptr) crowd->epochs.clear();
+}
+
 // Who comes after one that is remembered takes its place: a store behind the later is behind both.
-void Shadow::remember(Cell& cell, const Touch& touch, const View& view) {
-  for (size_t i = 0; i < cell.count; ++i) {
-    Touch& s = cell.since[i];
+void Shadow::Cell::remember(const Touch& touch, const View& view) {
+  const bool changes_it = touch.how == Access::atomic;
+  changed = changed || changes_it;
+  if (!changes_it && crowd != nullptr && !crowd->epochs.empty()) return crowd->add(touch);
+  for (size_t i = 0; i < count; ++i) {
+    Touch& s = since[i];
     if (s.how != touch.how || s.async != touch.async || !view.comes_after(s, touch.async)) continue;
     s = touch;
     return;
   }
-  if (cell.count < cell.since.size()) {
-    cell.since[cell.count++] = touch;
-    return;
+  if (count < since.size()) {
+    since[count++] = touch;
+  } else if (changes_it) {
+    std::erase_if(changes, [&](const Touch& c) { return view.comes_after(c, touch.async); });
+    changes.push_back(touch);
+  } else {
+    if (crowd == nullptr) crowd = std::make_unique<Crowd>();
+    crowd->add(touch);
   }
-  if (cell.crowd == nullptr) cell.crowd = std::make_unique<Crowd>();
-  auto& epochs = cell.crowd->epochs[line_of(touch.how)];
-  if (epochs.size() <= touch.actor) epochs.resize(size_t{touch.actor} + 1);
-  epochs[touch.actor] = std::max(epochs[touch.actor], touch.epoch);
-  cell.crowd->code[line_of(touch.how)] = touch.code;
 }
 
 void Shadow::split(Cell& cell) {
@@ -89,6 +110,8 @@ void Shadow::split(Cell& cell) {
     half.written = cell.written;
     half.since = cell.since;
     half.count = cell.count;
+    half.changed = cell.changed;
+    half.changes = cell.changes;
     if (cell.crowd != nullptr) half.crowd = std::make_unique<Crowd>(*cell.crowd);
   }
   cell.halves = std::move(halves);
@@ -106,8 +129,8 @@ std::optional<Touch> Shadow::touch(Cell& cell, Bytes all, Bytes touched, const T
   if (touched.end > middle)
     if (const auto other = touch(cell.halves[1], {middle, all.end}, touched, t, view)) return other;
   if (whole && t.how == Access::write) {  // they are one again
-    cell = {};
-    cell.written = t;
+    cell.halves = nullptr;
+    cell.store(t);
   }
   return {};
 }
@@ -117,7 +140,13 @@ std::optional<Touch> Shadow::touch(uint32_t place, uint32_t bytes, const Touch& 
   const uint32_t end = place + bytes;
   if (words_.size() < (end + 3) / 4) words_.resize((end + 3) / 4);
   for (uint32_t word = place / 4; word * 4 < end; ++word) {
-    const auto other = touch(words_[word], {word * 4, word * 4 + 4}, {place, end}, t, view);
+    Cell& cell = words_[word];
+    if (cell.turn != turn_) {
+      cell.turn = turn_;
+      cell.halves = nullptr;
+      cell.store({});
+    }
+    const auto other = touch(cell, {word * 4, word * 4 + 4}, {place, end}, t, view);
     if (other) return other;
   }
   return {};

@@ -33,22 +33,31 @@ struct View {
 
 class Shadow {
  public:
-  void clear() { words_.clear(); }
+  void clear() { ++turn_; }
   // The earlier touch that this one is in no order with, if there is one.
   std::optional<Touch> touch(uint32_t place, uint32_t bytes, const Touch& touch, const View& view);
 
  private:
-  // Epochs by actor, where more than a few touch what nobody stores into.
+  // Loads of more than a few: epochs by actor.
   struct Crowd {
-    std::array<std::vector<Epoch>, 2> epochs;  // of reads, of atomic changes
-    std::array<uint32_t, 2> code;              // of the last
+    std::vector<Epoch> epochs;  // empty: nobody's
+    uint32_t code = 0;          // of the last
+
+    std::optional<Touch> before(const View& view) const;
+    void add(const Touch& touch);
   };
   struct Cell {
     Touch written;
     std::array<Touch, 4> since;  // none of them stores
     uint8_t count = 0;
+    bool changed = false;  // atomically, by some of those
+    uint32_t turn = 0;     // of the shadow; of another turn is nothing
     std::unique_ptr<Crowd> crowd;
+    std::vector<Touch> changes;     // atomic ones that `since` has no room for
     std::unique_ptr<Cell[]> halves;  // where they were not touched alike; nothing else counts then
+
+    void store(const Touch& touch);
+    void remember(const Touch& touch, const View& view);
   };
   struct Bytes {
     uint32_t begin, end;
@@ -58,10 +67,10 @@ class Shadow {
   // A cell is about the bytes of `all`, of which these are touched.
   static std::optional<Touch> touch(Cell& cell, Bytes all, Bytes touched, const Touch& touch,
                                     const View& view);
-  static void remember(Cell& cell, const Touch& touch, const View& view);
   static void split(Cell& cell);
 
   std::vector<Cell> words_;
+  uint32_t turn_ = 1;
 };
 
 }  // namespace emulated
