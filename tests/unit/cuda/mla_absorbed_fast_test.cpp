@@ -15,11 +15,6 @@ constexpr int32_t kRank = 512, kRope = 64, kNope = 128, kValue = 128, kWidth = k
 constexpr int32_t kHeadWidth = kNope + kRope, kPair = kNope + kValue;
 constexpr float kScale = 0.1352f;
 
-uint32_t fresh_seed() {
-  static const uint32_t seed = std::random_device{}();
-  return seed;
-}
-
 struct Shape {
   int32_t heads, block_tokens;
   DType weights = DType::bf16;
@@ -153,9 +148,10 @@ class MlaAbsorbedFastOnGpu : public OnGpu {
         static_cast<size_t>(rows) * static_cast<size_t>(shape.heads * kHeadWidth), seed, 0.5f);
   }
 
-  // One head of one row in double precision.
-  std::vector<float> reference(const Queries& run, int32_t row, const float* q,
-                               int32_t head) const {
+  // One head of one row in double precision; and `rounding`, the doubt about the scores that its
+  // positions have, weighed by their shares: where scores are far apart, errors are larger
+  // (4,000 rows: off by 0.003, at most by 0.010 + rounding).
+  std::vector<float> reference(const Queries& run, int32_t row, const float* q, int32_t head) {
     const auto& c = latents[static_cast<size_t>(run.sequence)];
     const int32_t limit = run.position + row + 1;
     std::vector<double> query(kWidth), sums(kRank), p;
@@ -166,14 +162,22 @@ class MlaAbsorbedFastOnGpu : public OnGpu {
             double{naive::rounded_bf16(mine[n])} * kv_b.at(head * kPair + n, r, Compute::bfloat16);
     for (int32_t i = 0; i < kRope; ++i) query[static_cast<size_t>(kRank + i)] = mine[kNope + i];
     double largest = -1e300, sum = 0;
+    std::vector<double> doubt;  // of a score: what rounding the query in latent space to bf16 does
     for (int32_t t = 0; t < limit; ++t) {
-      double score = 0;
-      for (int32_t i = 0; i < kWidth; ++i)
-        score += query[static_cast<size_t>(i)] * double{c[static_cast<size_t>(t * kWidth + i)]};
+      double score = 0, squares = 0;
+      for (int32_t i = 0; i < kWidth; ++i) {
+        const double part =
+            query[static_cast<size_t>(i)] * double{c[static_cast<size_t>(t * kWidth + i)]};
+        score += part;
+        squares += part * part;
+      }
       p.push_back(score * double{kScale});
+      doubt.push_back(std::sqrt(squares) * double{kScale} / 512);
       largest = std::max(largest, p.back());
     }
     for (double& v : p) sum += v = std::exp(v - largest);
+    rounding = 0;
+    for (size_t t = 0; t < p.size(); ++t) rounding += p[t] / sum * doubt[t];
     for (int32_t t = 0; t < limit; ++t)
       for (int32_t i = 0; i < kRank; ++i)
         sums[static_cast<size_t>(i)] +=
@@ -214,11 +218,11 @@ class MlaAbsorbedFastOnGpu : public OnGpu {
               head);
           const std::vector<float> mine(got + head * kValue, got + (head + 1) * kValue);
           const double off = relative_error(mine, want);
-          ASSERT_LT(off, 0.012) << "heads " << shape.heads << " block " << shape.block_tokens
-                                << " row " << first + r << " position " << run.position + r
-                                << " head " << head << " got " << mine[0] << ' ' << mine[1] << ' '
-                                << mine[64] << " want " << want[0] << ' ' << want[1] << ' '
-                                << want[64] << " seed " << seed;
+          ASSERT_LT(off, 0.008 + 1.5 * rounding)
+              << "heads " << shape.heads << " block " << shape.block_tokens << " row " << first + r
+              << " position " << run.position + r << " head " << head << " got " << mine[0] << ' '
+              << mine[1] << ' ' << mine[64] << " want " << want[0] << ' ' << want[1] << ' '
+              << want[64] << " rounding " << rounding << " seed " << seed;
           worst = std::max(worst, off);
         }
       }
@@ -273,13 +277,13 @@ class MlaAbsorbedFastOnGpu : public OnGpu {
   std::vector<std::vector<float>> latents;
   void* cache = nullptr;
   int64_t stride = 0;
-  double worst = 0;
+  double worst = 0, rounding = 0;  // of a row's scores; relative
 };
 
 TEST_F(MlaAbsorbedFastOnGpu, smallest_contexts_are_right) {
   for (const int32_t length : {1, 16, 63, 64, 65, 130}) {
-    make({16, 64}, {length}, fresh_seed());
-    check({{0, 1, length - 1}}, fresh_seed());
+    make({16, 64}, {length}, chosen_seed());
+    check({{0, 1, length - 1}}, chosen_seed());
     if (HasFatalFailure()) return;
   }
   RecordProperty("worst", std::to_string(worst));
@@ -288,8 +292,8 @@ TEST_F(MlaAbsorbedFastOnGpu, smallest_contexts_are_right) {
 
 TEST_F(MlaAbsorbedFastOnGpu, every_number_of_heads_is_right) {
   for (const int32_t heads : {1, 2, 16, 17, 32, 63, 64, 65, 128}) {
-    make({heads, 64}, {700, 65}, fresh_seed());
-    check({{0, 1, 699}, {1, 1, 64}, kPadding}, fresh_seed());
+    make({heads, 64}, {700, 65}, chosen_seed());
+    check({{0, 1, 699}, {1, 1, 64}, kPadding}, chosen_seed());
     if (HasFatalFailure()) return;
   }
   std::printf("worst relative error %.5f\n", worst);
@@ -298,9 +302,9 @@ TEST_F(MlaAbsorbedFastOnGpu, every_number_of_heads_is_right) {
 TEST_F(MlaAbsorbedFastOnGpu, every_block_size_is_right) {
   for (const int32_t block : {16, 32, 48, 64, 80, 128, 256})
     for (const int64_t gap : {0, 40}) {
-      make({32, block, DType::bf16, gap}, {1, 577, 1030, 127}, fresh_seed());
+      make({32, block, DType::bf16, gap}, {1, 577, 1030, 127}, chosen_seed());
       check({{0, 1, 0}, {1, 1, 576}, {2, 1, 1029}, {3, 3, 124}, {2, 1, 511}, {2, 1, 512}},
-            fresh_seed());
+            chosen_seed());
       if (HasFatalFailure()) return;
     }
   std::printf("worst relative error %.5f\n", worst);
@@ -309,8 +313,8 @@ TEST_F(MlaAbsorbedFastOnGpu, every_block_size_is_right) {
 TEST_F(MlaAbsorbedFastOnGpu, long_contexts_fp8_weights_and_bf16_outputs_are_right) {
   for (const int32_t heads : {16, 64, 128})
     for (const DType weights : {DType::bf16, DType::f8_e4m3}) {
-      make({heads, 64, weights}, {4097, 2048, 1}, fresh_seed());
-      check({{0, 1, 4096}, {1, 2, 2046}, {2, 1, 0}}, fresh_seed(), DType::bf16);
+      make({heads, 64, weights}, {4097, 2048, 1}, chosen_seed());
+      check({{0, 1, 4096}, {1, 2, 2046}, {2, 1, 0}}, chosen_seed(), DType::bf16);
       if (HasFatalFailure()) return;
     }
   std::printf("worst relative error %.5f\n", worst);
@@ -318,15 +322,15 @@ TEST_F(MlaAbsorbedFastOnGpu, long_contexts_fp8_weights_and_bf16_outputs_are_righ
 
 TEST_F(MlaAbsorbedFastOnGpu, caches_of_8_bits_are_right) {
   for (const int32_t length : {1, 16, 17, 63, 64, 65, 130}) {
-    make({16, 64, DType::bf16, 0, DType::i8}, {length}, fresh_seed());
-    check({{0, 1, length - 1}}, fresh_seed());
+    make({16, 64, DType::bf16, 0, DType::i8}, {length}, chosen_seed());
+    check({{0, 1, length - 1}}, chosen_seed());
     if (HasFatalFailure()) return;
   }
   for (const auto& [heads, block, gap] :
        {std::tuple{1, 16, 0}, {16, 48, 32}, {65, 64, 0}, {128, 256, 0}}) {
-    make({heads, block, DType::f8_e4m3, gap, DType::i8}, {1, 577, 1100, 127}, fresh_seed());
+    make({heads, block, DType::f8_e4m3, gap, DType::i8}, {1, 577, 1100, 127}, chosen_seed());
     check({{0, 1, 0}, {1, 1, 576}, kPadding, {2, 1, 1099}, {3, 3, 124}, {2, 1, 511}, {2, 1, 1024}},
-          fresh_seed());
+          chosen_seed());
     if (HasFatalFailure()) return;
   }
   std::printf("worst relative error %.5f\n", worst);
@@ -357,7 +361,7 @@ TEST_F(MlaAbsorbedFastOnGpu, row_has_the_same_bits_everywhere) {
   for (const int32_t heads : {5, 32, 128, -16}) {  // below 0: of a cache of 8 bits
     std::vector<int32_t> lengths;
     std::vector<Queries> runs;
-    std::mt19937 generator(fresh_seed());
+    std::mt19937 generator(chosen_seed());
     for (int32_t i = 0; i < 40; ++i) {
       const auto length = static_cast<int32_t>(i == 7 ? 2100 : 1 + generator() % 700);
       const int32_t rows = i == 3 ? std::min(9, length) : 1;
@@ -365,13 +369,13 @@ TEST_F(MlaAbsorbedFastOnGpu, row_has_the_same_bits_everywhere) {
       runs.push_back({i, rows, length - rows});
     }
     make({std::abs(heads), 64, DType::bf16, 0, heads < 0 ? DType::i8 : DType::bf16}, lengths,
-         fresh_seed());
-    check_bits(runs, fresh_seed());
+         chosen_seed());
+    check_bits(runs, chosen_seed());
   }
 }
 
 TEST_F(MlaAbsorbedFastOnGpu, other_shapes_are_left_alone) {
-  make({16, 64}, {10}, fresh_seed());
+  make({16, 64}, {10}, chosen_seed());
   MlaParams p{.tables = {.rows_total = 1},
               .heads = 16,
               .nope = kNope,

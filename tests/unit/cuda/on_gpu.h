@@ -18,6 +18,11 @@
 
 namespace fathom {
 
+// The same inputs in every run, and others with --gtest_random_seed=N.
+inline uint32_t chosen_seed() {
+  return 0x5EEDu + static_cast<uint32_t>(GTEST_FLAG_GET(random_seed));
+}
+
 class OnGpu : public testing::Test {
  protected:
   void SetUp() override {
