@@ -58,8 +58,8 @@ struct Block : BlockPlace {
   std::vector<Warpgroup> warpgroups;  // whole ones and a last one that may be less
   int votes = 0;                      // of __syncthreads_count
 
-  // Bar.sync and bar.arrive: `count` 0 means the whole block. Gives the turn, where races are watched
-  // for.
+  // Bar.sync and bar.arrive: `count` 0 means the whole block. Gives the turn, where races are
+  // watched for.
   SharedGathering arrive(uint32_t barrier, uint32_t count);
   void sync(uint32_t barrier, uint32_t count, const char* words);
   void thread_ended();

@@ -46,8 +46,7 @@ void Clock::fence() {
   own_shown = own++;
 }
 
-void Clock::learn(Actor actor, Epoch epoch, Actor first, std::span<const Epoch> loads,
-                  Step& last) {
+void Clock::learn(Actor actor, Epoch epoch, Actor first, std::span<const Epoch> loads, Step& last) {
   if (Known::at(known->seen, actor) >= epoch) return;
   if (last.from == known && Known::at(last.to->seen, actor) == epoch) {
     known = last.to;

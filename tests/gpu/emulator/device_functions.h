@@ -147,19 +147,23 @@ template <class T, class Change>
 
 template <class T>
 T atomicAdd(T* to, std::type_identity_t<T> v) {
-  return emulated::exchanged(to, [&](T before) [[gnu::no_sanitize("thread")]] { return before + v; });
+  return emulated::exchanged(to,
+                             [&](T before) [[gnu::no_sanitize("thread")]] { return before + v; });
 }
 template <class T>
 T atomicMin(T* to, std::type_identity_t<T> v) {
-  return emulated::exchanged(to, [&](T before) [[gnu::no_sanitize("thread")]] { return std::min(before, v); });
+  return emulated::exchanged(
+      to, [&](T before) [[gnu::no_sanitize("thread")]] { return std::min(before, v); });
 }
 template <class T>
 T atomicMax(T* to, std::type_identity_t<T> v) {
-  return emulated::exchanged(to, [&](T before) [[gnu::no_sanitize("thread")]] { return std::max(before, v); });
+  return emulated::exchanged(
+      to, [&](T before) [[gnu::no_sanitize("thread")]] { return std::max(before, v); });
 }
 template <class T>
 T atomicOr(T* to, std::type_identity_t<T> v) {
-  return emulated::exchanged(to, [&](T before) [[gnu::no_sanitize("thread")]] { return before | v; });
+  return emulated::exchanged(to,
+                             [&](T before) [[gnu::no_sanitize("thread")]] { return before | v; });
 }
 template <class T>
 T atomicExch(T* to, std::type_identity_t<T> v) {
@@ -167,7 +171,8 @@ T atomicExch(T* to, std::type_identity_t<T> v) {
 }
 template <class T>
 T atomicCAS(T* to, std::type_identity_t<T> expected, std::type_identity_t<T> v) {
-  return emulated::exchanged(to, [&](T before) [[gnu::no_sanitize("thread")]] { return before == expected ? v : before; });
+  return emulated::exchanged(
+      to, [&](T before) [[gnu::no_sanitize("thread")]] { return before == expected ? v : before; });
 }
 
 // ---- arithmetic ----

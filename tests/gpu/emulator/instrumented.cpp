@@ -52,12 +52,14 @@ void __tsan_write_range(void* at, size_t bytes) {
   emulated::look(at, bytes, Access::write, __builtin_return_address(0));
 }
 
-#define FATHOM_LOOK(name, bytes, how) \
-  void __tsan_##name##bytes(void* at) { emulated::look(at, bytes, how, __builtin_return_address(0)); }
-#define FATHOM_LOOK_AT(bytes)                        \
-  FATHOM_LOOK(read, bytes, Access::read)             \
-  FATHOM_LOOK(write, bytes, Access::write)           \
-  FATHOM_LOOK(unaligned_read, bytes, Access::read)   \
+#define FATHOM_LOOK(name, bytes, how)                            \
+  void __tsan_##name##bytes(void* at) {                          \
+    emulated::look(at, bytes, how, __builtin_return_address(0)); \
+  }
+#define FATHOM_LOOK_AT(bytes)                      \
+  FATHOM_LOOK(read, bytes, Access::read)           \
+  FATHOM_LOOK(write, bytes, Access::write)         \
+  FATHOM_LOOK(unaligned_read, bytes, Access::read) \
   FATHOM_LOOK(unaligned_write, bytes, Access::write)
 FATHOM_LOOK_AT(1)
 FATHOM_LOOK_AT(2)
@@ -65,29 +67,29 @@ FATHOM_LOOK_AT(4)
 FATHOM_LOOK_AT(8)
 FATHOM_LOOK_AT(16)
 
-#define FATHOM_ATOMIC(bits)                                                                       \
-  uint##bits##_t __tsan_atomic##bits##_load(const volatile uint##bits##_t* at, int) {             \
-    return __atomic_load_n(at, __ATOMIC_SEQ_CST);                                                 \
-  }                                                                                               \
-  void __tsan_atomic##bits##_store(volatile uint##bits##_t* at, uint##bits##_t v, int) {          \
-    __atomic_store_n(at, v, __ATOMIC_SEQ_CST);                                                    \
-  }                                                                                               \
-  uint##bits##_t __tsan_atomic##bits##_exchange(volatile uint##bits##_t* at, uint##bits##_t v,    \
-                                                int) {                                            \
-    return __atomic_exchange_n(at, v, __ATOMIC_SEQ_CST);                                          \
-  }                                                                                               \
-  uint##bits##_t __tsan_atomic##bits##_fetch_add(volatile uint##bits##_t* at, uint##bits##_t v,   \
-                                                 int) {                                           \
-    return __atomic_fetch_add(at, v, __ATOMIC_SEQ_CST);                                           \
-  }                                                                                               \
-  uint##bits##_t __tsan_atomic##bits##_fetch_sub(volatile uint##bits##_t* at, uint##bits##_t v,   \
-                                                 int) {                                           \
-    return __atomic_fetch_sub(at, v, __ATOMIC_SEQ_CST);                                           \
-  }                                                                                               \
-  int __tsan_atomic##bits##_compare_exchange_strong(volatile uint##bits##_t* at,                  \
-                                                    uint##bits##_t* expected, uint##bits##_t v,   \
-                                                    int, int) {                                   \
-    return __atomic_compare_exchange_n(at, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+#define FATHOM_ATOMIC(bits)                                                                     \
+  uint##bits##_t __tsan_atomic##bits##_load(const volatile uint##bits##_t* at, int) {           \
+    return __atomic_load_n(at, __ATOMIC_SEQ_CST);                                               \
+  }                                                                                             \
+  void __tsan_atomic##bits##_store(volatile uint##bits##_t* at, uint##bits##_t v, int) {        \
+    __atomic_store_n(at, v, __ATOMIC_SEQ_CST);                                                  \
+  }                                                                                             \
+  uint##bits##_t __tsan_atomic##bits##_exchange(volatile uint##bits##_t* at, uint##bits##_t v,  \
+                                                int) {                                          \
+    return __atomic_exchange_n(at, v, __ATOMIC_SEQ_CST);                                        \
+  }                                                                                             \
+  uint##bits##_t __tsan_atomic##bits##_fetch_add(volatile uint##bits##_t* at, uint##bits##_t v, \
+                                                 int) {                                         \
+    return __atomic_fetch_add(at, v, __ATOMIC_SEQ_CST);                                         \
+  }                                                                                             \
+  uint##bits##_t __tsan_atomic##bits##_fetch_sub(volatile uint##bits##_t* at, uint##bits##_t v, \
+                                                 int) {                                         \
+    return __atomic_fetch_sub(at, v, __ATOMIC_SEQ_CST);                                         \
+  }                                                                                             \
+  int __tsan_atomic##bits##_compare_exchange_strong(                                            \
+      volatile uint##bits##_t* at, uint##bits##_t* expected, uint##bits##_t v, int, int) {      \
+    return __atomic_compare_exchange_n(at, expected, v, false, __ATOMIC_SEQ_CST,                \
+                                       __ATOMIC_SEQ_CST);                                       \
   }
 FATHOM_ATOMIC(8)
 FATHOM_ATOMIC(32)

@@ -203,9 +203,12 @@ std::string Races::who(Actor actor) const {
   if (actor < crew_.threads.size()) return thread(actor);
   const Named& beside = besides_[actor - crew_.threads.size()];
   switch (beside.kind) {
-    case kCounted: return "a copy that an mbarrier counts";
-    case kCopies: return "a copy (cp.async) of " + thread(beside.which);
-    case kStores: return "a bulk store of " + thread(beside.which);
+    case kCounted:
+      return "a copy that an mbarrier counts";
+    case kCopies:
+      return "a copy (cp.async) of " + thread(beside.which);
+    case kStores:
+      return "a bulk store of " + thread(beside.which);
     case kProducts:
       return "a product of warpgroup " + std::to_string(beside.which & 0xFFFFFFFF);
   }

@@ -19,7 +19,7 @@ struct Touch {
   Access how = Access::read;
   bool async = false;  // by copies or tensor cores
   Epoch epoch = 0;     // 0: nobody
-  uint32_t code = 0;  // where in the program, from its beginning
+  uint32_t code = 0;   // where in the program, from its beginning
 };
 
 // Through whose knowledge a touch is judged.
@@ -53,7 +53,7 @@ class Shadow {
     bool changed = false;  // atomically, by some of those
     uint32_t turn = 0;     // of the shadow; of another turn is nothing
     std::unique_ptr<Crowd> crowd;
-    std::vector<Touch> changes;     // atomic ones that `since` has no room for
+    std::vector<Touch> changes;      // atomic ones that `since` has no room for
     std::unique_ptr<Cell[]> halves;  // where they were not touched alike; nothing else counts then
 
     void store(const Touch& touch);

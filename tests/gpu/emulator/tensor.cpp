@@ -70,8 +70,7 @@ void walk_operand(uint64_t description, uint32_t rows, bool columns, const Each&
 // What the running warpgroup's product will read, before it waits for it.
 void watch_operands(Races& races, const Product& p) {
   const uint32_t warpgroup = now->linear / 128;
-  const auto beside =
-      races.products(warpgroup, now->block->warpgroups[warpgroup].groups + 1);
+  const auto beside = races.products(warpgroup, now->block->warpgroups[warpgroup].groups + 1);
   if (!p.a_held) {
     SharedKnown known[4];
     for (uint32_t w = 0; w < 4; ++w) known[w] = races.known_to(warpgroup * 128 + w * 32, 32);

@@ -28,7 +28,7 @@ struct Thread : ThreadPlace {
   bool cluster_arrived = false;  // at the barrier of the cluster, for which it has not waited yet
   uint64_t cluster_turn = 0;     // when it arrived
   std::shared_ptr<Gathering> cluster_told;
-  uint32_t copies = 0;           // cp.async of this thread under way
+  uint32_t copies = 0;  // cp.async of this thread under way
   // Bulk stores under way, of each committed group and of the open one.
   std::deque<std::shared_ptr<uint32_t>> stores;
   std::shared_ptr<uint32_t> open_stores;

@@ -260,8 +260,8 @@ TEST_F(GqaOnGpu, short_prompt_has_the_same_bits_row_by_row_and_cut) {
   const auto wide = static_cast<size_t>(out_width());
   const auto whole = attend({{0, 530, 0}}, Compute::bfloat16);
   for (const int32_t row : {0, 127, 511, 512, 529})
-    expect_same(attend({{0, 1, row}}, Compute::bfloat16), 0, whole,
-                static_cast<size_t>(row) * wide, wide, "row " + std::to_string(row) + " alone");
+    expect_same(attend({{0, 1, row}}, Compute::bfloat16), 0, whole, static_cast<size_t>(row) * wide,
+                wide, "row " + std::to_string(row) + " alone");
   int32_t begin = 0;
   for (const int32_t n : {36, 347, 147}) {
     const auto got = attend({{0, 2, -1}, {0, n, begin}, {0, 1, 5}}, Compute::bfloat16);
