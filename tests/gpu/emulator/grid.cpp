@@ -237,6 +237,7 @@ void Grid::muster(uint64_t cluster) {
     thread->cluster_told = nullptr;
   }
   c.cluster_told = nullptr;
+  c.cluster = cluster;
   if (machine().config().races) {
     if (c.races == nullptr) c.races = std::make_unique<Races>(c);
     c.races->begin();

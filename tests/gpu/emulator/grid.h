@@ -42,6 +42,7 @@ struct Crew {
   size_t arrived = 0, gone = 0, gone_next = 0;
   uint64_t cluster_turn = 0;
   SharedGathering cluster_told;
+  uint64_t cluster = 0;          // which of the grid
   std::unique_ptr<Races> races;  // null: nobody watches
 
   void arrive();
@@ -52,8 +53,8 @@ struct Crew {
 
 // Of the running thread's cluster; null: nobody watches.
 inline Races* watched_races() { return now->block->crew->races.get(); }
-// Which thread this thread of the host runs, for instrumented.cpp; null: none.
-void runs_here(Thread* thread);
+// Which thread this thread of the host runs (`now`; null: none), for instrumented.cpp.
+void runs_here(const Thread* thread);
 
 // What may happen later than it is said: at once, or when nothing else can go on, as the schedule
 // draws. In the order of the running thread, or in any.
@@ -88,6 +89,7 @@ class Grid {
   uint32_t shared_end() const { return shared_end_; }
   Schedule& schedule() { return *schedule_; }
   void call() const { body_(); }
+  GlobalShadow& global_shadow() { return global_shadow_; }
 
  private:
   uint64_t clusters() const;
@@ -112,6 +114,7 @@ class Grid {
   std::unique_ptr<Crew> crew_;                // that runs
   std::deque<std::unique_ptr<Crew>> asleep_;  // clusters that began and wait for another GPU
   std::vector<uint64_t> order_;
+  GlobalShadow global_shadow_;
   size_t begun_ = 0;            // clusters
   std::vector<bool> released_;  // blocks that let dependents start
   uint64_t released_count_ = 0;

@@ -1,7 +1,6 @@
 // How do loads and stores of kernels come to be seen? Translated kernels are compiled with
 // -fsanitize=thread and linked without its library: the calls that the compiler puts before every
-// load and store end here. What is not in shared memory is nobody's business, which two
-// instructions find out.
+// load and store end here. While nobody watches, that costs a look at one word.
 #include <cstddef>
 #include <cstdint>
 
@@ -10,23 +9,27 @@
 namespace emulated {
 namespace {
 
-// Host code of a kernel's source runs in any thread of the host, beside the one with the machine.
-thread_local Thread* running = nullptr;
+// Of the thread that runs. Host code of a kernel's source runs in any thread of the host, beside
+// the one with the machine: nobody watches that.
+thread_local Races* watching = nullptr;
 
 [[gnu::noinline]] void seen(const void* at, size_t bytes, Access how, const void* code) {
-  if (running == nullptr) return;
-  Races* const races = watched_races();
-  if (races != nullptr) races->touch(at, static_cast<uint32_t>(bytes), how, code);
+  if (is_shared_memory(at))
+    watching->touch(at, static_cast<uint32_t>(bytes), how, code);
+  else
+    watching->touch_global(at, bytes, how, code);
 }
 
 inline void look(const void* at, size_t bytes, Access how, const void* code) {
-  if (is_shared_memory(at)) [[unlikely]]
+  if (watching != nullptr) [[unlikely]]
     seen(at, bytes, how, code);
 }
 
 }  // namespace
 
-[[gnu::noinline]] void runs_here(Thread* thread) { running = thread; }
+[[gnu::noinline]] void runs_here(const Thread* thread) {
+  watching = thread != nullptr ? watched_races() : nullptr;
+}
 
 void touch_atomically(const void* at, uint32_t bytes) {
   look(at, bytes, Access::atomic, __builtin_return_address(0));

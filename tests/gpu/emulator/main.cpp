@@ -1,5 +1,5 @@
 // How does a test program get its GPUs? --gpus N (1) of them, --seed S (0), which orders what CUDA
-// leaves open (schedule.h), and --races 1 (0), which watches for races in shared memory (races.h);
+// leaves open (schedule.h), and --races 1 (0), which watches for races (races.h);
 // all other arguments are GoogleTest's.
 #include <gtest/gtest.h>
 

@@ -66,7 +66,8 @@ uint32_t as_of(const Block& block, uint32_t address) {
 uint32_t swizzled(uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
 
 void check_map(const CUtensorMap& map, uint32_t rank) {
-  if (map.magic != 0x7E45u || map.rank != rank) fault("a copy by something that is no tensor map");
+  if (map.magic != kTensorMapMagic || map.rank != rank)
+    fault("a copy by something that is no tensor map");
 }
 
 // Calls each(byte of the box, memory or null outside of the tensor, bytes) row by row.
@@ -106,8 +107,12 @@ uint32_t box_bytes(const CUtensorMap& map) {
   return map.box[0] * map.box[1] * map.box[2] * static_cast<uint32_t>(map.strides[0]);
 }
 
+void touch_global(const std::byte* at, size_t bytes, Access how) {
+  if (Races* races = watched_races()) races->touch_global(at, bytes, how, now->said);
+}
+
 // What a copy touches must be there: a map may promise more memory than there is.
-void check_memory(const CUtensorMap& map, const std::array<int32_t, 3>& at) {
+void touch_memory(const CUtensorMap& map, const std::array<int32_t, 3>& at, Access how) {
   const int64_t first = std::max(at[0], 0);
   const int64_t last = std::min(int64_t{at[0]} + map.box[0], static_cast<int64_t>(map.shape[0]));
   if (first >= last) return;
@@ -115,13 +120,16 @@ void check_memory(const CUtensorMap& map, const std::array<int32_t, 3>& at) {
     return place >= 0 && place < static_cast<int64_t>(map.shape[d]);
   };
   for (int64_t z = at[2]; z < at[2] + int64_t{map.box[2]}; ++z)
-    for (int64_t y = at[1]; y < at[1] + int64_t{map.box[1]}; ++y)
-      if (inside(y, 1) && inside(z, 2) &&
-          !emulated::machine().holds(map.base + static_cast<uint64_t>(first) * map.strides[0] +
-                                         static_cast<uint64_t>(y) * map.strides[1] +
-                                         static_cast<uint64_t>(z) * map.strides[2],
-                                     static_cast<uint64_t>(last - first) * map.strides[0]))
+    for (int64_t y = at[1]; y < at[1] + int64_t{map.box[1]}; ++y) {
+      if (!inside(y, 1) || !inside(z, 2)) continue;
+      const std::byte* const row = map.base + static_cast<uint64_t>(first) * map.strides[0] +
+                                   static_cast<uint64_t>(y) * map.strides[1] +
+                                   static_cast<uint64_t>(z) * map.strides[2];
+      const uint64_t bytes = static_cast<uint64_t>(last - first) * map.strides[0];
+      if (!emulated::machine().holds(row, bytes))
         fault("a tensor copy of row " + std::to_string(y) + " touches what is in no memory");
+      touch_global(row, bytes, how);
+    }
 }
 
 // Bytes that an asynchronous copy, begun now, will put there before `barrier` counts them.
@@ -136,7 +144,7 @@ void copy_box(uint32_t to, const CUtensorMap& map, const std::array<int32_t, 3>&
   if (map.strides[0] == 0) fault("a copy by something that is no tensor map");
   barrier_at(barrier);
   at_shared(to, box_bytes(map));
-  check_memory(map, at);
+  touch_memory(map, at, Access::read);
   to = as_of(*now->block, to);
   barrier = as_of(*now->block, barrier);
   const std::byte* target = at_shared(to, box_bytes(map));
@@ -267,6 +275,7 @@ void cp_async_bulk_shared_cluster_global_mbarrier_complete_tx_bytes(uint32_t to,
   if (to % 16 != 0 || from % 16 != 0 || bytes % 16 != 0)
     fault("a bulk copy of other than whole, aligned pieces of 16 bytes");
   if (!emulated::machine().holds(source, bytes)) fault("a bulk copy from outside of all memory");
+  touch_global(source, bytes, Access::read);
   std::byte* target = at_shared(to, bytes);
   Barrier* b = &barrier_at(barrier);
   counted_copy(target, bytes, b, true);
@@ -286,7 +295,7 @@ void cp_async_bulk_tensor_2d_global_shared_cta_tile_bulk_group(uint64_t map_addr
   const std::byte* base = at_shared(from, box_bytes(map)) - from;
   const std::array<int32_t, 3> at = {static_cast<int32_t>(*place[0]),
                                      static_cast<int32_t>(*place[1]), 0};
-  check_memory(map, at);
+  touch_memory(map, at, Access::write);
   if (Races* races = watched_races())
     races->touch(base + from, box_bytes(map), Access::read,
                  races->stores(now->stores_committed + 1));
@@ -329,6 +338,7 @@ void cp_async_cg_shared_global(uint32_t to, uint64_t from, int bytes, uint32_t g
   const auto* source = reinterpret_cast<const std::byte*>(from);
   if (given > 0 && !emulated::machine().holds(source, given))
     fault("cp.async from outside of all memory");
+  touch_global(source, given, Access::read);
   std::byte* target = at_shared(to, 16);
   emulated::Thread* self = now;
   ++self->copies;
@@ -360,33 +370,3 @@ void cp_async_wait_all() {
 }
 
 }  // namespace ptx
-
-CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank,
-                                void* base, const cuuint64_t* shape, const cuuint64_t* strides,
-                                const cuuint32_t* box, const cuuint32_t* steps,
-                                CUtensorMapInterleave, CUtensorMapSwizzle swizzle,
-                                CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
-  const uint64_t element = type == CU_TENSOR_MAP_DATA_TYPE_UINT8      ? 1
-                           : type == CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 ? 2
-                                                                      : 4;
-  if (rank < 2 || rank > 3 || reinterpret_cast<uintptr_t>(base) % 16 != 0)
-    return CUDA_ERROR_INVALID_VALUE;
-  *map = {};
-  map->base = static_cast<std::byte*>(base);
-  map->rank = rank;
-  map->swizzled = swizzle == CU_TENSOR_MAP_SWIZZLE_128B;
-  map->magic = 0x7E45u;
-  map->strides[0] = element;
-  for (uint32_t d = 0; d < 3; ++d) {
-    map->shape[d] = d < rank ? shape[d] : 1;
-    map->box[d] = d < rank ? box[d] : 1;
-    if (d > 0 && d < rank) map->strides[d] = strides[d - 1];
-    if (map->shape[d] == 0 || map->shape[d] > uint64_t{1} << 32 || map->box[d] == 0 ||
-        map->box[d] > 256 || (d < rank && steps[d] != 1) || (d > 0 && map->strides[d] % 16 != 0) ||
-        map->strides[d] >= uint64_t{1} << 40)
-      return CUDA_ERROR_INVALID_VALUE;
-  }
-  const uint64_t inner = map->box[0] * element;
-  if (inner % 16 != 0 || (map->swizzled && inner > 128)) return CUDA_ERROR_INVALID_VALUE;
-  return CUDA_SUCCESS;
-}

@@ -23,6 +23,10 @@ std::string at_code(uint32_t code) {
   return text;
 }
 
+const char* does(Access how) {
+  return how == Access::read ? " reads" : how == Access::write ? " stores" : " changes";
+}
+
 View view_of(const Clock& clock) { return {clock.known.get(), clock.self, clock.own_shown}; }
 
 }  // namespace
@@ -47,9 +51,6 @@ void Races::check(uint32_t block, uint32_t place, uint32_t bytes, const Touch& t
                   const View& view) {
   const auto earlier = shadows_[block]->touch(place, bytes, touch, view);
   if (!earlier) return;
-  const auto does = [](Access how) {
-    return how == Access::read ? " reads" : how == Access::write ? " stores" : " changes";
-  };
   const char* missing =
       view.comes_after(*earlier, false) ? "no fence.proxy.async" : "no barrier and no wait";
   fault("a race at bytes " + std::to_string(place) + " to " + std::to_string(place + bytes) +
@@ -82,6 +83,16 @@ void Races::touch(const void* at, uint32_t bytes, Access how, const Beside& besi
          .epoch = beside.epoch,
          .code = offset(now->said)},
         view_of(now->clock));
+}
+
+void Races::touch_global(const void* at, size_t bytes, Access how, const void* code) {
+  const GlobalShadow::Touch touch = {how, static_cast<uint32_t>(crew_.cluster), offset(code)};
+  const auto* const first = static_cast<const std::byte*>(at);
+  const auto earlier = now->block->grid->global_shadow().touch(first, bytes, touch);
+  if (!earlier) return;
+  fault("a race in global memory: " + who(now->clock.self) + does(how) + " (" +
+        at_code(touch.code) + ") what " + who_of_cluster(earlier->cluster) + does(earlier->how) +
+        " (" + at_code(earlier->code) + "), and nothing puts blocks of a kernel in order");
 }
 
 void Races::read_operand(uint32_t place, uint32_t bytes, const Beside& beside,
@@ -191,6 +202,15 @@ void Races::products_end(uint32_t warpgroup, Epoch group) {
 
 void Races::know(const Beside& done) {
   now->clock.learn(done.actor, done.epoch, besides_[done.actor - crew_.threads.size()].step);
+}
+
+std::string Races::who_of_cluster(uint32_t cluster) const {
+  const uint64_t first = uint64_t{cluster} * crew_.blocks.size();
+  const uint64_t wide = crew_.blocks.front()->grid_shape.x,
+                 high = crew_.blocks.front()->grid_shape.y;
+  const std::string block =
+      "block (" + std::to_string(first % wide) + ", " + std::to_string(first / wide % high) + ")";
+  return crew_.blocks.size() == 1 ? block : "the cluster of " + block;
 }
 
 std::string Races::who(Actor actor) const {

@@ -1,9 +1,9 @@
-// Does every touch of shared memory come after those that it must not meet? One object for each
-// cluster that runs, where the machine watches for races (MachineConfig): it keeps the clocks of
-// threads and barriers and a shadow of each block's shared memory, and faults at the first two
-// touches, one of them a store, that no barrier, wait or fence puts in order. Loads and stores of
-// kernels come from instrumented.cpp; barriers, copies and tensor cores report by hand. Global
-// memory is not watched.
+// Does every touch of memory come after those that it must not meet? One object for each cluster
+// that runs, where the machine watches for races (MachineConfig): it keeps the clocks of threads
+// and barriers and a shadow of each block's shared memory, and faults at the first two touches, one
+// of them a store, that no barrier, wait or fence puts in order. Loads and stores of kernels come
+// from instrumented.cpp; barriers, copies and tensor cores report by hand. Of a GPU's memory it is
+// watched that clusters of a kernel do not meet there (global_shadow.h).
 //
 // What orders: barriers of a block, of a cluster and with numbers, mbarriers, __syncwarp, waits for
 // copies, stores and products. What does not: shuffles, votes, mma, ldmatrix, atomic operations.
@@ -15,6 +15,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "tests/gpu/emulator/global_shadow.h"
 #include "tests/gpu/emulator/shadow.h"
 
 namespace emulated {
@@ -41,6 +42,8 @@ class Races {
     bool async;
   };
   void touch(const void* at, uint32_t bytes, Access how, const Beside& beside);
+  // Of memory that is not shared, by the running thread or what it begins.
+  void touch_global(const void* at, size_t bytes, Access how, const void* code);
 
   // Barriers of hardware: null begins a turn.
   void arrive(SharedGathering& turn);
@@ -92,6 +95,7 @@ class Races {
   void check(uint32_t block, uint32_t place, uint32_t bytes, const Touch& touch, const View& view);
   void check(const void* at, uint32_t bytes, const Touch& touch, const View& view);
   std::string who(Actor actor) const;
+  std::string who_of_cluster(uint32_t cluster) const;
 
   Crew& crew_;
   std::vector<std::unique_ptr<Shadow>> shadows_;  // of each block

@@ -157,7 +157,21 @@ __global__ void two_blocks_push(float* x, int slip) {
   gemm::cluster_wait();
 }
 
-Outcome run(void (*kernel)(float*, int), int slip, unsigned threads, unsigned cluster = 1) {
+// Two blocks without a cluster: each its own half of every word, and a number that both add to.
+__global__ void blocks_apart(float* x, int slip) {
+  __shared__ alignas(16) float kept[4];
+  auto* const halves = reinterpret_cast<uint16_t*>(x);
+  const unsigned mine = 2 * threadIdx.x + (slip != 1 ? blockIdx.x : 0);
+  halves[mine] = 7;
+  if (slip == 2) x[64 + blockIdx.x * 32 + threadIdx.x] = halves[mine ^ 1];
+  auto* const both = reinterpret_cast<int*>(x + 127);
+  atomicAdd(both, 1);
+  if (slip == 3) x[64 + blockIdx.x * 16 + threadIdx.x % 16] = static_cast<float>(*both);
+  if (slip == 4 && threadIdx.x == 0) flash::copy_chunk(gemm::shared_address(kept), x, true);
+}
+
+Outcome run(void (*kernel)(float*, int), int slip, unsigned threads, unsigned cluster = 1,
+            unsigned clusters = 1) {
   cudaSetDevice(0);
   cudaStream_t stream = nullptr;
   float* x = nullptr;
@@ -168,7 +182,7 @@ Outcome run(void (*kernel)(float*, int), int slip, unsigned threads, unsigned cl
   blocks.id = cudaLaunchAttributeClusterDimension;
   blocks.val.clusterDim = {cluster, 1, 1};
   cudaLaunchConfig_t config = {};
-  config.gridDim = cluster;
+  config.gridDim = cluster * clusters;
   config.blockDim = threads;
   config.stream = stream;
   config.attrs = &blocks;
@@ -193,6 +207,7 @@ constexpr Handover kHandovers[] = {
     {"tensor_cores", 3, [](int slip) { return run(tensor_cores, slip, 128); }, 1},
     {"two_blocks", 1, [](int slip) { return run(two_blocks, slip, 32, 2); }},
     {"two_blocks_push", 1, [](int slip) { return run(two_blocks_push, slip, 32, 2); }},
+    {"blocks_apart", 4, [](int slip) { return run(blocks_apart, slip, 32, 1, 2); }},
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Which ways are there to hand shared memory from thread to thread, and which step of each may be
-// forgotten? One kernel each; `slip` 0 is right, 1 .. slips leave one step out.
+// forgotten? One kernel each, and one whose blocks keep apart in global memory; `slip` 0 is right,
+// 1 .. slips leave one step out.
 #pragma once
 
 #include <span>
