@@ -1,4 +1,5 @@
-// What do all kernels say alike? The order of overlapping launches, and numbers of 8 and 16 bits.
+// What do all kernels say alike? The order of overlapping launches, numbers of 8 and 16 bits, and
+// the gate of SwiGLU.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -52,6 +53,12 @@ __device__ __forceinline__ void store(void* data, DType dtype, int64_t i, float 
     static_cast<uint16_t*>(data)[i] = narrow_bf16(v);
   else
     static_cast<float*>(data)[i] = v;
+}
+
+// silu(gate) * up. A gate of -1e30 makes a divisor of infinity and so a zero; an estimate of the
+// inverse would not.
+__device__ __forceinline__ float gated(float gate, float up) {
+  return gate / (1.0f + expf(-gate)) * up;
 }
 
 // W[row, col] dequantised: q * scale rounded once to float32, as the reference does.

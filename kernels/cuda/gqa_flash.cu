@@ -137,7 +137,7 @@ __global__ __launch_bounds__(K::kThreads, 1) void attend(const Grouped g) {
     };
 
     barrier_wait(keys.filled(place.stage), place.parity);
-    stores_before_async();
+    show_to_copies();
     take_turn();
     warpgroup_begin();
     score(keys.stage(place.stage));
@@ -154,7 +154,7 @@ __global__ __launch_bounds__(K::kThreads, 1) void attend(const Grouped g) {
       const Place<K::kStages> last = place;
       place.next();
       barrier_wait(keys.filled(place.stage), place.parity);
-      stores_before_async();
+      show_to_copies();
       take_turn();
       settle(o);
       settle(s);
@@ -162,7 +162,7 @@ __global__ __launch_bounds__(K::kThreads, 1) void attend(const Grouped g) {
       score(keys.stage(place.stage));
       warpgroup_commit();
       barrier_wait(values.filled(last.stage), last.parity);
-      stores_before_async();
+      show_to_copies();
       warpgroup_begin();
       add_values(values.stage(last.stage));
       warpgroup_commit();
@@ -188,7 +188,7 @@ __global__ __launch_bounds__(K::kThreads, 1) void attend(const Grouped g) {
       pack_probabilities(s, p);
     }
     barrier_wait(values.filled(place.stage), place.parity);
-    stores_before_async();
+    show_to_copies();
     settle(o);
     warpgroup_begin();
     add_values(values.stage(place.stage));

@@ -78,11 +78,11 @@ __device__ __forceinline__ void feed(const Expanded& e, const Tiles& tiles, int 
       const uint32_t come = tiles.keys.filled(place.stage), here = tiles.values.filled(place.stage);
       barrier_wait(tiles.keys.freed(place.stage), place.parity ^ 1);
       barrier_expect(come, kKeyBytes);
-      copy_bulk(keys, image, kPartImage, come);
-      copy_bulk(keys + kPartImage, e.ropes + slot * kRopeImage, kRopeImage, come);
+      copy_bytes(keys, image, kPartImage, come);
+      copy_bytes(keys + kPartImage, e.ropes + slot * kRopeImage, kRopeImage, come);
       barrier_wait(tiles.values.freed(place.stage), place.parity ^ 1);
       barrier_expect(here, kValueBytes);
-      copy_bulk(values, image + kPartImage, kPartImage, here);
+      copy_bytes(values, image + kPartImage, kPartImage, here);
     }
   }
 }
@@ -105,7 +105,7 @@ __device__ __forceinline__ void load_queries(const Expanded& e, const Work& w, i
     *reinterpret_cast<uint4*>(to + chunk_place(kHalfRows, row, chunk)) = {
         pack(a.x, a.y), pack(a.z, a.w), pack(b.x, b.y), pack(b.z, b.w)};
   }
-  stores_before_async();
+  show_to_copies();
 }
 
 __device__ __forceinline__ void score(float (&s)[64], uint32_t queries, uint32_t keys) {

@@ -102,8 +102,8 @@ __global__ __launch_bounds__(kThreads, 1) void expand(const Expanded e) {
         parity ^= 1;
         barrier_expect(latents_come, kLatentImage);
         for (int piece = 0; piece < kLatentPieces; ++piece)
-          copy_bulk(latents + piece * kPiece, e.latents + tile * kLatentImage + piece * kPiece,
-                    kPiece, latents_come);
+          copy_bytes(latents + piece * kPiece, e.latents + tile * kLatentImage + piece * kPiece,
+                     kPiece, latents_come);
       }
       const uint8_t* from = e.weights + (e.first_head + u % e.head_count) * kWeightImage;
 #pragma unroll
@@ -113,8 +113,8 @@ __global__ __launch_bounds__(kThreads, 1) void expand(const Expanded e) {
         for (int piece = 0; piece < kLatentPieces; ++piece, turn.next()) {
           barrier_wait(ring.freed(turn.stage), turn.parity ^ 1);
           barrier_expect(ring.filled(turn.stage), kPiece);
-          copy_bulk(ring.stage(turn.stage), from + (part * kLatentPieces + piece) * kPiece, kPiece,
-                    ring.filled(turn.stage));
+          copy_bytes(ring.stage(turn.stage), from + (part * kLatentPieces + piece) * kPiece, kPiece,
+                     ring.filled(turn.stage));
         }
       }
     }

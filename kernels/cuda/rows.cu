@@ -100,9 +100,6 @@ __global__ void __launch_bounds__(kThreads) add_all(float* x, const float* y, in
   add_quads<kWhole>(x + from, y + from, static_cast<int32_t>(threadIdx.x) * 4, kThreads * 4, n);
 }
 
-// A gate of -1e30 makes a divisor of infinity and so a zero; an estimate of the inverse would not.
-__device__ __forceinline__ float silu(float gate) { return gate / (1.0f + expf(-gate)); }
-
 // Fewer quads a thread than elsewhere: arithmetic, not memory, is what a short row waits for.
 constexpr int kSwigluQuads = 2;
 template <bool kWhole, bool kCodes>
@@ -120,7 +117,7 @@ __global__ void __launch_bounds__(kThreads) swiglu_rows(const SwigluParams p) {
 #pragma unroll
   for (int k = 0; k < kSwigluQuads; ++k) {
 #pragma unroll
-    for (int j = 0; j < 4; ++j) g[k].v[j] = silu(g[k].v[j]) * u[k].v[j];
+    for (int j = 0; j < 4; ++j) g[k].v[j] = gated(g[k].v[j], u[k].v[j]);
     store_quad<kWhole>(out, p.out_dtype, place<kSwigluQuads>(k), p.width, g[k]);
     if constexpr (kCodes)
       store_quantised(p.codes, blockIdx.x, place<kSwigluQuads>(k), p.width,

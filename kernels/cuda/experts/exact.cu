@@ -207,7 +207,7 @@ __global__ void __launch_bounds__(kThreads) pass(const __grid_constant__ Pass p)
 #pragma unroll
     for (int j = 0; j < kEach; ++j) {
       const float gate = acc[i][j], up = acc[i][(j + 2) % 4];
-      if (at + j < p.out_width) out[at + j] = kPair ? gate / (1.0f + expf(-gate)) * up : gate;
+      if (at + j < p.out_width) out[at + j] = kPair ? gated(gate, up) : gate;
     }
   }
 }

@@ -398,7 +398,7 @@ __device__ __forceinline__ void finish(const Work& w, const Unit& u,
       const int64_t row = int64_t{u.row + token} * w.out_width;
       const float first = acc[i + j], second = acc[i + 2 + j];
       if constexpr (S::kGateUp) {
-        const float result = first / (1.0f + expf(-first)) * second;
+        const float result = gated(first, second);
         static_cast<uint16_t*>(w.out)[row + u.panel * kHalfRows + warp * 8 + lane / 4] =
             narrow_bf16(S::kE4m3 ? result * kActivationFactor : result);
       } else {

@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kThreads)
   Quad q = load_quad<kWhole>(from, column, width);
   const Quad up = load_quad<kWhole>(from + width, column, width);
 #pragma unroll
-  for (int j = 0; j < 4; ++j) q.v[j] = q.v[j] / (1.0f + expf(-q.v[j])) * up.v[j];
+  for (int j = 0; j < 4; ++j) q.v[j] = gated(q.v[j], up.v[j]);
   const QuantisedQuad quantised = quantise_quad(q);
   if (column >= width) return;
   *reinterpret_cast<uint32_t*>(out.codes + row * out.stride + column) = quantised.codes;

@@ -7,20 +7,15 @@
 
 namespace fathom::cuda::gemm {
 
-#define FATHOM_D8(i)                                                                  \
-  "+f"(d[i]), "+f"(d[(i) + 1]), "+f"(d[(i) + 2]), "+f"(d[(i) + 3]), "+f"(d[(i) + 4]), \
-      "+f"(d[(i) + 5]), "+f"(d[(i) + 6]), "+f"(d[(i) + 7])
-
 template <>
 struct Product<48> {
   static __device__ __forceinline__ void rb(float (&d)[24], const uint32_t (&a)[4], uint64_t b,
                                             bool add) {
     asm volatile(
         "{\n.reg .pred p;\nsetp.ne.b32 p, %29, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n48k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, "
-        "%8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23}, "
+        "wgmma.mma_async.sync.aligned.m64n48k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1
+        ", " FATHOM_P2
+        "}, "
         "{%24, %25, %26, %27}, %28, p, 1, 1, 0;\n}\n"
         : FATHOM_D8(0), FATHOM_D8(8), FATHOM_D8(16)
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));
@@ -33,12 +28,9 @@ struct Product<80> {
                                             bool add) {
     asm volatile(
         "{\n.reg .pred p;\nsetp.ne.b32 p, %45, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n80k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, "
-        "%8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, "
-        "%24, %25, %26, %27, %28, %29, %30, %31, "
-        "%32, %33, %34, %35, %36, %37, %38, %39}, "
+        "wgmma.mma_async.sync.aligned.m64n80k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1
+        ", " FATHOM_P2 ", " FATHOM_P3 ", " FATHOM_P4
+        "}, "
         "{%40, %41, %42, %43}, %44, p, 1, 1, 0;\n}\n"
         : FATHOM_D8(0), FATHOM_D8(8), FATHOM_D8(16), FATHOM_D8(24), FATHOM_D8(32)
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));
@@ -51,13 +43,9 @@ struct Product<96> {
                                             bool add) {
     asm volatile(
         "{\n.reg .pred p;\nsetp.ne.b32 p, %53, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n96k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, "
-        "%8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, "
-        "%24, %25, %26, %27, %28, %29, %30, %31, "
-        "%32, %33, %34, %35, %36, %37, %38, %39, "
-        "%40, %41, %42, %43, %44, %45, %46, %47}, "
+        "wgmma.mma_async.sync.aligned.m64n96k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1
+        ", " FATHOM_P2 ", " FATHOM_P3 ", " FATHOM_P4 ", " FATHOM_P5
+        "}, "
         "{%48, %49, %50, %51}, %52, p, 1, 1, 0;\n}\n"
         : FATHOM_D8(0), FATHOM_D8(8), FATHOM_D8(16), FATHOM_D8(24), FATHOM_D8(32), FATHOM_D8(40)
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));
@@ -70,21 +58,14 @@ struct Product<112> {
                                             bool add) {
     asm volatile(
         "{\n.reg .pred p;\nsetp.ne.b32 p, %61, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n112k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, "
-        "%8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, "
-        "%24, %25, %26, %27, %28, %29, %30, %31, "
-        "%32, %33, %34, %35, %36, %37, %38, %39, "
-        "%40, %41, %42, %43, %44, %45, %46, %47, "
-        "%48, %49, %50, %51, %52, %53, %54, %55}, "
+        "wgmma.mma_async.sync.aligned.m64n112k16.f32.bf16.bf16 {" FATHOM_P0 ", " FATHOM_P1
+        ", " FATHOM_P2 ", " FATHOM_P3 ", " FATHOM_P4 ", " FATHOM_P5 ", " FATHOM_P6
+        "}, "
         "{%56, %57, %58, %59}, %60, p, 1, 1, 0;\n}\n"
         : FATHOM_D8(0), FATHOM_D8(8), FATHOM_D8(16), FATHOM_D8(24), FATHOM_D8(32), FATHOM_D8(40),
           FATHOM_D8(48)
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));
   }
 };
-
-#undef FATHOM_D8
 
 }  // namespace fathom::cuda::gemm

@@ -115,7 +115,7 @@ __device__ __forceinline__ void load_queries(const Grouped& g, const Span& w, in
     *reinterpret_cast<uint4*>(to + chunk_place(64, row, chunk)) = {pack(a.x, a.y), pack(a.z, a.w),
                                                                    pack(b.x, b.y), pack(b.z, b.w)};
   }
-  stores_before_async();
+  gemm::show_to_copies();
 }
 
 template <int kCount>

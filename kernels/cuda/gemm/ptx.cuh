@@ -108,7 +108,8 @@ __device__ __forceinline__ void stores_done() {
 __device__ __forceinline__ void store_shared(uint32_t to, float value) {
   asm volatile("st.shared.f32 [%0], %1;" ::"r"(to), "f"(value) : "memory");
 }
-// Before the copy engine reads what this thread stored; then threads meet, then one tells it.
+// What this thread stored to shared memory is visible to the copy engine and to wgmma of whoever
+// meets it at a barrier afterwards.
 __device__ __forceinline__ void show_to_copies() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }

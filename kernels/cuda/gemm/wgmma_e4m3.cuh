@@ -7,18 +7,6 @@
 
 namespace fathom::cuda::gemm {
 
-#define FATHOM_P0 "%0, %1, %2, %3, %4, %5, %6, %7"
-#define FATHOM_P1 "%8, %9, %10, %11, %12, %13, %14, %15"
-#define FATHOM_P2 "%16, %17, %18, %19, %20, %21, %22, %23"
-#define FATHOM_P3 "%24, %25, %26, %27, %28, %29, %30, %31"
-#define FATHOM_P4 "%32, %33, %34, %35, %36, %37, %38, %39"
-#define FATHOM_P5 "%40, %41, %42, %43, %44, %45, %46, %47"
-#define FATHOM_P6 "%48, %49, %50, %51, %52, %53, %54, %55"
-#define FATHOM_P7 "%56, %57, %58, %59, %60, %61, %62, %63"
-#define FATHOM_D8(i)                                                                  \
-  "+f"(d[i]), "+f"(d[(i) + 1]), "+f"(d[(i) + 2]), "+f"(d[(i) + 3]), "+f"(d[(i) + 4]), \
-      "+f"(d[(i) + 5]), "+f"(d[(i) + 6]), "+f"(d[(i) + 7])
-
 // d = a b (`add` false) or d += a b; 32 k further on is 32 bytes further on, as 16 of bf16 are.
 template <int kTokens>
 struct ByteProduct;
@@ -91,15 +79,5 @@ struct ByteProduct<128> {
         : "l"(a), "l"(b), "r"(static_cast<int>(add)));
   }
 };
-
-#undef FATHOM_P0
-#undef FATHOM_P1
-#undef FATHOM_P2
-#undef FATHOM_P3
-#undef FATHOM_P4
-#undef FATHOM_P5
-#undef FATHOM_P6
-#undef FATHOM_P7
-#undef FATHOM_D8
 
 }  // namespace fathom::cuda::gemm

@@ -85,10 +85,6 @@ __device__ __forceinline__ void arrive_by_warp(uint32_t barrier) {
   __syncwarp();
   if (threadIdx.x % 32 == 0) barrier_arrive(barrier);
 }
-// Ordinary stores to shared memory before it are seen by wgmma after the next barrier.
-__device__ __forceinline__ void publish_to_tensor_cores() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
 
 // This warp asks for the 64 heads of an item that starts.
 __device__ __forceinline__ void copy_queries(const Shared& shared, const CUtensorMap& queries,
@@ -152,7 +148,7 @@ __device__ __forceinline__ void widen_all(const Shared& shared, const CUtensorMa
       barrier_wait(shared.freed(turn.stage), turn.parity ^ 1);
       if (done + own < length)
         widen_unit(unit_at(done + own), shared.tile(turn.stage), kBoxBytes, own);
-      publish_to_tensor_cores();
+      show_to_copies();
       arrive_by_warp(shared.filled(turn.stage));
       turn.next();
       if (done == 0 && warp == 0)
@@ -341,7 +337,7 @@ __device__ __forceinline__ void attend_first(const Shared& shared, const AttendP
       softmax.take(scores, left, p.scale_log2, weights, shrink);
       if (left < kTile) {
         clear_tokens(tile, left);
-        publish_to_tensor_cores();
+        show_to_copies();
         asm volatile("bar.sync 1, 128;" ::: "memory");  // all have cleared
       }
       shrink_sums(sums, shrink);
@@ -353,7 +349,7 @@ __device__ __forceinline__ void attend_first(const Shared& shared, const AttendP
       barrier_wait(shared.weights_freed(), weights_parity);
       weights_parity ^= 1;
       leave_weights(shared, weights, shrink);
-      publish_to_tensor_cores();
+      show_to_copies();
       arrive_by_warp(shared.weights_filled());
       warpgroup_wait<0>();
       settle(sums);

@@ -1,5 +1,8 @@
 #include "tests/gpu/emulator/block.h"
 
+#include <sys/mman.h>
+
+#include <cstdio>
 #include <cstdlib>
 
 #include "tests/gpu/emulator/grid.h"
@@ -7,13 +10,44 @@
 namespace emulated {
 namespace {
 constexpr size_t kMostMasks = 16;
+
+std::byte* reserve_shared_memory() {
+  void* const memory = mmap(nullptr, kSharedRooms * kSharedRoom, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) {
+    std::perror("shared memory of emulated blocks");
+    std::abort();
+  }
+  return static_cast<std::byte*>(memory);
 }
 
-SharedMemory::SharedMemory()
-    : bytes(static_cast<std::byte*>(std::aligned_alloc(1024, kSharedRoom))) {}
-SharedMemory::~SharedMemory() { std::free(bytes); }
+std::vector<std::byte*>& free_rooms() {
+  // Never destroyed: rooms come back until the very end.
+  static auto* const rooms = [] {
+    auto* all = new std::vector<std::byte*>(kSharedRooms);
+    for (size_t i = 0; i < kSharedRooms; ++i)
+      (*all)[kSharedRooms - 1 - i] = all_shared_memory + i * kSharedRoom;
+    return all;
+  }();
+  return *rooms;
+}
 
-void Block::arrive(uint32_t barrier, uint32_t count) {
+}  // namespace
+
+std::byte* const all_shared_memory = reserve_shared_memory();
+
+SharedMemory::SharedMemory() {
+  auto& rooms = free_rooms();
+  if (rooms.empty()) {
+    std::fputs("more blocks at once than the emulator has memory for\n", stderr);
+    std::abort();
+  }
+  bytes = rooms.back();
+  rooms.pop_back();
+}
+SharedMemory::~SharedMemory() { free_rooms().push_back(bytes); }
+
+SharedGathering Block::arrive(uint32_t barrier, uint32_t count) {
   if (barrier >= barriers.size()) fault("there is no barrier " + std::to_string(barrier));
   if (count % 32 != 0) fault("a barrier for a number of threads that is no multiple of 32");
   NumberedBarrier& b = barriers[barrier];
@@ -21,18 +55,23 @@ void Block::arrive(uint32_t barrier, uint32_t count) {
     b.expected = count;
   else if (b.expected != count)
     fault("threads disagree how many meet at barrier " + std::to_string(barrier));
+  if (Races* races = watched_races()) races->arrive(b.told);
+  SharedGathering told = b.told;
   ++b.arrived;
   if (b.arrived >= (count != 0 ? count : alive)) {
     b.arrived = 0;
     ++b.turn;
+    b.told = nullptr;
   }
+  return told;
 }
 
 void Block::sync(uint32_t barrier, uint32_t count, const char* words) {
   NumberedBarrier& b = barriers[barrier];
   const uint64_t turn = b.turn;
-  arrive(barrier, count);
+  const SharedGathering told = arrive(barrier, count);
   wait_until(words, [&] { return b.turn != turn; });
+  Races::leave(told);
 }
 
 // The barrier of the whole block is for those that are left.
@@ -42,10 +81,13 @@ void Block::thread_ended() {
   if (whole.arrived > 0 && whole.expected == 0 && whole.arrived >= alive) {
     whole.arrived = 0;
     ++whole.turn;
+    whole.told = nullptr;
   }
 }
 
-const std::array<uint64_t, 32>& exchange(uint32_t mask, const char* what, uint64_t word) {
+namespace {
+
+const std::array<uint64_t, 32>& meet(uint32_t mask, const char* what, uint64_t word, bool orders) {
   const uint32_t lane = now->lane(), bit = 1u << lane;
   if ((mask & bit) == 0) fault(std::string(what) + " by a lane that its mask leaves out");
   auto& of_warp = now->block->meetings[now->warp()];
@@ -64,6 +106,9 @@ const std::array<uint64_t, 32>& exchange(uint32_t mask, const char* what, uint64
   const uint64_t turn = m.turn;
   m.slots[turn % 2][lane] = word;
   m.arrived |= bit;
+  Races* const races = orders ? watched_races() : nullptr;
+  if (races != nullptr) races->arrive(m.told);
+  const SharedGathering told = races != nullptr ? m.told : nullptr;
   // Lanes beyond the block's last thread do not exist, and count as there.
   const uint32_t threads = static_cast<uint32_t>(now->block->grid->threads());
   const uint32_t left = threads - now->warp() * 32;
@@ -71,10 +116,19 @@ const std::array<uint64_t, 32>& exchange(uint32_t mask, const char* what, uint64
   if (m.arrived == (mask & exist)) {
     m.arrived = 0;
     ++m.turn;
+    m.told = nullptr;
   }
   wait_until(what, [&] { return m.turn != turn; });
+  Races::leave(told);
   return m.slots[turn % 2];
 }
+
+}  // namespace
+
+const std::array<uint64_t, 32>& exchange(uint32_t mask, const char* what, uint64_t word) {
+  return meet(mask, what, word, false);
+}
+void warp_sync(uint32_t mask) { meet(mask, "__syncwarp", 0, true); }
 
 void block_sync(uint32_t barrier, uint32_t count) {
   now->block->sync(barrier, count, "a barrier of its block");
@@ -87,6 +141,8 @@ void cluster_wait() {
   if (!now->cluster_arrived) fault("a thread waits for its cluster before it has arrived");
   const uint64_t turn = now->cluster_turn;
   wait_until("the barrier of its cluster", [&] { return crew.cluster_turn != turn; });
+  Races::leave(now->cluster_told);
+  now->cluster_told = nullptr;
   now->cluster_arrived = false;
 }
 uint32_t cluster_blocks() { return static_cast<uint32_t>(now->block->crew->blocks.size()); }
@@ -118,6 +174,12 @@ std::byte* at_shared(uint32_t address, uint32_t bytes) {
     fault("shared address " + std::to_string(place) + " is outside of the block's " +
           std::to_string(block.grid->shared_end() - kSharedBegin) + " bytes");
   return block.memory->bytes + place;
+}
+
+std::byte* touch_shared(uint32_t address, uint32_t bytes, Access how) {
+  std::byte* const at = at_shared(address, bytes);
+  if (Races* races = watched_races()) races->touch(at, bytes, how, __builtin_return_address(0));
+  return at;
 }
 
 void* in_other_block(const void* mine, uint32_t rank) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "tests/gpu/emulator/races.h"
 #include "tests/gpu/emulator/thread.h"
 #include "tests/gpu/emulator/warpgroup.h"
 
@@ -21,22 +22,31 @@ struct Meeting {
   uint64_t turn = 0;
   const char* what = "";
   std::array<std::array<uint64_t, 32>, 2> slots = {};
+  SharedGathering told;  // this turn, where races are watched for
 };
 
 struct NumberedBarrier {
   uint32_t expected = 0, arrived = 0;
   uint64_t turn = 0;
+  SharedGathering told;
 };
 
 inline constexpr uint32_t kSharedBegin = 1024;  // the system keeps the first kilobyte on Hopper
 inline constexpr uint32_t kSharedLimit = 227 * 1024;
 inline constexpr uint32_t kSharedRoom = 256 * 1024;
 
+// All of it lies side by side, so that an address tells whether it is shared.
 struct SharedMemory {
   SharedMemory();
   ~SharedMemory();
   std::byte* bytes;  // kSharedRoom of them
 };
+inline constexpr size_t kSharedRooms = 4096;
+extern std::byte* const all_shared_memory;
+inline bool is_shared_memory(const void* at) {
+  return static_cast<size_t>(static_cast<const std::byte*>(at) - all_shared_memory) <
+         kSharedRooms * kSharedRoom;
+}
 
 struct Block : BlockPlace {
   Grid* grid = nullptr;
@@ -48,8 +58,9 @@ struct Block : BlockPlace {
   std::vector<Warpgroup> warpgroups;  // whole ones and a last one that may be less
   int votes = 0;                      // of __syncthreads_count
 
-  // Bar.sync and bar.arrive: `count` 0 means the whole block.
-  void arrive(uint32_t barrier, uint32_t count);
+  // Bar.sync and bar.arrive: `count` 0 means the whole block. Gives the turn, where races are
+  // watched for.
+  SharedGathering arrive(uint32_t barrier, uint32_t count);
   void sync(uint32_t barrier, uint32_t count, const char* words);
   void thread_ended();
 };

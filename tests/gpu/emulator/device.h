@@ -38,6 +38,7 @@ void enter(const char* name, int most_threads);
 
 // The words that all lanes of `mask` give at this exchange.
 const std::array<uint64_t, 32>& exchange(uint32_t mask, const char* what, uint64_t word);
+void warp_sync(uint32_t mask);
 
 // Barriers with numbers; `count` 0 means the whole block.
 void block_sync(uint32_t barrier, uint32_t count);
@@ -52,7 +53,15 @@ inline constexpr int kRankShift = 24;
 uint32_t shared_address_of(const void* p);
 // The host's memory behind `bytes` at a shared address; a fault where there is none.
 std::byte* at_shared(uint32_t address, uint32_t bytes);
+// The same, for the running thread to read or to store there now.
+enum class Access : uint8_t { read, write, atomic };
+std::byte* touch_shared(uint32_t address, uint32_t bytes, Access how);
+// fence.proxy.async: what the running thread knows of is shown to copies and tensor cores.
+void proxy_fence();
 void* in_other_block(const void* mine, uint32_t rank);
+
+// For who watches for races: the running thread is about to change what may be shared memory.
+void touch_atomically(const void* at, uint32_t bytes);
 
 std::byte* shared_place(const void* key, uint32_t bytes, uint32_t alignment);
 std::byte* dynamic_place();

@@ -64,7 +64,7 @@ T folded(uint32_t mask, const char* what, T value, Fold fold) {
 
 inline void __syncthreads() { emulated::block_sync(0, 0); }
 int __syncthreads_count(int predicate);
-inline void __syncwarp(uint32_t mask = ~0u) { emulated::exchange(mask, "__syncwarp", 0); }
+inline void __syncwarp(uint32_t mask = ~0u) { emulated::warp_sync(mask); }
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 
@@ -133,11 +133,13 @@ inline uint64_t __cvta_generic_to_shared(const void* p) { return emulated::share
 
 namespace emulated {
 
-// One thread runs at a time: a plain access is atomic.
-template <class T>
-T exchanged(T* to, T v) {
+// One thread runs at a time: a plain access is atomic. It is not to be taken for plain by who
+// watches for races.
+template <class T, class Change>
+[[gnu::no_sanitize("thread")]] T exchanged(T* to, const Change& change) {
+  touch_atomically(to, sizeof(T));
   const T before = *to;
-  *to = v;
+  *to = static_cast<T>(change(before));
   return before;
 }
 
@@ -145,27 +147,32 @@ T exchanged(T* to, T v) {
 
 template <class T>
 T atomicAdd(T* to, std::type_identity_t<T> v) {
-  return emulated::exchanged(to, static_cast<T>(*to + v));
+  return emulated::exchanged(to,
+                             [&](T before) [[gnu::no_sanitize("thread")]] { return before + v; });
 }
 template <class T>
 T atomicMin(T* to, std::type_identity_t<T> v) {
-  return emulated::exchanged(to, std::min(*to, v));
+  return emulated::exchanged(
+      to, [&](T before) [[gnu::no_sanitize("thread")]] { return std::min(before, v); });
 }
 template <class T>
 T atomicMax(T* to, std::type_identity_t<T> v) {
-  return emulated::exchanged(to, std::max(*to, v));
+  return emulated::exchanged(
+      to, [&](T before) [[gnu::no_sanitize("thread")]] { return std::max(before, v); });
 }
 template <class T>
 T atomicOr(T* to, std::type_identity_t<T> v) {
-  return emulated::exchanged(to, static_cast<T>(*to | v));
+  return emulated::exchanged(to,
+                             [&](T before) [[gnu::no_sanitize("thread")]] { return before | v; });
 }
 template <class T>
 T atomicExch(T* to, std::type_identity_t<T> v) {
-  return emulated::exchanged(to, v);
+  return emulated::exchanged(to, [&](T) [[gnu::no_sanitize("thread")]] { return v; });
 }
 template <class T>
 T atomicCAS(T* to, std::type_identity_t<T> expected, std::type_identity_t<T> v) {
-  return emulated::exchanged(to, *to == expected ? v : *to);
+  return emulated::exchanged(
+      to, [&](T before) [[gnu::no_sanitize("thread")]] { return before == expected ? v : before; });
 }
 
 // ---- arithmetic ----

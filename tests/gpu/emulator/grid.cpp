@@ -4,6 +4,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "tests/gpu/emulator/machine.h"
+
 namespace emulated {
 
 Thread* now = nullptr;
@@ -30,9 +32,11 @@ void leave() {
   if (to == &self) return;
   now = to;
   here = to;
+  runs_here(to);
   emulated_switch(&self.registers, to != nullptr ? to->registers : c.home);
   now = &self;
   here = &self;
+  runs_here(&self);
 }
 
 void live() {
@@ -87,12 +91,15 @@ void Crew::arrive() {
   if (now->cluster_arrived) fault("a thread arrives twice at the barrier of its cluster");
   now->cluster_arrived = true;
   now->cluster_turn = cluster_turn;
+  if (races != nullptr) races->arrive(cluster_told);
+  now->cluster_told = cluster_told;
   ++arrived;
   if (arrived + gone == threads.size()) {
     arrived = 0;
     gone += gone_next;
     gone_next = 0;
     ++cluster_turn;
+    cluster_told = nullptr;
   }
 }
 
@@ -108,6 +115,7 @@ void Crew::thread_ended() {
     gone += gone_next;
     gone_next = 0;
     ++cluster_turn;
+    cluster_told = nullptr;
   }
 }
 
@@ -225,6 +233,14 @@ void Grid::muster(uint64_t cluster) {
     thread->copies = 0;
     thread->stores.clear();
     thread->open_stores = std::make_shared<uint32_t>(0);
+    thread->copies_said = thread->stores_committed = 0;
+    thread->cluster_told = nullptr;
+  }
+  c.cluster_told = nullptr;
+  c.cluster = cluster;
+  if (machine().config().races) {
+    if (c.races == nullptr) c.races = std::make_unique<Races>(c);
+    c.races->begin();
   }
   c.alive = c.threads.size();
   c.turn = c.threads.size() - 1;
@@ -238,9 +254,11 @@ void Grid::go_on() {
     Thread* const outside = now;
     now = first;
     here = first;
+    runs_here(first);
     emulated_switch(&crew_->home, first->registers);
     now = outside;
     here = outside;
+    runs_here(outside);
   }
   if (!crew_->faulted.empty()) report(crew_->faulted);
 }

@@ -41,12 +41,20 @@ struct Crew {
   // arrived in this one.
   size_t arrived = 0, gone = 0, gone_next = 0;
   uint64_t cluster_turn = 0;
+  SharedGathering cluster_told;
+  uint64_t cluster = 0;          // which of the grid
+  std::unique_ptr<Races> races;  // null: nobody watches
 
   void arrive();
   void thread_ended();
   Thread* next();
   void do_copy(size_t which);
 };
+
+// Of the running thread's cluster; null: nobody watches.
+inline Races* watched_races() { return now->block->crew->races.get(); }
+// Which thread this thread of the host runs (`now`; null: none), for instrumented.cpp.
+void runs_here(const Thread* thread);
 
 // What may happen later than it is said: at once, or when nothing else can go on, as the schedule
 // draws. In the order of the running thread, or in any.
@@ -81,6 +89,7 @@ class Grid {
   uint32_t shared_end() const { return shared_end_; }
   Schedule& schedule() { return *schedule_; }
   void call() const { body_(); }
+  GlobalShadow& global_shadow() { return global_shadow_; }
 
  private:
   uint64_t clusters() const;
@@ -105,6 +114,7 @@ class Grid {
   std::unique_ptr<Crew> crew_;                // that runs
   std::deque<std::unique_ptr<Crew>> asleep_;  // clusters that began and wait for another GPU
   std::vector<uint64_t> order_;
+  GlobalShadow global_shadow_;
   size_t begun_ = 0;            // clusters
   std::vector<bool> released_;  // blocks that let dependents start
   uint64_t released_count_ = 0;

@@ -19,6 +19,7 @@ struct MachineConfig {
   int multiprocessors = 16;
   size_t memory_bytes = size_t{8} << 30;  // of each GPU
   uint64_t seed = 0;                      // schedule.h
+  bool races = false;                     // are watched for (races.h)
 };
 
 class Machine {

@@ -11,10 +11,13 @@
 
 namespace ptx {
 
+using emulated::Access;
 using emulated::at_shared;
 using emulated::Block;
 using emulated::fault;
 using emulated::now;
+using emulated::Races;
+using emulated::watched_races;
 
 namespace {
 
@@ -28,7 +31,7 @@ constexpr uint64_t kMark = 0x2D;
 
 Barrier& barrier_at(uint32_t address) {
   if (address % 8 != 0) fault("a barrier that is not 8-byte aligned");
-  auto& b = *reinterpret_cast<Barrier*>(at_shared(address, 8));
+  auto& b = *reinterpret_cast<Barrier*>(emulated::touch_shared(address, 8, Access::atomic));
   if (b.mark != kMark) fault("a barrier that was not initialised, or was overwritten");
   return b;
 }
@@ -36,6 +39,7 @@ Barrier& barrier_at(uint32_t address) {
 void perhaps_complete(emulated::Crew& crew, Barrier& b) {
   if (b.pending != 0 || b.bytes != 0) return;
   ++crew.progress;
+  if (crew.races != nullptr) crew.races->phase_ends(&b);
   b.phase ^= 1;
   b.pending = b.count;
 }
@@ -62,7 +66,8 @@ uint32_t as_of(const Block& block, uint32_t address) {
 uint32_t swizzled(uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
 
 void check_map(const CUtensorMap& map, uint32_t rank) {
-  if (map.magic != 0x7E45u || map.rank != rank) fault("a copy by something that is no tensor map");
+  if (map.magic != kTensorMapMagic || map.rank != rank)
+    fault("a copy by something that is no tensor map");
 }
 
 // Calls each(byte of the box, memory or null outside of the tensor, bytes) row by row.
@@ -102,8 +107,12 @@ uint32_t box_bytes(const CUtensorMap& map) {
   return map.box[0] * map.box[1] * map.box[2] * static_cast<uint32_t>(map.strides[0]);
 }
 
+void touch_global(const std::byte* at, size_t bytes, Access how) {
+  if (Races* races = watched_races()) races->touch_global(at, bytes, how, now->said);
+}
+
 // What a copy touches must be there: a map may promise more memory than there is.
-void check_memory(const CUtensorMap& map, const std::array<int32_t, 3>& at) {
+void touch_memory(const CUtensorMap& map, const std::array<int32_t, 3>& at, Access how) {
   const int64_t first = std::max(at[0], 0);
   const int64_t last = std::min(int64_t{at[0]} + map.box[0], static_cast<int64_t>(map.shape[0]));
   if (first >= last) return;
@@ -111,13 +120,22 @@ void check_memory(const CUtensorMap& map, const std::array<int32_t, 3>& at) {
     return place >= 0 && place < static_cast<int64_t>(map.shape[d]);
   };
   for (int64_t z = at[2]; z < at[2] + int64_t{map.box[2]}; ++z)
-    for (int64_t y = at[1]; y < at[1] + int64_t{map.box[1]}; ++y)
-      if (inside(y, 1) && inside(z, 2) &&
-          !emulated::machine().holds(map.base + static_cast<uint64_t>(first) * map.strides[0] +
-                                         static_cast<uint64_t>(y) * map.strides[1] +
-                                         static_cast<uint64_t>(z) * map.strides[2],
-                                     static_cast<uint64_t>(last - first) * map.strides[0]))
+    for (int64_t y = at[1]; y < at[1] + int64_t{map.box[1]}; ++y) {
+      if (!inside(y, 1) || !inside(z, 2)) continue;
+      const std::byte* const row = map.base + static_cast<uint64_t>(first) * map.strides[0] +
+                                   static_cast<uint64_t>(y) * map.strides[1] +
+                                   static_cast<uint64_t>(z) * map.strides[2];
+      const uint64_t bytes = static_cast<uint64_t>(last - first) * map.strides[0];
+      if (!emulated::machine().holds(row, bytes))
         fault("a tensor copy of row " + std::to_string(y) + " touches what is in no memory");
+      touch_global(row, bytes, how);
+    }
+}
+
+// Bytes that an asynchronous copy, begun now, will put there before `barrier` counts them.
+void counted_copy(const std::byte* to, uint32_t bytes, const Barrier* barrier, bool async) {
+  if (Races* races = watched_races())
+    races->touch(to, bytes, Access::write, races->counted_by(barrier, async));
 }
 
 void copy_box(uint32_t to, const CUtensorMap& map, const std::array<int32_t, 3>& at,
@@ -126,11 +144,12 @@ void copy_box(uint32_t to, const CUtensorMap& map, const std::array<int32_t, 3>&
   if (map.strides[0] == 0) fault("a copy by something that is no tensor map");
   barrier_at(barrier);
   at_shared(to, box_bytes(map));
-  check_memory(map, at);
+  touch_memory(map, at, Access::read);
   to = as_of(*now->block, to);
   barrier = as_of(*now->block, barrier);
   const std::byte* target = at_shared(to, box_bytes(map));
   Barrier* arrivals = &barrier_at(barrier);
+  counted_copy(target, box_bytes(map), arrivals, true);
   const uint32_t place = to & ((1u << emulated::kRankShift) - 1);
   emulated::later(false, [map, at, place, base = const_cast<std::byte*>(target) - place, arrivals,
                           crew = now->block->crew] {
@@ -169,16 +188,20 @@ void griddepcontrol_launch_dependents() {
 
 void mbarrier_init_shared_cta_b64(uint32_t barrier, uint32_t count) {
   if (barrier % 8 != 0) fault("a barrier that is not 8-byte aligned");
-  auto& b = *reinterpret_cast<Barrier*>(at_shared(barrier, 8));
+  auto& b = *reinterpret_cast<Barrier*>(emulated::touch_shared(barrier, 8, Access::write));
+  if (Races* races = watched_races()) races->init(&b);
   b = {.phase = 0, .mark = kMark, .count = count, .pending = count, .bytes = 0};
 }
 
 void mbarrier_arrive_shared_cluster_b64(uint32_t barrier) {
-  arrive(*now->block->crew, barrier_at(barrier));
+  Barrier& b = barrier_at(barrier);
+  if (Races* races = watched_races()) races->arrive(&b);
+  arrive(*now->block->crew, b);
 }
 
 void mbarrier_arrive_expect_tx_shared_cta_b64(uint32_t barrier, uint32_t bytes) {
   Barrier& b = barrier_at(barrier);
+  if (Races* races = watched_races()) races->arrive(&b);
   b.bytes += bytes;
   arrive(*now->block->crew, b);
 }
@@ -186,6 +209,7 @@ void mbarrier_arrive_expect_tx_shared_cta_b64(uint32_t barrier, uint32_t bytes) 
 void mbarrier_try_wait_parity_shared_cta_b64(bool& done, uint32_t barrier, uint32_t parity) {
   const Barrier& b = barrier_at(barrier);
   emulated::wait_until("an mbarrier", [&] { return b.phase != parity; });
+  if (Races* races = watched_races()) races->waited(&b);
   done = true;
 }
 
@@ -197,10 +221,13 @@ void setmaxnreg_inc_sync_aligned_u32(int registers) {
 
 void st_async_shared_cluster_mbarrier_complete_tx_bytes_b32(uint32_t to, uint32_t v,
                                                             uint32_t barrier) {
+  now->said = __builtin_return_address(0);
   if (to >> emulated::kRankShift != barrier >> emulated::kRankShift)
     fault("st.async: the word and its barrier are in different blocks");
-  auto* word = &shared<uint32_t>(to);
+  if (to % 4 != 0) fault("a shared address that is not aligned");
+  auto* word = reinterpret_cast<uint32_t*>(at_shared(to, 4));
   Barrier* b = &barrier_at(barrier);
+  counted_copy(reinterpret_cast<std::byte*>(word), 4, b, false);
   emulated::Crew* crew = now->block->crew;
   emulated::later(false, [=] {
     *word = v;
@@ -210,6 +237,7 @@ void st_async_shared_cluster_mbarrier_complete_tx_bytes_b32(uint32_t to, uint32_
 
 void cp_async_bulk_tensor_2d_shared_cluster_global_tile_mbarrier_complete_tx_bytes(
     uint32_t to, uint64_t map, const Place2& place, uint32_t barrier) {
+  now->said = __builtin_return_address(0);
   check_map(map_at(map), 2);
   copy_box(to, map_at(map), {static_cast<int32_t>(*place[0]), static_cast<int32_t>(*place[1]), 0},
            barrier);
@@ -217,6 +245,7 @@ void cp_async_bulk_tensor_2d_shared_cluster_global_tile_mbarrier_complete_tx_byt
 
 void cp_async_bulk_tensor_2d_shared_cluster_global_tile_mbarrier_complete_tx_bytes_multicast_cluster(
     uint32_t to, uint64_t map, const Place2& place, uint32_t barrier, uint16_t blocks) {
+  now->said = __builtin_return_address(0);
   check_map(map_at(map), 2);
   const uint32_t mine = (1u << emulated::kRankShift) - 1;
   for (uint32_t b = 0; b < 16; ++b)
@@ -230,6 +259,7 @@ void cp_async_bulk_tensor_2d_shared_cluster_global_tile_mbarrier_complete_tx_byt
 
 void cp_async_bulk_tensor_3d_shared_cluster_global_tile_mbarrier_complete_tx_bytes_L2_cache_hint(
     uint32_t to, uint64_t map, const Place3& place, uint32_t barrier, uint64_t) {
+  now->said = __builtin_return_address(0);
   check_map(map_at(map), 3);
   copy_box(to, map_at(map),
            {static_cast<int32_t>(*place[0]), static_cast<int32_t>(*place[1]),
@@ -240,12 +270,15 @@ void cp_async_bulk_tensor_3d_shared_cluster_global_tile_mbarrier_complete_tx_byt
 void cp_async_bulk_shared_cluster_global_mbarrier_complete_tx_bytes(uint32_t to, uint64_t from,
                                                                     uint32_t bytes,
                                                                     uint32_t barrier) {
+  now->said = __builtin_return_address(0);
   const auto* source = reinterpret_cast<const std::byte*>(from);
   if (to % 16 != 0 || from % 16 != 0 || bytes % 16 != 0)
     fault("a bulk copy of other than whole, aligned pieces of 16 bytes");
   if (!emulated::machine().holds(source, bytes)) fault("a bulk copy from outside of all memory");
+  touch_global(source, bytes, Access::read);
   std::byte* target = at_shared(to, bytes);
   Barrier* b = &barrier_at(barrier);
+  counted_copy(target, bytes, b, true);
   emulated::Crew* crew = now->block->crew;
   emulated::later(false, [=] {
     std::memcpy(target, source, bytes);
@@ -255,13 +288,17 @@ void cp_async_bulk_shared_cluster_global_mbarrier_complete_tx_bytes(uint32_t to,
 
 void cp_async_bulk_tensor_2d_global_shared_cta_tile_bulk_group(uint64_t map_address,
                                                                const Place2& place, uint32_t from) {
+  now->said = __builtin_return_address(0);
   const CUtensorMap& map = map_at(map_address);
   check_map(map, 2);
   if (from % 128 != 0) fault("a tensor store from a place that is not 128-byte aligned");
   const std::byte* base = at_shared(from, box_bytes(map)) - from;
   const std::array<int32_t, 3> at = {static_cast<int32_t>(*place[0]),
                                      static_cast<int32_t>(*place[1]), 0};
-  check_memory(map, at);
+  touch_memory(map, at, Access::write);
+  if (Races* races = watched_races())
+    races->touch(base + from, box_bytes(map), Access::read,
+                 races->stores(now->stores_committed + 1));
   const auto group = now->open_stores;
   ++*group;
   emulated::Crew* crew = now->block->crew;
@@ -277,6 +314,7 @@ void cp_async_bulk_tensor_2d_global_shared_cta_tile_bulk_group(uint64_t map_addr
 
 void cp_async_bulk_commit_group() {
   now->stores.push_back(now->open_stores);
+  ++now->stores_committed;
   now->open_stores = std::make_shared<uint32_t>(0);
 }
 
@@ -288,17 +326,24 @@ void cp_async_bulk_wait_group_read(int pending) {
     return true;
   });
   while (!self.stores.empty() && *self.stores.front() == 0) self.stores.pop_front();
+  const auto left = static_cast<emulated::Epoch>(pending);
+  if (Races* races = watched_races(); races != nullptr && self.stores_committed > left)
+    races->know(races->stores(self.stores_committed - left));
 }
 
 void cp_async_cg_shared_global(uint32_t to, uint64_t from, int bytes, uint32_t given) {
+  now->said = __builtin_return_address(0);
   if (bytes != 16 || given > 16 || to % 16 != 0 || (given > 0 && from % 16 != 0))
     fault("cp.async.cg copies 16 aligned bytes");
   const auto* source = reinterpret_cast<const std::byte*>(from);
   if (given > 0 && !emulated::machine().holds(source, given))
     fault("cp.async from outside of all memory");
+  touch_global(source, given, Access::read);
   std::byte* target = at_shared(to, 16);
   emulated::Thread* self = now;
   ++self->copies;
+  if (Races* races = watched_races())
+    races->touch(target, 16, Access::write, races->copies(++self->copies_said));
   emulated::later(true, [=] {
     if (given > 0) std::memcpy(target, source, given);
     std::memset(target + given, 0, 16 - given);
@@ -309,42 +354,19 @@ void cp_async_cg_shared_global(uint32_t to, uint64_t from, int bytes, uint32_t g
 
 void cp_async_mbarrier_arrive_noinc_shared_cta_b64(uint32_t barrier) {
   Barrier* b = &barrier_at(barrier);
-  emulated::later(true, [b, crew = now->block->crew] { arrive(*crew, *b); });
+  Races* const races = watched_races();
+  Races::Beside copies = {};
+  if (races != nullptr) copies = races->copies(now->copies_said);
+  emulated::later(true, [b, races, copies, crew = now->block->crew] {
+    if (races != nullptr) races->arrive(b, copies);
+    arrive(*crew, *b);
+  });
 }
 
 void cp_async_wait_all() {
   const emulated::Thread& self = *now;
   emulated::wait_until("its copies", [&] { return self.copies == 0; });
+  if (Races* races = watched_races()) races->know(races->copies(self.copies_said));
 }
 
 }  // namespace ptx
-
-CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank,
-                                void* base, const cuuint64_t* shape, const cuuint64_t* strides,
-                                const cuuint32_t* box, const cuuint32_t* steps,
-                                CUtensorMapInterleave, CUtensorMapSwizzle swizzle,
-                                CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
-  const uint64_t element = type == CU_TENSOR_MAP_DATA_TYPE_UINT8      ? 1
-                           : type == CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 ? 2
-                                                                      : 4;
-  if (rank < 2 || rank > 3 || reinterpret_cast<uintptr_t>(base) % 16 != 0)
-    return CUDA_ERROR_INVALID_VALUE;
-  *map = {};
-  map->base = static_cast<std::byte*>(base);
-  map->rank = rank;
-  map->swizzled = swizzle == CU_TENSOR_MAP_SWIZZLE_128B;
-  map->magic = 0x7E45u;
-  map->strides[0] = element;
-  for (uint32_t d = 0; d < 3; ++d) {
-    map->shape[d] = d < rank ? shape[d] : 1;
-    map->box[d] = d < rank ? box[d] : 1;
-    if (d > 0 && d < rank) map->strides[d] = strides[d - 1];
-    if (map->shape[d] == 0 || map->shape[d] > uint64_t{1} << 32 || map->box[d] == 0 ||
-        map->box[d] > 256 || (d < rank && steps[d] != 1) || (d > 0 && map->strides[d] % 16 != 0) ||
-        map->strides[d] >= uint64_t{1} << 40)
-      return CUDA_ERROR_INVALID_VALUE;
-  }
-  const uint64_t inner = map->box[0] * element;
-  if (inner % 16 != 0 || (map->swizzled && inner > 128)) return CUDA_ERROR_INVALID_VALUE;
-  return CUDA_SUCCESS;
-}

@@ -111,7 +111,7 @@ inline void mbarrier_arrive_release_cluster_shared_cluster_b64(uint32_t barrier)
 void mbarrier_arrive_expect_tx_shared_cta_b64(uint32_t barrier, uint32_t bytes);
 void mbarrier_try_wait_parity_shared_cta_b64(bool& done, uint32_t barrier, uint32_t parity);
 inline void fence_mbarrier_init_release_cluster() {}
-inline void fence_proxy_async_shared_cta() {}
+inline void fence_proxy_async_shared_cta() { emulated::proxy_fence(); }
 inline void bar_sync(uint32_t name, uint32_t count) { emulated::block_sync(name, count); }
 inline void bar_arrive(uint32_t name, uint32_t count) { emulated::block_arrive(name, count); }
 inline void barrier_cluster_arrive_release() { emulated::cluster_arrive(); }
@@ -124,26 +124,33 @@ inline void setmaxnreg_dec_sync_aligned_u32(int registers) {
 // ---- shared memory ----
 
 template <class T>
-T& shared(uint32_t address) {
+T& shared(uint32_t address, emulated::Access how) {
   if (address % sizeof(T) != 0) emulated::fault("a shared address that is not aligned");
-  return *reinterpret_cast<T*>(emulated::at_shared(address, sizeof(T)));
+  return *reinterpret_cast<T*>(emulated::touch_shared(address, sizeof(T), how));
+}
+template <class T>
+void store(uint32_t to, T v) {
+  shared<T>(to, emulated::Access::write) = v;
+}
+template <class T>
+T load(uint32_t from) {
+  return shared<T>(from, emulated::Access::read);
 }
 inline void mapa_shared_cluster_u32(uint32_t& to, uint32_t address, uint32_t rank) {
   to = (address & ((1u << emulated::kRankShift) - 1)) | (rank + 1) << emulated::kRankShift;
 }
-inline void st_shared_f32(uint32_t to, float v) { shared<float>(to) = v; }
-inline void st_shared_b32(uint32_t to, uint32_t v) { shared<uint32_t>(to) = v; }
+inline void st_shared_f32(uint32_t to, float v) { store(to, v); }
+inline void st_shared_b32(uint32_t to, uint32_t v) { store(to, v); }
 inline void st_shared_v4_b32(uint32_t to, const std::array<const uint32_t*, 4>& v) {
-  auto& four = shared<uint4>(to);
-  four = {*v[0], *v[1], *v[2], *v[3]};
+  store(to, uint4{*v[0], *v[1], *v[2], *v[3]});
 }
-inline void ld_shared_u16(uint16_t& v, uint32_t from) { v = shared<uint16_t>(from); }
+inline void ld_shared_u16(uint16_t& v, uint32_t from) { v = load<uint16_t>(from); }
 inline void ld_shared_v2_f32(const std::array<float*, 2>& v, uint32_t from) {
   if (from % 8 != 0) emulated::fault("a shared address that is not aligned");
-  *v[0] = shared<float>(from), *v[1] = shared<float>(from + 4);
+  *v[0] = load<float>(from), *v[1] = load<float>(from + 4);
 }
 inline void ld_shared_v4_u32(const std::array<uint32_t*, 4>& v, uint32_t from) {
-  const uint4 four = shared<uint4>(from);
+  const auto four = load<uint4>(from);
   *v[0] = four.x, *v[1] = four.y, *v[2] = four.z, *v[3] = four.w;
 }
 void st_async_shared_cluster_mbarrier_complete_tx_bytes_b32(uint32_t to, uint32_t v,

@@ -54,6 +54,35 @@ struct Description {
   }
 };
 
+// Runs of 16 bytes that an operand of `rows` rows lies in.
+template <class Each>
+void walk_operand(uint64_t description, uint32_t rows, bool columns, const Each& each) {
+  const Description from(description);
+  if (columns) {
+    for (uint32_t k = 0; k < 16; ++k)
+      for (uint32_t outer = 0; outer < rows; outer += 8) each(from.place(outer, k, true), outer);
+  } else {
+    for (uint32_t row = 0; row < rows; ++row)
+      for (uint32_t half = 0; half < 2; ++half) each(from.place(row, half * 8, false), row);
+  }
+}
+
+// What the running warpgroup's product will read, before it waits for it.
+void watch_operands(Races& races, const Product& p) {
+  const uint32_t warpgroup = now->linear / 128;
+  const auto beside = races.products(warpgroup, now->block->warpgroups[warpgroup].groups + 1);
+  if (!p.a_held) {
+    SharedKnown known[4];
+    for (uint32_t w = 0; w < 4; ++w) known[w] = races.known_to(warpgroup * 128 + w * 32, 32);
+    walk_operand(p.a, 64, p.a_columns, [&](uint32_t place, uint32_t row) {
+      races.read_operand(place, 16, beside, known[row / 16]);
+    });
+  }
+  const SharedKnown known = races.known_to(warpgroup * 128, 128);
+  walk_operand(p.b, static_cast<uint32_t>(p.width), p.b_columns,
+               [&](uint32_t place, uint32_t) { races.read_operand(place, 16, beside, known); });
+}
+
 float read(const Block& block, uint32_t place) {
   uint16_t bits;
   std::memcpy(&bits, block.memory->bytes + place, 2);
@@ -146,6 +175,7 @@ void wgmma_fence_sync_aligned() {
 }
 
 void warpgroup_product(const WarpgroupProduct& said) {
+  now->said = __builtin_return_address(0);
   emulated::Block& block = *now->block;
   emulated::meet("wgmma.mma_async", [&](Warpgroup& w) {
     const uint32_t t = now->linear % 128;
@@ -166,6 +196,10 @@ void warpgroup_product(const WarpgroupProduct& said) {
     if (said.held != nullptr)
       for (size_t i = 0; i < 4; ++i) p.held[t][i] = *(*said.held)[i];
     if (w.arrived != 128) return;
+    if (emulated::Races* races = emulated::watched_races()) {
+      emulated::watch_operands(*races, p);
+      races->product_begins(now->linear / 128, p.a_held);
+    }
     // Products into the same registers keep their order: this one happens now only if none waits.
     if (w.open.empty() && w.committed.empty() && block.grid->schedule().once_in(2))
       emulated::multiply(block, p);
@@ -177,6 +211,9 @@ void warpgroup_product(const WarpgroupProduct& said) {
 void wgmma_commit_group_sync_aligned() {
   emulated::meet("wgmma.commit_group", [](Warpgroup& w) {
     if (w.arrived != 128) return;
+    ++w.groups;
+    if (emulated::Races* races = emulated::watched_races())
+      races->products_committed(now->linear / 128);
     w.committed.push_back(std::move(w.open));
     w.open.clear();
   });
@@ -191,6 +228,10 @@ void wgmma_wait_group_sync_aligned(int pending) {
       w.committed.pop_front();
     }
   });
+  const Warpgroup& w = block.warpgroups[now->linear / 128];
+  const auto left = static_cast<uint32_t>(pending);
+  if (emulated::Races* races = emulated::watched_races(); races != nullptr && w.groups > left)
+    races->products_end(now->linear / 128, w.groups - left);
 }
 
 // Lane l: rows l / 4 and l / 4 + 8 of a and d, column l / 4 of b; depths and columns 2 (l % 4) on.
@@ -223,7 +264,8 @@ namespace {
 // Lane l gets elements (l / 4, 2 (l % 4)) and the next of each 8 x 8 matrix, or of its transpose.
 void load_matrices(const std::array<uint32_t*, 4>& m, uint32_t row, bool transposed) {
   if (row % 16 != 0) emulated::fault("ldmatrix: a row that is not 16-byte aligned");
-  emulated::at_shared(row, 16);
+  // Each lane reads the row it names.
+  emulated::touch_shared(row, 16, emulated::Access::read);
   const auto rows = emulated::exchange(~0u, "ldmatrix", row);
   const uint32_t lane = now->lane();
   for (uint32_t i = 0; i < 4; ++i) {

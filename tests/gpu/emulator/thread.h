@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "tests/gpu/emulator/clocks.h"
 #include "tests/gpu/emulator/device.h"
 #include "tests/gpu/emulator/fiber.h"
 
@@ -26,10 +27,15 @@ struct Thread : ThreadPlace {
   const char* waits_for = "";
   bool cluster_arrived = false;  // at the barrier of the cluster, for which it has not waited yet
   uint64_t cluster_turn = 0;     // when it arrived
-  uint32_t copies = 0;           // cp.async of this thread under way
+  std::shared_ptr<Gathering> cluster_told;
+  uint32_t copies = 0;  // cp.async of this thread under way
   // Bulk stores under way, of each committed group and of the open one.
   std::deque<std::shared_ptr<uint32_t>> stores;
   std::shared_ptr<uint32_t> open_stores;
+  // Where races are watched for (races.h):
+  Clock clock;
+  const void* said = nullptr;  // where the last instruction was that reaches beyond the thread
+  Epoch copies_said = 0, stores_committed = 0;
 };
 
 extern Thread* now;  // and `here`, as device code knows it

@@ -28,6 +28,7 @@ struct Warpgroup {
   uint64_t turn = 0;
   const char* what = "";
   Product coming;
+  uint32_t groups = 0;  // committed so far
   std::vector<Product> open;
   std::deque<std::vector<Product>> committed;
 };

@@ -324,6 +324,25 @@ TEST_F(CudaExperts, give_a_token_the_same_bits_whoever_else_is_there) {
     }
 }
 
+TEST_F(CudaExperts, few_tokens_have_the_bits_that_they_have_among_many) {
+  for (const Compute compute : {Compute::float32, Compute::bfloat16})
+    for (const DType dtype : {DType::bf16, DType::f8_e4m3}) {
+      const Mixture m(dtype, 3, 256, 128);
+      place(m);
+      const Tokens all(m, 110, 2, 31);
+      const auto whole = run(m, all, compute, DType::bf16);
+      for (const std::vector<int32_t>& which : {std::vector{109}, {3, 100, 7}, {0, 1, 2, 3, 4}}) {
+        const auto got = run(m, all.some(which, 256), compute, DType::bf16);
+        for (size_t i = 0; i < which.size(); ++i)
+          ASSERT_TRUE(std::equal(got.begin() + static_cast<std::ptrdiff_t>(i) * 256,
+                                 got.begin() + static_cast<std::ptrdiff_t>(i + 1) * 256,
+                                 whole.begin() + which[i] * 256))
+              << naive::name_of(dtype) << " token " << which[i] << " among " << which.size()
+              << " under " << static_cast<int>(compute);
+      }
+    }
+}
+
 TEST_F(CudaExperts, as_codes_a_token_has_the_same_bits_in_narrow_and_in_wide_tiles) {
   const Mixture m(DType::f8_e4m3, 3, 256, 128);
   place(m);

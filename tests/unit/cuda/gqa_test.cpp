@@ -194,6 +194,21 @@ TEST_F(GqaOnGpu, one_row_is_right) {
                   reference(pieces, Compute::bfloat16), 4e-3);
 }
 
+// Beyond a span of 512 positions, with little to compute.
+TEST_F(GqaOnGpu, short_contexts_equal_softmax_attention) {
+  const std::vector<Piece> pieces = {{0, 1, 0}, {1, 70, 60}, {2, 1, 559}, {0, 3, -1}, {2, 9, 508}};
+  for (const Shape& s : {kLlama, kQwen}) {
+    make(s, DType::bf16, {1, 130, 560});
+    const auto want = reference(pieces, Compute::bfloat16);
+    for (const int spans : {1, 2})
+      expect_near(attend(pieces, Compute::bfloat16, DType::f32, 0, spans), want, 4e-3);
+  }
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    make(kOdd, dtype, {1, 130, 560});
+    expect_near(attend(pieces, Compute::float32), reference(pieces, Compute::float32), 1e-5);
+  }
+}
+
 TEST_F(GqaOnGpu, equals_softmax_attention_on_the_tensor_cores) {
   for (const Shape& s : {kLlama, kQwen}) {
     make(s, DType::bf16, {1, 300, 1300, 800});
@@ -238,6 +253,23 @@ TEST_F(GqaOnGpu, row_has_the_same_bits_alone_in_a_prompt_and_in_a_batch) {
     }
     ASSERT_EQ(begin, 1700);
   }
+}
+
+TEST_F(GqaOnGpu, short_prompt_has_the_same_bits_row_by_row_and_cut) {
+  make(kQwen, DType::bf16, {530});
+  const auto wide = static_cast<size_t>(out_width());
+  const auto whole = attend({{0, 530, 0}}, Compute::bfloat16);
+  for (const int32_t row : {0, 127, 511, 512, 529})
+    expect_same(attend({{0, 1, row}}, Compute::bfloat16), 0, whole, static_cast<size_t>(row) * wide,
+                wide, "row " + std::to_string(row) + " alone");
+  int32_t begin = 0;
+  for (const int32_t n : {36, 347, 147}) {
+    const auto got = attend({{0, 2, -1}, {0, n, begin}, {0, 1, 5}}, Compute::bfloat16);
+    expect_same(got, 2 * wide, whole, static_cast<size_t>(begin) * wide,
+                static_cast<size_t>(n) * wide, "cut at " + std::to_string(begin));
+    begin += n;
+  }
+  ASSERT_EQ(begin, 530);
 }
 
 // More runs than one launch takes.

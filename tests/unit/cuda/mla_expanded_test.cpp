@@ -318,6 +318,13 @@ TEST_F(ExpandedOnGpu, smallest_prompts_are_right) {
     expect_near(attend(pieces, Compute::bfloat16), reference(pieces, Compute::bfloat16), 5e-3);
 }
 
+// What is loaded of one tile while another is multiplied.
+TEST_F(ExpandedOnGpu, smallest_contexts_of_several_tiles_are_right) {
+  make(kDeepSeek, DType::bf16, DType::bf16, {300});
+  const std::vector<Piece> pieces = {{0, 2, 298}};
+  expect_near(attend(pieces, Compute::bfloat16), reference(pieces, Compute::bfloat16), 5e-3);
+}
+
 TEST_F(ExpandedOnGpu, models_own_shape_equals_softmax_attention) {
   for (const DType weight : {DType::bf16, DType::f8_e4m3})
     for (const DType cache_dtype : {DType::bf16, DType::f32, DType::i8}) {

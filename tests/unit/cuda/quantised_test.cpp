@@ -232,40 +232,24 @@ TEST_F(WrittenCodes, of_norms_are_those_of_the_rows_they_write) {
       const Weight weight = put(naive::random_weight(type, 1, width, 4).view);
       auto* x = put(values);
       auto* out = room<uint16_t>(values.size());
-      QuantisedRows codes = codes_of(rows, width);
-      ops().rms_norm(context(Compute::fp8), {.x = x,
-                                             .x_stride = width,
-                                             .weight = weight,
-                                             .rows = rows,
-                                             .width = width,
-                                             .out = out,
-                                             .out_dtype = DType::bf16,
-                                             .out_stride = width,
-                                             .codes = codes});
-      expect_codes_of(out, DType::bf16, rows, width, codes);
-      codes = codes_of(rows, width);
-      ops().add_norm(context(Compute::fp8), {.x = x,
-                                             .add = put(values),
-                                             .weight = weight,
-                                             .rows = rows,
-                                             .width = width,
-                                             .out = out,
-                                             .out_dtype = DType::bf16,
-                                             .out_stride = width,
-                                             .codes = codes});
-      expect_codes_of(out, DType::bf16, rows, width, codes);
-      codes = codes_of(rows, width);
-      ops().mla_prepare(context(Compute::fp8), {.q = {.x = x,
-                                                      .x_stride = width,
-                                                      .weight = weight,
-                                                      .rows = rows,
-                                                      .width = width,
-                                                      .out = out,
-                                                      .out_dtype = DType::bf16,
-                                                      .out_stride = width,
-                                                      .codes = codes},
-                                                .latent = {}});
-      expect_codes_of(out, DType::bf16, rows, width, codes);
+      // What all three have in common.
+      const auto normalise = [&](auto norm, const auto& how) {
+        norm.weight = weight;
+        norm.rows = rows;
+        norm.width = width;
+        norm.out = out;
+        norm.out_dtype = DType::bf16;
+        norm.out_stride = width;
+        norm.codes = codes_of(rows, width);
+        how(norm);
+        expect_codes_of(out, DType::bf16, rows, width, norm.codes);
+      };
+      const auto ctx = context(Compute::fp8);
+      const RmsNormParams of_x = {.x = x, .x_stride = width};
+      normalise(of_x, [&](const auto& norm) { ops().rms_norm(ctx, norm); });
+      normalise(AddNormParams{.x = x, .add = put(values)},
+                [&](const auto& norm) { ops().add_norm(ctx, norm); });
+      normalise(of_x, [&](const auto& norm) { ops().mla_prepare(ctx, {.q = norm, .latent = {}}); });
     }
 }
 

@@ -26,9 +26,10 @@ struct alignas(64) CUtensorMap {
   uint32_t box[3];
   uint32_t rank;
   uint32_t swizzled;
-  uint32_t magic;
+  uint32_t magic;  // kTensorMapMagic: it was encoded
 };
 static_assert(sizeof(CUtensorMap) == 128);
+inline constexpr uint32_t kTensorMapMagic = 0x7E45;
 
 CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank,
                                 void* base, const cuuint64_t* shape, const cuuint64_t* strides,
