@@ -36,6 +36,8 @@ class Lanes {
   virtual ~Lanes() = default;
   virtual int count() const = 0;
   virtual void run(int count, void (*fn)(void* state, int index), void* state) = 0;
+  // Whether the next operation follows the last one closely. Else lanes give their cores to others.
+  virtual void stay_awake(bool) {}
   template <class F>
   void each(int count, F&& fn) {
     run(
@@ -43,6 +45,22 @@ class Lanes {
         [](void* state, int index) { (*static_cast<std::remove_reference_t<F>*>(state))(index); },
         &fn);
   }
+};
+
+// A pass over a model, while its operations follow each other.
+class AwakeLanes {
+ public:
+  explicit AwakeLanes(Lanes* lanes) : lanes_(lanes) {
+    if (lanes_) lanes_->stay_awake(true);
+  }
+  ~AwakeLanes() {
+    if (lanes_) lanes_->stay_awake(false);
+  }
+  AwakeLanes(const AwakeLanes&) = delete;
+  AwakeLanes& operator=(const AwakeLanes&) = delete;
+
+ private:
+  Lanes* lanes_;
 };
 
 // Memory that lives until the step ends; grows to its largest need once and never again.

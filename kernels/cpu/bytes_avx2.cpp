@@ -22,7 +22,6 @@ namespace {
 
 constexpr int32_t kStep = kBytesStep;
 constexpr int32_t kBlockSteps = kScaleBlock / kStep;
-constexpr float kIntoX = 0x1p75f, kOutOfY = 0x1p45f;  // together what codes are too small by
 
 // ---- Rows of x: [steps][4 quarters][rows of the tile][8].
 
@@ -88,6 +87,17 @@ const float* scales_at(const Weight& w, int32_t row) {
   return w.scale + (row + w.scale_row) / kScaleBlock * w.scale_stride;
 }
 
+template <int N>
+struct Count {};
+
+// fn(Count<R>) of the R rows of tile t, Least to kParityTile.
+template <int Least = 1, class F>
+void with_rows_of(const ParityRows& x, int32_t t, const F& fn) {
+  if constexpr (Least < kParityTile)
+    if (x.tile_begin(t + 1) - x.tile_begin(t) > Least) return with_rows_of<Least + 1>(x, t, fn);
+  fn(Count<Least>{});
+}
+
 struct Run {  // of steps
   int32_t begin, end;
 };
@@ -103,7 +113,7 @@ void scale_run(const ParityProduct& p, int32_t t, int32_t rows, const Run& run, 
     const int32_t col = s * kStep + p.w.scale_col;
     end = s + kBlockSteps - col % kScaleBlock / kStep;
     if (end > run.end) end = run.end;
-    const __m256 scale = _mm256_set1_ps(scales[col / kScaleBlock] * kIntoX);
+    const __m256 scale = _mm256_set1_ps(scales[col / kScaleBlock] * kBytesIntoX);
     const int64_t last = int64_t{end} * rows * kStep;
     float* to = out - int64_t{run.begin} * rows * kStep;
     for (int64_t i = int64_t{s} * rows * kStep; i < last; i += 32)
@@ -122,14 +132,6 @@ struct Nearer {
 
 // Where sums wait between runs and for their trees: [R][kBytesPanel][8].
 constexpr int32_t kLanesRow = kBytesPanel * 8;
-
-// The mask is taken from memory: accumulators leave no register for it.
-alignas(32) constexpr uint32_t kFields[8] = {0x87F00000u, 0x87F00000u, 0x87F00000u, 0x87F00000u,
-                                             0x87F00000u, 0x87F00000u, 0x87F00000u, 0x87F00000u};
-__m256 fields_of(__m256i v) {
-  return _mm256_castsi256_ps(
-      _mm256_and_si256(v, _mm256_load_si256(reinterpret_cast<const __m256i*>(kFields))));
-}
 
 template <int R, int O>
 [[gnu::always_inline]] inline void load_lanes(bool fresh, const float* lanes,
@@ -218,13 +220,13 @@ template <int R, int O>
 
 // ---- Rows of weights that share their scales.
 
-// What is multiplied next is fetched meanwhile: `lead` rows ahead, to the product's end.
+// What is multiplied next is fetched meanwhile: `lead` rows ahead. Behind the product's end too,
+// for there the lane's next product mostly begins.
 class Ahead {
  public:
   Ahead(const ParityProduct& p, int32_t first, int32_t lead)
       : w_(p.w), row_(p.first + first + lead), row_lines_((int64_t{p.w.cols} + 63) / 64) {
-    const int32_t rows = p.outs - first - lead;
-    lines_ = rows > 0 ? rows * row_lines_ : 0;
+    lines_ = (p.outs - first) * row_lines_;
   }
   // The next `count` lines; `here` is any place in L1, for when nothing is left to fetch.
   Nearer next(int64_t count, int64_t step, const void* here) {
@@ -279,7 +281,7 @@ void panel_run(const ParityProduct& p, Block& block, int32_t o, int32_t outs, co
 template <int R>
 void write_sums(const ParityProduct& p, int32_t t, int32_t first, int32_t outs,
                 const float* lanes) {
-  const __m256 factor = _mm256_set1_ps(kOutOfY);
+  const __m256 factor = _mm256_set1_ps(kBytesOutOfY);
   for (int r = 0; r < R; ++r) {
     float* y = p.y + (p.x.tile_begin(t) + r) * p.y_stride + first;
     for (int32_t o = 0; o < outs; o += 8) {
@@ -328,26 +330,7 @@ void multiply_block(const ParityProduct& p, Block& block, Ahead& ahead, int32_t 
     const int32_t outs = block.outs - o < panel ? block.outs - o : panel;
     for (int32_t t = 0; t < p.x.tiles(); ++t) {
       const float* x = p.panel + p.x.tile_at(t);
-      switch (p.x.tile_begin(t + 1) - p.x.tile_begin(t)) {
-        case 1:
-          panel_tile<1>(p, block, t, o, outs, x, ahead);
-          break;
-        case 2:
-          panel_tile<2>(p, block, t, o, outs, x, ahead);
-          break;
-        case 3:
-          panel_tile<3>(p, block, t, o, outs, x, ahead);
-          break;
-        case 4:
-          panel_tile<4>(p, block, t, o, outs, x, ahead);
-          break;
-        case 5:
-          panel_tile<5>(p, block, t, o, outs, x, ahead);
-          break;
-        default:
-          panel_tile<6>(p, block, t, o, outs, x, ahead);
-          break;
-      }
+      with_rows_of(p.x, t, [&]<int R>(Count<R>) { panel_tile<R>(p, block, t, o, outs, x, ahead); });
     }
   }
 }
@@ -412,17 +395,8 @@ void multiply_decoded(const ParityProduct& p, Block& block, Ahead& ahead) {
     for (int32_t i = 0; i < panel.outs; ++i)
       block.nan[o + i] = decode_row(p, p.first + block.first + o + i, panel, i, ahead);
     for (int32_t t = 0; t < p.x.tiles(); ++t) {
-      switch (p.x.tile_begin(t + 1) - p.x.tile_begin(t)) {
-        case 4:
-          decoded_tile<4>(p, block, t, o, panel, scaled);
-          break;
-        case 5:
-          decoded_tile<5>(p, block, t, o, panel, scaled);
-          break;
-        default:
-          decoded_tile<6>(p, block, t, o, panel, scaled);
-          break;
-      }
+      with_rows_of<4>(p.x, t,
+                      [&]<int R>(Count<R>) { decoded_tile<R>(p, block, t, o, panel, scaled); });
     }
   }
 }
@@ -460,31 +434,13 @@ void wide(const ParityProduct& p, int32_t o) {
     for (int j = 0; j < 4; ++j) _mm256_store_ps(sorted + (s * 4 + j) * 8, v.q[j]);
   }
   for (int32_t t = 0; t < p.x.tiles(); ++t) {
-    switch (p.x.tile_begin(t + 1) - p.x.tile_begin(t)) {
-      case 1:
-        wide_tile<1>(p, t, o, sorted);
-        break;
-      case 2:
-        wide_tile<2>(p, t, o, sorted);
-        break;
-      case 3:
-        wide_tile<3>(p, t, o, sorted);
-        break;
-      case 4:
-        wide_tile<4>(p, t, o, sorted);
-        break;
-      case 5:
-        wide_tile<5>(p, t, o, sorted);
-        break;
-      default:
-        wide_tile<6>(p, t, o, sorted);
-        break;
-    }
+    with_rows_of(p.x, t, [&]<int R>(Count<R>) { wide_tile<R>(p, t, o, sorted); });
   }
 }
 
-// Can x carry the scales of this block, and what codes are too small by?
-bool fits(const Weight& w, int32_t row) {
+}  // namespace
+
+bool bytes_fit(const Weight& w, int32_t row) {
   if (w.cols % kStep != 0 || w.scale_col % kStep != 0) return false;
   const int32_t blocks = (w.cols + w.scale_col - 1) / kScaleBlock + 1;
   for (int32_t i = 0; i < blocks; ++i) {
@@ -493,8 +449,6 @@ bool fits(const Weight& w, int32_t row) {
   }
   return true;
 }
-
-}  // namespace
 
 void multiply_bytes(const ParityProduct& p) {
   // With few tiles and several runs, a small panel: what it reads is fetched a panel ahead.
@@ -507,7 +461,7 @@ void multiply_bytes(const ParityProduct& p) {
     const int32_t row = p.first + o;
     end = o + kScaleBlock - (row + p.w.scale_row) % kScaleBlock;
     if (end > p.outs) end = p.outs;
-    if (fits(p.w, row)) {
+    if (bytes_fit(p.w, row)) {
       Block block{.first = o, .outs = end - o, .nan = {}};
       many ? multiply_decoded(p, block, ahead) : multiply_block(p, block, ahead, panel);
       write_nans(p, block);
@@ -525,6 +479,7 @@ namespace fathom {
 
 void pack_for_bytes(const ParityPack&) {}
 void multiply_bytes(const ParityProduct&) {}
+bool bytes_fit(const Weight&, int32_t) { return false; }
 
 }  // namespace fathom
 

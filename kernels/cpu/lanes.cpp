@@ -13,10 +13,12 @@
 namespace fathom {
 namespace {
 
-// Pauses of 40..140 cycles: 6 to 20 us. Between two operations of a step the others are that close,
-// and a wake-up through the kernel costs 30 us and more on a virtual machine: with 100 pauses a
-// decode step of the 1.1 B model took 27.3 ms, with 400 26.1, with 2,000 24.9.
-constexpr int kSpins = 400;
+// Pauses of 40 to 140 cycles. While a pass runs, 30 to 90 us: the next operation is that close, and
+// a wake-up through the kernel costs 25 us and more on a virtual machine. A decode step of the
+// 1.1 B model took 27.3 ms with 100 pauses, 26.1 with 400 and 24.9 with 2,000; lanes slept 40 times
+// in a step with 400 and 15 times with 2,000. Otherwise a few microseconds: other processes want
+// the cores.
+constexpr int kSpins = 2000, kBriefSpins = 100;
 
 void pause_briefly() {
 #if defined(__x86_64__)
@@ -24,18 +26,6 @@ void pause_briefly() {
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
-}
-
-// Waits until value != old: a short spin, then sleep.
-template <class T>
-T await_change(const std::atomic<T>& value, T old) {
-  for (int i = 0; i < kSpins; ++i) {
-    const T now = value.load(std::memory_order_acquire);
-    if (now != old) return now;
-    pause_briefly();
-  }
-  value.wait(old, std::memory_order_acquire);
-  return value.load(std::memory_order_acquire);
 }
 
 class Pool final : public Lanes {
@@ -49,6 +39,7 @@ class Pool final : public Lanes {
     for (std::thread& worker : workers_) worker.join();
   }
   int count() const override { return threads_; }
+  void stay_awake(bool awake) override { awake_.store(awake, std::memory_order_relaxed); }
 
   void run(int count, void (*fn)(void* state, int index), void* state) override {
     CHECK(count >= 0 && count <= kCountMax);
@@ -69,6 +60,18 @@ class Pool final : public Lanes {
  private:
   static constexpr int kIndexBits = 32;
   static constexpr int kCountMax = 1 << 30;
+
+  // Waits until value != old: a spin, then sleep.
+  template <class T>
+  T await_change(const std::atomic<T>& value, T old) const {
+    for (int i = 0; i < (awake_.load(std::memory_order_relaxed) ? kSpins : kBriefSpins); ++i) {
+      const T now = value.load(std::memory_order_acquire);
+      if (now != old) return now;
+      pause_briefly();
+    }
+    value.wait(old, std::memory_order_acquire);
+    return value.load(std::memory_order_acquire);
+  }
 
   void announce() {
     jobs_.fetch_add(1, std::memory_order_release);
@@ -96,7 +99,7 @@ class Pool final : public Lanes {
   alignas(64) std::atomic<uint64_t> claims_{0};  // size << 32 | next index
   alignas(64) std::atomic<int> open_{0};         // indexes not finished
   alignas(64) std::atomic<uint32_t> jobs_{0};
-  std::atomic<bool> stopping_{false};
+  std::atomic<bool> stopping_{false}, awake_{false};
   std::vector<std::thread> workers_;
 };
 

@@ -1,6 +1,6 @@
 // Who works beside the caller? A pool of threads that claim indexes of one job at a time. Between
-// jobs they spin for up to 20 microseconds, since the next operation of a step is usually that
-// close, and then sleep in the kernel.
+// jobs they spin, for up to 90 microseconds while a pass over a model runs (stay_awake) since the
+// next operation is usually that close, otherwise for 5 at most, and then sleep in the kernel.
 #pragma once
 
 #include <memory>

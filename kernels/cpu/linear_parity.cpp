@@ -26,7 +26,9 @@ void linear_parity(const Inner& inner, const OpContext& ctx, const LinearParams&
   Workspace workspace(ctx);
   const bool round = !p.exact && ctx.compute == Compute::bfloat16;
   const ParityRows x = packed(ctx, p, round, workspace);
-  share_panels(ctx, workspace, p, x.bytes ? 32 : kParityPanel, parity_panel_floats(p.weight.cols),
+  // Of e4m3 small ones, so that lanes end together; many rows scale x once for each.
+  const int32_t panel_rows = !x.bytes ? kParityPanel : x.tiles() > 2 ? 32 : 16;
+  share_panels(ctx, workspace, p, panel_rows, parity_panel_floats(p.weight.cols),
                [&](int32_t first, int32_t outs, float* panel) {
                  parity_avx2()->multiply({.x = x,
                                           .w = p.weight,

@@ -3,26 +3,20 @@
 // scores and sums (mla_absorbed_tiles.cpp, or mla_absorbed_spans.cpp where there are matrix tiles),
 // and out through W_UV (per head). The two products with kv_b follow the context's compute.
 #include "kernels/cpu/absorbed.h"
+#include "kernels/cpu/key_rows.h"
 #include "kernels/cpu/parity.h"
 
 namespace fathom::cpu {
 namespace {
 
-// For so few rows a key row of kv_b is used as soon as it is widened.
-constexpr int32_t kFewRows = 3;
-
-// z [count, rank] of a head += q times its key rows, which are added in ascending order either way.
-void add_key_rows(const Absorbed& a, int32_t h, const CombineParams& all, float* row) {
-  for (int32_t i = 0; i < all.depth; ++i) {
-    a.inner.widen(a.p.kv_b, h * (a.p.nope + a.p.value) + i, a.ctx.compute == Compute::bfloat16,
-                  row);
-    for (int32_t r = 0; r < all.rows; ++r)
-      a.inner.axpy(all.z + r * all.z_stride, all.p[r * all.p_stride + i], row, all.width);
-  }
+// Of AVX2, e4m3 is never rounded to bf16: docs/kernels.md.
+bool rounds_weights(const Absorbed& a) {
+  return a.ctx.compute == Compute::bfloat16 &&
+         !(a.inner.columns && a.p.kv_b.dtype == DType::f8_e4m3);
 }
 
-// The same with the rows in a panel.
-void multiply_key_rows(const Absorbed& a, const CombineParams& all) {
+// z [count, rank] of a head += q times its key rows in a panel, in ascending order.
+void multiply_panel(const Absorbed& a, const CombineParams& all) {
   if (!a.inner.columns || all.width % kColumns != 0) return a.inner.combine(all);
   a.inner.columns->product({.a = all.p,
                             .a_row = all.p_stride,
@@ -37,31 +31,46 @@ void multiply_key_rows(const Absorbed& a, const CombineParams& all) {
                             .z_strip = kColumns});
 }
 
-void queries_of_head(const Absorbed& a, int32_t h, const float* q, int64_t q_stride, float* panel) {
+struct KeyLane {  // workspace of one lane
+  float* panel;   // of a head's key rows
+  float* room;    // of multiply_key_rows
+};
+
+void queries_of_head(const Absorbed& a, int32_t h, const float* q, int64_t q_stride,
+                     const KeyLane& lane) {
   const MlaParams& p = a.p;
-  const int32_t rank = p.cache.rank, rope = p.cache.rope;
-  const bool few = a.runs.size() == 1 && a.runs[0].count <= kFewRows;
-  for (int32_t i = 0; !few && i < p.nope; ++i)
-    a.inner.widen(p.kv_b, h * (p.nope + p.value) + i, a.ctx.compute == Compute::bfloat16,
-                  panel + int64_t{i} * rank);
+  const int32_t rank = p.cache.rank, rope = p.cache.rope, first = h * (p.nope + p.value);
+  const bool stored = a.inner.columns && key_rows_fit(p.kv_b, first, p.nope);
+  for (int32_t i = 0; !stored && i < p.nope; ++i)
+    a.inner.widen(p.kv_b, first + i, rounds_weights(a), lane.panel + int64_t{i} * rank);
   for (const Run& run : a.runs) {
     const float* from = q + run.first * q_stride + h * (p.nope + rope);
     float* to = a.queries + (int64_t{run.first} * p.heads + h) * a.width;
     const int64_t to_stride = int64_t{p.heads} * a.width;
     for (int32_t r = 0; r < run.count; ++r) {
-      std::fill_n(to + r * to_stride, rank, 0.0f);
+      if (!stored) std::fill_n(to + r * to_stride, rank, 0.0f);
       std::copy_n(from + r * q_stride + p.nope, rope, to + r * to_stride + rank);
     }
-    const CombineParams all{.p = from,
-                            .p_stride = q_stride,
-                            .rows = run.count,
-                            .c = panel,
-                            .c_stride = rank,
-                            .depth = p.nope,
-                            .width = rank,
-                            .z = to,
-                            .z_stride = to_stride};
-    few ? add_key_rows(a, h, all, panel) : multiply_key_rows(a, all);
+    if (stored)
+      multiply_key_rows({.w = p.kv_b,
+                         .first = first,
+                         .count = p.nope,
+                         .q = from,
+                         .q_stride = q_stride,
+                         .rows = run.count,
+                         .z = to,
+                         .z_stride = to_stride,
+                         .workspace = lane.room});
+    else
+      multiply_panel(a, {.p = from,
+                         .p_stride = q_stride,
+                         .rows = run.count,
+                         .c = lane.panel,
+                         .c_stride = rank,
+                         .depth = p.nope,
+                         .width = rank,
+                         .z = to,
+                         .z_stride = to_stride});
   }
 }
 
@@ -80,10 +89,12 @@ void into_latent_space(const Absorbed& a, Workspace& workspace) {
     q = rounded;
     q_stride = padded_width(q_width);
   }
-  const int64_t panel = int64_t{p.nope} * p.cache.rank;
-  float* panels = workspace.take<float>(panel * a.lanes);
+  auto* lanes = workspace.take<KeyLane>(a.lanes);
+  for (int i = 0; i < a.lanes; ++i)
+    lanes[i] = {.panel = workspace.take<float>(int64_t{p.nope} * p.cache.rank),
+                .room = workspace.take<float>(key_rows_floats(p.kv_b, p.nope))};
   share(a.ctx, a.lanes, p.heads,
-        [&](int lane, int h) { queries_of_head(a, h, q, q_stride, panels + lane * panel); });
+        [&](int lane, int h) { queries_of_head(a, h, q, q_stride, lanes[lane]); });
 }
 
 void out_of_latent_space(const Absorbed& a, Workspace& workspace) {
@@ -113,9 +124,9 @@ void out_of_latent_space(const Absorbed& a, Workspace& workspace) {
   }
 }
 
-// The same where e4m3 is multiplied as it is stored (bytes.h): a few rows are not repaid for
-// widening a head's value rows.
-void out_of_latent_space_by_bytes(const Absorbed& a, Workspace& workspace) {
+// The same where bf16 and e4m3 are multiplied as they are stored (parity.h, bytes.h): a few rows
+// are not repaid for widening a head's value rows.
+void out_of_latent_space_as_stored(const Absorbed& a, Workspace& workspace) {
   const MlaParams& p = a.p;
   const bool round = a.ctx.compute == Compute::bfloat16;
   const int64_t most = ParityRows::of(p.kv_b, a.rows).floats();
@@ -172,10 +183,10 @@ void mla_absorbed(const Inner& inner, const OpContext& ctx, const MlaParams& p) 
   const bool tiled = ctx.compute == Compute::bfloat16 && inner.spans && p.nope <= kSpan;
   (tiled ? into_latent_space_by_tiles : into_latent_space)(a, workspace);
   (tiled ? absorbed_by_spans : absorbed_by_tiles)(a, workspace);
-  const bool bytes = inner.columns && p.kv_b.dtype == DType::f8_e4m3;  // both are AVX2's
-  (tiled   ? out_of_latent_space_by_tiles
-   : bytes ? out_of_latent_space_by_bytes
-           : out_of_latent_space)(a, workspace);
+  const bool stored = inner.columns && parity_takes(p.kv_b.dtype, 1);  // both are AVX2's
+  (tiled    ? out_of_latent_space_by_tiles
+   : stored ? out_of_latent_space_as_stored
+            : out_of_latent_space)(a, workspace);
 }
 
 }  // namespace fathom::cpu

@@ -135,8 +135,8 @@ void attend_all(const Absorbed& a, const Job& job, const Tile& tile) {
 }
 
 // Every (row, head group); when those are too few for the lanes, every span of them is a job of its
-// own.
-std::span<Job> jobs_of(const Absorbed& a, bool by_span, Workspace& workspace) {
+// own, and groups are smaller if they are still too few.
+std::span<Job> jobs_of(const Absorbed& a, bool by_span, int32_t group, Workspace& workspace) {
   int64_t most = 0;
   for (const AttentionSequence& s : a.p.sequences)
     most += int64_t{s.rows} * a.p.heads * (by_span ? (s.position + s.rows + kSpan - 1) / kSpan : 1);
@@ -144,16 +144,18 @@ std::span<Job> jobs_of(const Absorbed& a, bool by_span, Workspace& workspace) {
   size_t n = 0;
   for (size_t i = 0; i < a.p.sequences.size(); ++i)
     for (int32_t row = 0; row < a.p.sequences[i].rows; ++row)
-      for (int32_t head = 0; head < a.p.heads; head += kHeadGroup) {
-        Job job{static_cast<int32_t>(i), row, head, std::min(kHeadGroup, a.p.heads - head), 0};
+      for (int32_t head = 0; head < a.p.heads; head += group) {
+        Job job{static_cast<int32_t>(i), row, head, std::min(group, a.p.heads - head), 0};
         const int32_t spans = by_span ? (limit_of(a, job) + kSpan - 1) / kSpan : 1;
         for (; job.span < spans; ++job.span) jobs[n++] = job;
       }
   return {jobs, n};
 }
 
-void attend_by_span(const Absorbed& a, std::span<const Job> jobs, const Tile* tiles,
-                    Workspace& workspace) {
+void attend_by_span(const Absorbed& a, const Tile* tiles, Workspace& workspace) {
+  std::span<const Job> jobs = jobs_of(a, true, kHeadGroup, workspace);
+  if (jobs.size() < 2 * static_cast<size_t>(a.lanes))
+    jobs = jobs_of(a, true, kHeadGroup / 2, workspace);
   const int64_t size = int64_t{kHeadGroup} * a.p.cache.rank;
   float* sums = workspace.take<float>(size * static_cast<int64_t>(jobs.size()));
   auto* states = workspace.take<SoftmaxState>(kHeadGroup * static_cast<int64_t>(jobs.size()));
@@ -178,7 +180,7 @@ void attend_by_span(const Absorbed& a, std::span<const Job> jobs, const Tile* ti
 }  // namespace
 
 void absorbed_by_tiles(const Absorbed& a, Workspace& workspace) {
-  const std::span<const Job> rows = jobs_of(a, false, workspace);
+  const std::span<const Job> rows = jobs_of(a, false, kHeadGroup, workspace);
   auto* tiles = workspace.take<Tile>(a.lanes);
   for (int lane = 0; lane < a.lanes; ++lane)
     tiles[lane] = {.latents = workspace.take<float>(kTile * latent_row(a)),
@@ -186,7 +188,7 @@ void absorbed_by_tiles(const Absorbed& a, Workspace& workspace) {
                    .panel = workspace.take<float>(panel_floats(a.width)),
                    .sums = workspace.take<float>(int64_t{kHeadGroup} * a.p.cache.rank)};
   if (a.lanes > 1 && rows.size() < 4 * static_cast<size_t>(a.lanes))
-    return attend_by_span(a, jobs_of(a, true, workspace), tiles, workspace);
+    return attend_by_span(a, tiles, workspace);
   share(a.ctx, a.lanes, static_cast<int>(rows.size()),
         [&](int lane, int i) { attend_all(a, rows[static_cast<size_t>(i)], tiles[lane]); });
 }

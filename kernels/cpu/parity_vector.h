@@ -46,6 +46,15 @@ __m256 parity_of(const float* p) {
   return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(both), 0xD8));
 }
 
+// What of e4m3 stands where bf16 has it, in the upper halves: sign, exponent and mantissa. The mask
+// is taken from memory: accumulators leave no register for it.
+alignas(32) constexpr uint32_t kFields[8] = {0x87F00000u, 0x87F00000u, 0x87F00000u, 0x87F00000u,
+                                             0x87F00000u, 0x87F00000u, 0x87F00000u, 0x87F00000u};
+inline __m256 fields_of(__m256i v) {
+  return _mm256_castsi256_ps(
+      _mm256_and_si256(v, _mm256_load_si256(reinterpret_cast<const __m256i*>(kFields))));
+}
+
 // Eight trees over the eight lanes of one parity, in the order of `tree`: i + 8, i + 4, i + 2. The
 // vectors stand one behind the other at v; `count` >= 1 of them are given, the last stands for the
 // rest.

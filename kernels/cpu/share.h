@@ -19,17 +19,25 @@ inline int lanes_for(const OpContext& ctx, int64_t chunks, int64_t work) {
 }
 
 // Calls fn(lane, chunk) for every chunk; `lane` < lanes names a workspace that no other call uses
-// meanwhile.
+// meanwhile. A lane has a run of neighbouring chunks, so that it reads on where it was, and takes
+// from the others' runs when it is through.
 template <class F>
 void share(const OpContext& ctx, int lanes, int chunks, F&& fn) {
+  constexpr int kLanesMost = 128;
+  lanes = std::min({lanes, chunks, kLanesMost});
   if (lanes <= 1) {
     for (int chunk = 0; chunk < chunks; ++chunk) fn(0, chunk);
     return;
   }
-  std::atomic<int> next{0};
+  std::atomic<int> next[kLanesMost];
+  const auto begin = [&](int lane) { return static_cast<int>(int64_t{chunks} * lane / lanes); };
+  for (int lane = 0; lane < lanes; ++lane) next[lane].store(begin(lane), std::memory_order_relaxed);
   ctx.lanes->each(lanes, [&](int lane) {
-    for (int chunk; (chunk = next.fetch_add(1, std::memory_order_relaxed)) < chunks;)
-      fn(lane, chunk);
+    for (int i = 0; i < lanes; ++i) {
+      const int of = (lane + i) % lanes, end = begin(of + 1);
+      for (int chunk; (chunk = next[of].fetch_add(1, std::memory_order_relaxed)) < end;)
+        fn(lane, chunk);
+    }
   });
 }
 

@@ -122,8 +122,7 @@ Result<UpOptions> settle_up_options(UpOptions o) {
   FATHOM_CHECKED(check_counts(o));
   if (o.compute != "auto" && !compute_named(o.compute))
     return invalid("must be auto, float32, bfloat16 or fp8", "--compute");
-  if (o.kv_dtype != "auto" && o.kv_dtype != "float32" && o.kv_dtype != "bfloat16" &&
-      o.kv_dtype != "int8")
+  if (o.kv_dtype != "auto" && !kv_dtype_named(o.kv_dtype))
     return invalid("must be auto, float32, bfloat16 or int8", "--kv-dtype");
   FATHOM_CHECKED(check_keys(o));
   FATHOM_CHECKED(check_prices(o));

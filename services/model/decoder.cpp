@@ -31,6 +31,7 @@ void Decoder::reserve(const Batch& batch, int32_t rows) {
 }
 
 Status Decoder::forward(const Batch& batch, const LogitsSink& sink) {
+  const AwakeLanes awake(ops_.context().lanes);
   last_norm_ = &weights_.ends.final_norm;
   if (const auto padding = padding_for(batch, ops_, logits_.tile_rows())) {
     reserve(batch, padding->rows);
@@ -81,6 +82,7 @@ Status Decoder::draft(const Batch& batch, std::span<const int32_t> from, const L
     return Error{Code::unimplemented, "this model has no module that drafts", "draft_layers"};
   CHECK(last_norm_ != nullptr);
   CHECK(static_cast<int32_t>(from.size()) == batch.rows() && batch.rows() <= rows_kept_);
+  const AwakeLanes awake(ops_.context().lanes);
   const Weight* const own_norm = &weights_.mtp->head_norm;
   const auto wanted = static_cast<int32_t>(batch.logit_rows().size());
   const auto padding = draft_padding_for(batch, ops_, logits_.tile_rows());
@@ -131,6 +133,7 @@ Status Decoder::run_draft() {
 }
 
 Status Decoder::assist(ExpertPass pass) {
+  const AwakeLanes awake(ops_.context().lanes);
   if (pass == ExpertPass::draft)
     return weights_.mtp ? FeedForward::assist(ops_, weights_.mtp->layer.feed_forward) : Status();
   for (const LayerWeights& layer : weights_.layers)

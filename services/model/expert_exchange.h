@@ -19,7 +19,8 @@ namespace fathom {
 // What the others run next. A round is one pass over the model, then any number that draft.
 enum class ExpertPass : uint8_t { none, main, draft };
 
-// One rank's end, used by that rank's thread.
+// One rank's end, used by that rank's thread. A group that failed stays broken: every call returns
+// UNAVAILABLE at once, naming the rank where it is known.
 class ExpertExchange {
  public:
   virtual ~ExpertExchange() = default;
@@ -35,9 +36,6 @@ class ExpertExchange {
   // In each layer of experts, on every rank: as Ops::experts, but p.experts are this rank's of all
   // and p.out gets the results of all chosen ones. p.rows is 0 where a rank assists.
   virtual Status run(const OpContext& context, const Ops& ops, const ExpertsParams& p) = 0;
-  // A group that failed stays broken: every call returns UNAVAILABLE at once, naming the rank where
-  // it is known.
-
   // This rank gives up: the others' calls fail instead of waiting for it.
   virtual void leave() = 0;
 };

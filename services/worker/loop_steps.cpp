@@ -37,14 +37,14 @@ bool Loop::list_runnable() {
 // Every chunk walks all that came before it, so larger ones make a long prompt cheaper; but whoever
 // else is here would wait for them. A handoff that was computed waits for nothing.
 int32_t Loop::tokens_of_step() const {
+  if (config_.prompt_token_budget <= step_token_budget_) return step_token_budget_;
   int prompts = 0;
   for (const auto& sequence : sequences_) {
     if (sequence->phase() == Phase::holding) continue;
     if (sequence->phase() != Phase::prefilling) return step_token_budget_;
     ++prompts;
   }
-  return prompts == 1 ? std::max(step_token_budget_, config_.prompt_token_budget)
-                      : step_token_budget_;
+  return prompts == 1 ? config_.prompt_token_budget : step_token_budget_;
 }
 
 bool Loop::make_plan() {

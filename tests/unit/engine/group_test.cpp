@@ -59,27 +59,38 @@ class ChildProcess {
   pid_t id_;
 };
 
+// A leader here, and a follower in a process of its own that can be killed.
+struct MortalFollower {
+  std::optional<ChildProcess> follower;
+  Result<std::unique_ptr<Engine>> leader = Error{};
+
+  explicit MortalFollower(const TpEngineConfig& c) {
+    TpEngineConfig lead = c;
+    lead.group = {.processes = 2, .process = 0, .leader = "127.0.0.1:0"};
+    lead.group.listening = [&](int port) {
+      follower.emplace([&c, port] {
+        TpEngineConfig follow = c;
+        follow.group = {
+            .processes = 2, .process = 1, .leader = "127.0.0.1:" + std::to_string(port)};
+        static_cast<void>(run_follower(follow));
+      });
+    };
+    leader = make_tp_engine(lead);
+  }
+};
+
 TEST(Group, a_dead_follower_ends_the_leaders_next_step_with_unavailable) {
-  std::optional<ChildProcess> child;
-  TpEngineConfig lead = config(2);
-  lead.group = {.processes = 2, .process = 0, .leader = "127.0.0.1:0"};
-  lead.group.listening = [&](int port) {
-    child.emplace([port] {
-      TpEngineConfig c = config(2);
-      c.group = {.processes = 2, .process = 1, .leader = "127.0.0.1:" + std::to_string(port)};
-      static_cast<void>(run_follower(c));
-    });
-  };
-  auto engine = make_tp_engine(lead);
-  ASSERT_TRUE(engine.ok()) << engine.error().text();
+  MortalFollower group(config(2));
+  ASSERT_TRUE(group.leader.ok()) << group.leader.error().text();
+  Engine& engine = **group.leader;
   const Prompt p = prompt(30, 0);
   const Plan plan{{p.row()}};
-  ASSERT_TRUE((*engine)->step(plan).ok());
-  child->kill();
-  const auto broken = (*engine)->step(plan);
+  ASSERT_TRUE(engine.step(plan).ok());
+  group.follower->kill();
+  const auto broken = engine.step(plan);
   ASSERT_FALSE(broken.ok());
   EXPECT_EQ(broken.error().code, Code::unavailable);
-  EXPECT_FALSE((*engine)->step(plan).ok()) << "a broken group stays broken";
+  EXPECT_FALSE(engine.step(plan).ok()) << "a broken group stays broken";
 }
 
 TEST(Group, a_dead_leader_ends_its_follower_with_unavailable) {
@@ -107,19 +118,11 @@ TEST(Group, a_dead_leader_ends_its_follower_with_unavailable) {
 
 // Begun before the death was known, both steps are lost with the group.
 TEST(Group, a_follower_that_dies_under_two_steps_ends_both) {
-  std::optional<ChildProcess> child;
-  TpEngineConfig lead = config(2);
-  lead.steps_ahead = true;
-  lead.group = {.processes = 2, .process = 0, .leader = "127.0.0.1:0"};
-  lead.group.listening = [&](int port) {
-    child.emplace([port] {
-      TpEngineConfig c = config(2);
-      c.group = {.processes = 2, .process = 1, .leader = "127.0.0.1:" + std::to_string(port)};
-      static_cast<void>(run_follower(c));
-    });
-  };
-  auto engine = make_tp_engine(lead);
-  ASSERT_TRUE(engine.ok()) << engine.error().text();
+  TpEngineConfig ahead = config(2);
+  ahead.steps_ahead = true;
+  MortalFollower group(ahead);
+  ASSERT_TRUE(group.leader.ok()) << group.leader.error().text();
+  Engine& engine = **group.leader;
   const Prompt p = prompt(30, 0);
   const Plan first{{p.row()}};
   const TokenId unseen = 0;
@@ -127,18 +130,18 @@ TEST(Group, a_follower_that_dies_under_two_steps_ends_both) {
   second.rows[0].tokens = std::span(&unseen, 1);
   second.rows[0].position = 30;
   second.rows[0].token_of_row = 0;
-  const auto drawn = (*engine)->step(first);
+  const auto drawn = engine.step(first);
   ASSERT_TRUE(drawn.ok());
   Plan next = second;
   next.rows[0].tokens = drawn->rows[0].tokens;
   next.rows[0].token_of_row = -1;
-  ASSERT_TRUE((*engine)->begin(next).ok());
-  child->kill();
+  ASSERT_TRUE(engine.begin(next).ok());
+  group.follower->kill();
   second.rows[0].position = 31;
-  const Status begun = (*engine)->begin(second);
+  const Status begun = engine.begin(second);
   ASSERT_FALSE(begun.ok());
   EXPECT_EQ(begun.error().code, Code::unavailable);
-  EXPECT_FALSE((*engine)->finish().ok());
+  EXPECT_FALSE(engine.finish().ok());
 }
 
 TEST(GroupWire, a_step_survives_and_a_torn_one_is_an_error) {

@@ -11,19 +11,8 @@
 namespace fathom {
 namespace {
 
+using naive::linear;
 using naive::Machine;
-
-std::vector<float> linear(const Machine& m, const std::vector<float>& x, int32_t rows,
-                          const Weight& w) {
-  std::vector<float> y(static_cast<size_t>(rows * w.rows));
-  m.ops.linear(m.ctx, {.x = x.data(),
-                       .x_stride = w.cols,
-                       .rows = rows,
-                       .weight = w,
-                       .y = y.data(),
-                       .y_stride = w.rows});
-  return y;
-}
 
 // Columns of a step in the order in which a lane takes its four: lane i those of 4 i + ...
 constexpr int32_t kTaken[4] = {0, 2, 1, 3};

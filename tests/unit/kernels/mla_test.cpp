@@ -17,6 +17,7 @@ constexpr Shape kTiny{4, 32, 16, 24, 64, 16};
 constexpr Shape kOdd{11, 10, 6, 7, 33, 5};
 constexpr Shape kWide{18, 48, 16, 80, 112, 32};
 constexpr Shape kDeep{9, 16, 8, 24, 400, 32};
+constexpr Shape kLatent{3, 40, 8, 24, 160, 32};
 
 // Some sequences with their contexts in a shuffled paged cache. Blocks nobody owns hold NaN.
 struct Context {
@@ -147,7 +148,7 @@ class Mla : public testing::TestWithParam<std::tuple<std::string, bool>> {
 };
 
 TEST_P(Mla, equals_softmax_attention_over_expanded_keys) {
-  for (const Shape& s : {kTiny, kOdd, kDeep})
+  for (const Shape& s : {kTiny, kOdd, kDeep, kLatent})
     for (const DType cache : {DType::f32, DType::bf16})
       for (const DType weight : {DType::bf16, DType::f8_e4m3}) {
         Context c(s, cache, weight, {1, 70, 600});
@@ -183,8 +184,13 @@ TEST_P(Mla, equals_softmax_attention_over_expanded_keys) {
 
 TEST_P(Mla, row_has_the_same_bits_however_the_prompt_is_cut_and_whoever_shares_the_batch) {
   for (const Compute compute : {Compute::float32, Compute::bfloat16})
-    for (const Shape& s : {kTiny, kOdd, kDeep}) {
-      Context c(s, DType::f32, DType::bf16, {150, 90});
+    for (const auto& [s, weight] : {std::pair{kTiny, DType::bf16},
+                                    {kTiny, DType::f8_e4m3},
+                                    {kOdd, DType::bf16},
+                                    {kDeep, DType::bf16},
+                                    {kLatent, DType::bf16},
+                                    {kLatent, DType::f8_e4m3}}) {
+      Context c(s, DType::f32, weight, {150, 90});
       const size_t q_width = static_cast<size_t>(s.heads * (s.nope + s.rope));
       const size_t out_width = static_cast<size_t>(s.heads * s.value);
       const auto q = naive::random_floats(150 * q_width, 8);

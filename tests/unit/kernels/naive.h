@@ -178,6 +178,20 @@ struct Machine {
   OpContext ctx;
 };
 
+// y = x W^T of `rows` rows, dense.
+inline std::vector<float> linear(const Machine& m, const std::vector<float>& x, int32_t rows,
+                                 const Weight& w, bool exact = false) {
+  std::vector<float> y(static_cast<size_t>(rows * w.rows));
+  m.ops.linear(m.ctx, {.x = x.data(),
+                       .x_stride = w.cols,
+                       .rows = rows,
+                       .weight = w,
+                       .y = y.data(),
+                       .y_stride = w.rows,
+                       .exact = exact});
+  return y;
+}
+
 inline std::vector<std::string> tables() {
   std::vector<std::string> names;
   for (const char* name : {"portable", "avx2", "avx512", "amx"})

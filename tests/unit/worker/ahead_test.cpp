@@ -28,12 +28,7 @@ struct Ahead : ::testing::Test {
       for (const StepRow& row : plan.rows) ahead += row.token_of_row >= 0;
     };
   }
-  void TearDown() override {
-    node.loop.on_router_gone();
-    node.settle();
-    EXPECT_EQ(node.free_blocks(), node.fake.blocks) << "all blocks come back";
-    EXPECT_EQ(node.leaked(), 0);
-  }
+  void TearDown() override { node.end(); }
 };
 
 TEST_F(Ahead, plain_decoding_begins_every_step_before_the_last_one_landed) {

@@ -31,12 +31,7 @@ struct DraftStory : ::testing::TestWithParam<double> {
   stage::Wire wire;
   Node node{wire, speculative(), drafting(GetParam())};
   Sampling longer(int32_t max_tokens) { return {.temperature = 0, .max_tokens = max_tokens}; }
-  void TearDown() override {
-    node.loop.on_router_gone();
-    node.settle();
-    EXPECT_EQ(node.free_blocks(), node.fake.blocks) << "all blocks come back";
-    EXPECT_EQ(node.leaked(), 0);
-  }
+  void TearDown() override { node.end(); }
   size_t steps() const { return node.reports.size(); }
   void expect_no_gap(SeqId seq) const {
     int32_t next = 0;

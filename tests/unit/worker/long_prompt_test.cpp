@@ -28,12 +28,7 @@ struct LongPromptStory : ::testing::Test {
       if (report.prefill_tokens > 0) all.push_back(report.prefill_tokens);
     return all;
   }
-  void TearDown() override {
-    node.loop.on_router_gone();
-    node.settle();
-    EXPECT_EQ(node.free_blocks(), node.fake.blocks);
-    EXPECT_EQ(node.leaked(), 0);
-  }
+  void TearDown() override { node.end(); }
 };
 
 TEST_F(LongPromptStory, a_prompt_alone_is_computed_in_large_chunks) {

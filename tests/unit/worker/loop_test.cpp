@@ -24,12 +24,7 @@ struct LoopStory : ::testing::TestWithParam<bool> {
   stage::Wire wire;
   Node node{wire, {.rows_max = 8, .step_token_budget = 16}, stage::small_engine(GetParam())};
   Sampling longer(int32_t max_tokens) { return {.temperature = 0, .max_tokens = max_tokens}; }
-  void TearDown() override {
-    node.loop.on_router_gone();
-    node.settle();
-    EXPECT_EQ(node.free_blocks(), node.fake.blocks) << "all blocks come back";
-    EXPECT_EQ(node.leaked(), 0);
-  }
+  void TearDown() override { node.end(); }
 };
 
 INSTANTIATE_TEST_SUITE_P(Steps, LoopStory, ::testing::Bool(), [](const auto& ahead) {

@@ -22,12 +22,7 @@ struct PrefixStory : ::testing::Test {
   Node node{wire, {.rows_max = 64, .step_token_budget = 16}};
   Sampling longer(int32_t max_tokens) { return {.temperature = 0, .max_tokens = max_tokens}; }
 
-  void TearDown() override {
-    node.loop.on_router_gone();
-    node.settle();
-    EXPECT_EQ(node.free_blocks(), node.fake.blocks) << "all blocks come back";
-    EXPECT_EQ(node.leaked(), 0);
-  }
+  void TearDown() override { node.end(); }
   int32_t cached(SeqId seq) const {
     int32_t out = 0;
     for (const Report& report : node.reports)

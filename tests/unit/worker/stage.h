@@ -154,6 +154,13 @@ struct Node {
       if (!loop.turn()) return;
     FAIL() << "the loop does not come to rest";
   }
+  // How a story ends: the router leaves, whatever ran is dropped, all blocks come back.
+  void end() {
+    loop.on_router_gone();
+    settle();
+    EXPECT_EQ(free_blocks(), engine.info().blocks) << "all blocks come back";
+    EXPECT_EQ(leaked(), 0);
+  }
   std::vector<TokenId> tokens_of(SeqId seq) const {
     std::vector<TokenId> out;
     for (const Report& report : reports)

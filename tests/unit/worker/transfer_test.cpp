@@ -27,12 +27,7 @@ struct SplitStory : ::testing::Test {
 
   void SetUp() override { wire.peers["p:1"] = &computes.loop.source(); }
   void TearDown() override {
-    for (Node* node : {&home, &computes}) {
-      node->loop.on_router_gone();
-      node->settle();
-      EXPECT_EQ(node->free_blocks(), node->fake.blocks) << "all blocks come back";
-      EXPECT_EQ(node->leaked(), 0);
-    }
+    for (Node* node : {&home, &computes}) node->end();
   }
   Prefill handoff(SeqId seq, const std::vector<TokenId>& prompt) {
     Prefill edit = prefill(seq, prompt, 1, sampling);
