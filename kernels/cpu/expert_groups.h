@@ -61,20 +61,20 @@ inline int32_t cut(const Groups& g, int32_t experts, int32_t width, int32_t step
   return cut(g, 0, experts, 0, width, step, pieces);
 }
 
-// Neighbouring experts whose tokens are copied at a time: of [from, experts) as many as have
-// kSlicePairs pairs together, and one at least. So the copies do not grow with the step.
-inline constexpr int32_t kSlicePairs = 256;
-inline int32_t slice_end(const Groups& g, int32_t experts, int32_t from) {
+// Neighbouring experts whose tokens are copied at a time: of [from, experts) as many as have 64
+// pairs a lane together, 256 at most, and one at least. So the copies do not grow with the step.
+inline int32_t slice_end(const Groups& g, int32_t experts, int32_t from, int lanes) {
+  const int32_t pairs = 64 * std::min(lanes, 4);
   int32_t to = from + 1;
-  while (to < experts && g.begin[to + 1] - g.begin[from] <= kSlicePairs) ++to;
+  while (to < experts && g.begin[to + 1] - g.begin[from] <= pairs) ++to;
   return to;
 }
 
-// Columns of the pairs' outputs that are there at a time: whole steps, about 1 MB. All of them in a
-// step that decodes.
+// Columns of the pairs' outputs that are there at a time: whole steps, about 512 KB. All of them in
+// a step that decodes.
+inline constexpr int32_t kBandFloats = 1 << 17;
 inline int32_t band_columns(const Groups& g, int32_t hidden, int32_t step) {
-  constexpr int32_t kFloats = 1 << 18;
-  return std::clamp(kFloats / g.count / step * step, step, (hidden + step - 1) / step * step);
+  return std::clamp(kBandFloats / g.count / step * step, step, (hidden + step - 1) / step * step);
 }
 
 // out[t] += the sum over slots j of weights[t, j] * y[place of (t, j)], for columns [first, first +

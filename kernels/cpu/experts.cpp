@@ -131,7 +131,7 @@ void experts(const Inner& inner, const OpContext& ctx, const ExpertsParams& p) {
   const int64_t row = exact ? width : padded_width(width);
   float* middle = workspace.take<float>(groups.count * row);
   for (int32_t from = 0, to; from < experts; from = to) {
-    to = slice_end(groups, experts, from);
+    to = slice_end(groups, experts, from, lanes);
     up_to_middle(pass, from, to, pieces, step, middle);
   }
 

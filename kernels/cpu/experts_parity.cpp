@@ -73,21 +73,20 @@ void take_room(const Packed& packed, int32_t from, int32_t to, Workspace& worksp
     packed.tokens[e].data = packed.data[e] = workspace.take<float>(packed.tokens[e].floats());
 }
 
-// middle = silu(gate x) * (up x) for every pair of experts [from, to); `other` is a buffer of the
-// same shape.
+// gated = silu(gate x) * (up x) for every pair of experts [from, to). What up gives stands where
+// the expert's packed rows will be.
 void gate_and_up(const ParityPass& s, int32_t from, const ParityRows* x, const Piece* pieces,
-                 int32_t count, float* middle, float* other) {
+                 int32_t count, float* gated, float* const* packed) {
   share(s.ctx, s.lanes, count, [&](int lane, int i) {
     const Piece& piece = pieces[i];
     const auto& w = s.p.experts[static_cast<size_t>(piece.expert)];
-    const int64_t at =
-        int64_t{s.groups.begin[piece.expert] - s.groups.begin[from]} * s.width + piece.first;
-    s.multiply(lane, x[piece.expert], w.gate, piece, middle + at, s.width);
-    s.multiply(lane, x[piece.expert], w.up, piece, other + at, s.width);
-    for (int32_t r = 0; r < s.count(piece.expert); ++r) {
-      const int64_t row = at + int64_t{r} * s.width;
-      s.inner.swiglu(middle + row, other + row, piece.outs, middle + row);
-    }
+    float* gate = gated + int64_t{s.groups.begin[piece.expert] - s.groups.begin[from]} * s.width +
+                  piece.first;
+    float* up = packed[piece.expert] + piece.first;
+    s.multiply(lane, x[piece.expert], w.gate, piece, gate, s.width);
+    s.multiply(lane, x[piece.expert], w.up, piece, up, s.width);
+    for (int64_t at = 0; at < int64_t{s.count(piece.expert)} * s.width; at += s.width)
+      s.inner.swiglu(gate + at, up + at, piece.outs, gate + at);
   });
 }
 
@@ -102,9 +101,8 @@ void up_to_middle(const ParityPass& s, int32_t from, int32_t to, const Packed& x
     return floats(s.p.x, s.p.x_dtype) + s.groups.pair[i] / s.p.chosen * s.p.x_stride;
   });
   float* gated = workspace.take<float>(int64_t{pairs} * s.width);
-  float* other = workspace.take<float>(int64_t{pairs} * s.width);
   gate_and_up(s, from, x.tokens, pieces, cut(s.groups, from, to, 0, s.width, step, pieces), gated,
-              other);
+              middle.data);
   if (s.ctx.compute == Compute::fp8) quantise_rows(s.ctx, gated, s.width, pairs, s.width, gated);
   pack_all(s, from, to, middle.tokens, middle.data,
            [&](int32_t i) { return gated + int64_t{i - first} * s.width; });
@@ -148,22 +146,25 @@ void experts_parity(const Inner& inner, const OpContext& ctx, const ExpertsParam
 
   // Whole panels, and for e4m3 whole blocks of scales.
   const int32_t step = p.experts[0].gate.dtype == DType::f8_e4m3 ? kScaleBlock : 4 * kParityPanel;
+  // Many pairs' outputs are there half as many columns at a time.
+  const int32_t down_step = int64_t{groups.count} * step > kBandFloats ? step / 2 : step;
   auto* pieces = workspace.take<Piece>(int64_t{pass.experts()} *
-                                       ((std::max(hidden, width) + step - 1) / step));
+                                       ((std::max(hidden, width) + down_step - 1) / down_step));
   const Packed x = packed_for(pass, workspace, &ExpertWeights::gate),
                middle = packed_for(pass, workspace, &ExpertWeights::down);
   take_room(middle, 0, pass.experts(), workspace);
   for (int32_t from = 0, to; from < pass.experts(); from = to) {
-    to = slice_end(groups, pass.experts(), from);
+    to = slice_end(groups, pass.experts(), from, lanes);
     up_to_middle(pass, from, to, x, middle, pieces, step);
   }
 
-  const int32_t band = band_columns(groups, hidden, step);
+  const int32_t band = band_columns(groups, hidden, down_step);
   float* y = workspace.take<float>(int64_t{groups.count} * band);
   for (int32_t first = 0; first < hidden; first += band) {
     const int32_t columns = std::min(band, hidden - first);
     down(pass, middle.tokens, pieces,
-         cut(groups, 0, pass.experts(), first, first + columns, step, pieces), first, columns, y);
+         cut(groups, 0, pass.experts(), first, first + columns, down_step, pieces), first, columns,
+         y);
     add_in_slot_order(inner, ctx, p, groups, y, first, columns);
   }
 }

@@ -19,13 +19,18 @@ constexpr int kSpins = 2000;  // loads of one cached word: about 2 us
 class Group {
  public:
   Group(const GroupShape& shape, std::unique_ptr<Link> link)
-      : shape_(shape), link_(std::move(link)), parts_(static_cast<size_t>(shape.threads)) {}
+      : shape_(shape),
+        link_(std::move(link)),
+        parts_(static_cast<size_t>(shape.threads)),
+        sums_(parts_.size()) {}
 
   const GroupShape& shape() const { return shape_; }
   int ranks() const { return shape_.threads * shape_.processes; }
   Link* link() { return link_.get(); }
   std::span<const float>& part(int thread) { return parts_[static_cast<size_t>(thread)]; }
   Parts parts() const { return parts_; }
+  // The same where the threads put sums in place of them.
+  float*& sums(int thread) { return sums_[static_cast<size_t>(thread)]; }
   std::vector<float>& result() { return result_; }
   std::span<std::byte>& bytes() { return bytes_; }
 
@@ -88,6 +93,7 @@ class Group {
   const GroupShape shape_;
   const std::unique_ptr<Link> link_;
   std::vector<std::span<const float>> parts_;
+  std::vector<float*> sums_;
   std::vector<float> result_;
   std::span<std::byte> bytes_;
   alignas(64) std::atomic<int> arrived_{0};
@@ -108,11 +114,9 @@ class Rank final : public Comm {
   int size() const override { return group_->ranks(); }
 
   Status all_reduce(std::span<float> data) override {
+    if (!group_->link()) return add_among_threads(data);
     FATHOM_CHECKED(publish(data, data.size()));
-    if (group_->link())
-      link([&](Link& l) { return l.all_reduce(group_->parts(), result(data.size())); });
-    else
-      add_slice(data.size());
+    link([&](Link& l) { return l.all_reduce(group_->parts(), result(data.size())); });
     FATHOM_CHECKED(group_->meet());
     std::copy_n(group_->result().begin(), data.size(), data.begin());
     return {};
@@ -169,17 +173,27 @@ class Rank final : public Comm {
 
   std::span<float> result(size_t size) { return std::span(group_->result()).first(size); }
 
-  // Adds this thread's share of the elements over all ranks.
-  void add_slice(size_t size) {
-    const size_t begin = size * static_cast<size_t>(thread_) / static_cast<size_t>(threads_);
-    const size_t end = size * (static_cast<size_t>(thread_) + 1) / static_cast<size_t>(threads_);
-    float* sum = group_->result().data();
-    std::copy(group_->part(0).begin() + static_cast<std::ptrdiff_t>(begin),
-              group_->part(0).begin() + static_cast<std::ptrdiff_t>(end), sum + begin);
-    for (int r = 1; r < threads_; ++r) {
-      const float* x = group_->part(r).data();
-      for (size_t i = begin; i < end; ++i) sum[i] += x[i];
+  // Each thread adds a share of the elements over all ranks and puts the sums where the parts were:
+  // nobody else reads or writes there meanwhile.
+  Status add_among_threads(std::span<float> data) {
+    group_->sums(thread_) = data.data();
+    FATHOM_CHECKED(publish(data, 0));
+    const auto begin_of = [&](int thread) {
+      return data.size() * static_cast<size_t>(thread) / static_cast<size_t>(threads_);
+    };
+    constexpr size_t kPiece = 1024;
+    float sum[kPiece];
+    const size_t end = begin_of(thread_ + 1);
+    for (size_t at = begin_of(thread_), n; at < end; at += n) {
+      n = std::min(kPiece, end - at);
+      std::copy_n(group_->sums(0) + at, n, sum);
+      for (int r = 1; r < threads_; ++r) {
+        const float* x = group_->sums(r) + at;
+        for (size_t i = 0; i < n; ++i) sum[i] += x[i];
+      }
+      for (int r = 0; r < threads_; ++r) std::copy_n(sum, n, group_->sums(r) + at);
     }
+    return group_->meet();
   }
 
   template <class F>

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "model/rank_ops.h"
+#include "model/room.h"
 
 namespace fathom {
 
@@ -21,7 +22,7 @@ class Attention {
                      const RowsView& x, float* out) = 0;
 };
 
-// The kind the config names, over the caches of `parts`. `ops` must outlive it.
-std::unique_ptr<Attention> make_attention(const RankOps& ops, RankParts parts);
+// The kind the config names, over the caches of `parts`. `ops` and `room` must outlive it.
+std::unique_ptr<Attention> make_attention(const RankOps& ops, Room& room, RankParts parts);
 
 }  // namespace fathom

@@ -5,14 +5,15 @@ namespace fathom {
 Decoder::Decoder(const RankParts& parts, const ModelWeights& weights)
     : ops_(parts),
       weights_(weights),
-      attention_(make_attention(ops_, parts)),
+      room_(ops_.device()),
+      attention_(make_attention(ops_, room_, parts)),
       batch_(ops_.device()),
       residual_(ops_.device()),
       partial_(ops_.device()),
       normed_(ops_.device(), ops_.product_input(), ops_.product_codes()),
       hidden_(ops_.device()),
       pair_(ops_.device()),
-      feed_forward_(ops_),
+      feed_forward_(ops_, room_),
       logits_(ops_.device()) {
   if (weights_.mtp && ops_.device().is_host() && ops_.context().compute != Compute::float32)
     draft_head_.emplace(weights_.ends.lm_head);
@@ -25,9 +26,12 @@ void Decoder::reserve(const Batch& batch, int32_t rows) {
   rows_kept_ = std::max(rows_kept_, rows);
   residual_.at_least(n * c.hidden);
   normed_.at_least(n, c.hidden);
-  partial_.at_least(n * c.hidden);
+  if (ops_.device().is_host())
+    room_.set_result(n * c.hidden * static_cast<int64_t>(sizeof(float)));
+  else
+    partial_.at_least(n * c.hidden);
   attention_->reserve(batch, rows);
-  feed_forward_.reserve(c, ops_.shard(), rows);
+  feed_forward_.reserve(ops_, rows);
 }
 
 Status Decoder::forward(const Batch& batch, const LogitsSink& sink) {
@@ -125,8 +129,8 @@ Status Decoder::run_draft() {
             {hidden_.data(), DType::f32, c.hidden});
   ops_.norm(hidden_.data(), c.hidden, w.hidden_norm, c.norm_eps,
             {pair_.data() + c.hidden, DType::f32, pair});
-  ops_.embed(weights_.ends.embed, batch_, partial_.data());
-  ops_.norm(partial_.data(), c.hidden, w.token_norm, c.norm_eps, {pair_.data(), DType::f32, pair});
+  ops_.embed(weights_.ends.embed, batch_, partial());
+  ops_.norm(partial(), c.hidden, w.token_norm, c.norm_eps, {pair_.data(), DType::f32, pair});
   ops_.linear({pair_.data(), DType::f32, pair}, w.join, residual_.data());
   ops_.norm(residual_.data(), c.hidden, w.layer.input_norm, c.norm_eps, normed());
   return run_layer(w.layer, weights_.layers.size(), nullptr);
@@ -143,18 +147,18 @@ Status Decoder::assist(ExpertPass pass) {
 
 Status Decoder::run_layer(const LayerWeights& layer, size_t index, const Weight* next_norm) {
   const auto number = static_cast<int32_t>(index);
-  FATHOM_CHECKED(attention_->run(layer, index, batch_, normed(), partial_.data()));
-  FATHOM_CHECKED(ops_.sum(partial_.data()));
-  ops_.tap(number, "attention", partial_.data());
-  ops_.add_norm(residual_.data(), partial_.data(), layer.post_norm, normed());
-  FATHOM_CHECKED(feed_forward_.run(ops_, layer.feed_forward, batch_, normed(), partial_.data()));
+  FATHOM_CHECKED(attention_->run(layer, index, batch_, normed(), partial()));
+  FATHOM_CHECKED(ops_.sum(partial()));
+  ops_.tap(number, "attention", partial());
+  ops_.add_norm(residual_.data(), partial(), layer.post_norm, normed());
+  FATHOM_CHECKED(feed_forward_.run(ops_, layer.feed_forward, batch_, normed(), partial()));
   if (next_norm != nullptr) {
-    FATHOM_CHECKED(ops_.sum(partial_.data()));
-    ops_.add_norm(residual_.data(), partial_.data(), *next_norm, normed());
+    FATHOM_CHECKED(ops_.sum(partial()));
+    ops_.add_norm(residual_.data(), partial(), *next_norm, normed());
   } else {
-    FATHOM_CHECKED(ops_.add_sum(partial_.data(), residual_.data()));
+    FATHOM_CHECKED(ops_.add_sum(partial(), residual_.data()));
   }
-  ops_.tap(number, "feed_forward", partial_.data());
+  ops_.tap(number, "feed_forward", partial());
   ops_.tap(number, "out", residual_.data());
   return {};
 }

@@ -36,12 +36,17 @@ class Decoder final : public ModelRank {
   const Weight& draft_head() const {
     return draft_head_ ? draft_head_->weight() : weights_.ends.lm_head;
   }
+  // This rank's part of what a half of a layer adds.
+  float* partial() const {
+    return ops_.device().is_host() ? reinterpret_cast<float*>(room_.data()) : partial_.data();
+  }
   // `next_norm`: of what follows the layer, applied to its result into normed_; null: nothing.
   Status run_layer(const LayerWeights& layer, size_t index, const Weight* next_norm);
   RowsView normed() const { return normed_.rows(ops_.config().hidden); }
 
   RankOps ops_;
   const ModelWeights& weights_;
+  Room room_;  // of attention and of the MLP, in turn; on a host partial() is in it
   std::unique_ptr<Attention> attention_;
   BatchTables batch_;
   Buffer<float> residual_, partial_;

@@ -6,11 +6,11 @@
 
 namespace fathom {
 
-std::unique_ptr<Attention> make_attention(const RankOps& ops, RankParts parts) {
+std::unique_ptr<Attention> make_attention(const RankOps& ops, Room& room, RankParts parts) {
   if (ops.config().attention == AttentionKind::gqa)
-    return std::make_unique<GroupedAttention>(ops, std::move(parts.kv_caches),
+    return std::make_unique<GroupedAttention>(ops, room, std::move(parts.kv_caches),
                                               parts.first_cached_head);
-  return std::make_unique<LatentAttention>(ops, std::move(parts.caches));
+  return std::make_unique<LatentAttention>(ops, room, std::move(parts.caches));
 }
 
 std::unique_ptr<ModelRank> make_model_rank(const RankParts& parts, const ModelWeights& weights) {

@@ -15,16 +15,16 @@ RopeTable rope_of(const ModelConfig& c) {
 
 }  // namespace
 
-GroupedAttention::GroupedAttention(const RankOps& ops, std::vector<KvCache> caches,
+GroupedAttention::GroupedAttention(const RankOps& ops, Room& room, std::vector<KvCache> caches,
                                    int32_t first_cached)
     : ops_(ops),
       caches_(std::move(caches)),
       first_cached_(first_cached),
       heads_(ops.shard().part(ops.config().heads)),
       rope_(ops.device(), rope_of(ops.config())),
-      q_(ops.device()),
-      k_(ops.device()),
-      v_(ops.device()),
+      q_(room),
+      k_(room),
+      v_(room),
       attended_(ops.device(), ops.product_input()) {
   const ModelConfig& c = ops_.config();
   CHECK(static_cast<int32_t>(caches_.size()) == c.layers);
@@ -50,11 +50,12 @@ void GroupedAttention::divide_heads() {
 void GroupedAttention::reserve(const Batch& batch, int32_t rows) {
   const ModelConfig& c = ops_.config();
   const int64_t n = rows;
-  q_.at_least(n * heads_ * c.head_dim);
+  int64_t at = 0;
+  q_.place(at, n * heads_ * c.head_dim);
   attended_.at_least(n, int64_t{heads_} * c.head_dim);
   const int64_t kv_width = int64_t{c.kv_heads} * c.head_dim;  // the rank's run is no longer
-  k_.at_least(n * kv_width);
-  v_.at_least(n * kv_width);
+  k_.place(at, n * kv_width);
+  v_.place(at, n * kv_width);
   // There is one form of attention here; the batch tells two apart.
   sequences_.assign(batch.expanded().begin(), batch.expanded().end());
   sequences_.insert(sequences_.end(), batch.absorbed().begin(), batch.absorbed().end());

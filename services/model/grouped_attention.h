@@ -12,7 +12,8 @@ namespace fathom {
 class GroupedAttention final : public Attention {
  public:
   // Of the model's key-value heads the caches hold some, from `first_cached` on.
-  GroupedAttention(const RankOps& ops, std::vector<KvCache> caches, int32_t first_cached);
+  GroupedAttention(const RankOps& ops, Room& room, std::vector<KvCache> caches,
+                   int32_t first_cached);
   void reserve(const Batch& batch, int32_t rows) override;
   Status run(const LayerWeights& layer, size_t cache, const BatchTables& batch, const RowsView& x,
              float* out) override;
@@ -37,7 +38,7 @@ class GroupedAttention final : public Attention {
   DeviceRope rope_;
   float scale_;
   std::vector<AttentionSequence> sequences_;
-  Buffer<float> q_, k_, v_;
+  RoomArray<float> q_, k_, v_;
   ProductInput attended_;
 };
 

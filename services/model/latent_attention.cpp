@@ -11,15 +11,16 @@ constexpr float kInnerNormEps =
 
 }  // namespace
 
-LatentAttention::LatentAttention(const RankOps& ops, std::vector<LatentCache> caches)
+LatentAttention::LatentAttention(const RankOps& ops, Room& room, std::vector<LatentCache> caches)
     : ops_(ops),
+      room_(room),
       caches_(std::move(caches)),
       heads_(ops.shard().part(ops.config().heads)),
       rope_(ops.device(),
             make_rope_table(ops.config().rope, ops.config().rope_theta, ops.config().scaling)),
-      q_rank_(ops.device()),
-      q_(ops.device()),
-      latent_(ops.device()) {
+      q_rank_(room),
+      q_(room),
+      latent_(room) {
   if (ops.product_input() != DType::f32 || !ops.device().is_host()) {
     q_normed_.emplace(ops.device(), ops.product_input(), ops.product_codes());
     attended_.emplace(ops.device(), ops.product_input());
@@ -33,17 +34,20 @@ LatentAttention::LatentAttention(const RankOps& ops, std::vector<LatentCache> ca
 void LatentAttention::reserve(const Batch& batch, int32_t rows) {
   const ModelConfig& c = ops_.config();
   const int64_t n = rows;
+  int64_t at = 0;
   rows_ = &batch;
+  q_.place(at, n * heads_ * (c.nope + c.rope));
+  if (ops_.writes_cache()) latent_.place(at, n * c.latent_width());
+  // What attention gave feeds the last product, which writes the result.
+  at = room_.behind_result(at);
   if (q_normed_) {
-    q_rank_.at_least(n * c.q_rank);
+    q_rank_.place(at, n * c.q_rank);
     q_normed_->at_least(n, c.q_rank);
     attended_->at_least(n, int64_t{heads_} * c.value);
   } else {
     // Of one type, and on a host, these three follow one another in the same memory.
-    q_rank_.at_least(n * std::max(c.q_rank, heads_ * c.value));
+    q_rank_.place(at, n * std::max(c.q_rank, heads_ * c.value));
   }
-  q_.at_least(n * heads_ * (c.nope + c.rope));
-  if (ops_.writes_cache()) latent_.at_least(n * c.latent_width());
 }
 
 Status LatentAttention::run(const LayerWeights& layer, size_t cache, const BatchTables& batch,

@@ -13,7 +13,7 @@ namespace fathom {
 // allocates nothing.
 class LatentAttention final : public Attention {
  public:
-  LatentAttention(const RankOps& ops, std::vector<LatentCache> caches);
+  LatentAttention(const RankOps& ops, Room& room, std::vector<LatentCache> caches);
   void reserve(const Batch& batch, int32_t rows) override;
   Status run(const LayerWeights& layer, size_t cache, const BatchTables& batch, const RowsView& x,
              float* out) override;
@@ -25,12 +25,13 @@ class LatentAttention final : public Attention {
   RowsView attended() const;  // [rows, heads, value], what attention gave
 
   const RankOps& ops_;
+  const Room& room_;
   std::vector<LatentCache> caches_;
   int32_t heads_;  // of this rank
   DeviceRope rope_;
   float scale_;
   const Batch* rows_ = nullptr;  // of this step
-  Buffer<float> q_rank_, q_, latent_;
+  RoomArray<float> q_rank_, q_, latent_;
   std::optional<ProductInput> q_normed_, attended_;  // not on a host where all are float32
 };
 
