@@ -128,13 +128,16 @@ std::vector<TokenId> Drafting::likeliest(std::span<const float> logits, int32_t 
 }
 
 Status Drafting::run_module(int32_t local) {
-  const LogitsSink sink = [this](int32_t first, std::span<const float> logits, int32_t rows) {
+  const LogitsSink sink = [this](int32_t first, std::span<const float> logits,
+                                 int32_t rows) -> Status {
+    FATHOM_CHECKED(ranks_.settle(0));
     const std::vector<TokenId> guesses = likeliest(logits, rows);
     for (size_t t = 0; t < guesses.size(); ++t) {
       const size_t line = asking_[static_cast<size_t>(first) + t];
       guessed_[line] = guesses[t];
       lines_[line].guesses.push_back(guessed_[line]);
     }
+    return {};
   };
   return ranks_.draft(local, batch_, from_, sink);
 }

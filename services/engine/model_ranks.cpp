@@ -101,6 +101,12 @@ Result<std::unique_ptr<ModelRanks>> ModelRanks::load(const TpEngineConfig& confi
   return out;
 }
 
+// Memory is given back when its device is done, which may wait for a peer that will never come.
+ModelRanks::~ModelRanks() {
+  for (Rank& rank : ranks_) rank.collectives.reset();
+  if (exchange_) exchange_->leave();
+}
+
 // Ranks beyond the last GPU share the first ones again: on one GPU all of them are on it, which is
 // good for tests.
 Status ModelRanks::make_devices(const TpEngineConfig& config) {
@@ -108,6 +114,7 @@ Status ModelRanks::make_devices(const TpEngineConfig& config) {
   ranks_.resize(static_cast<size_t>(local));
   own_kv_ = config.device.cuda || config.device.own_pools;
   first_rank_ = config.group.process * local;
+  patience_ = config.group.patience;
   experts_ = config.experts;
   size_ = config.tensor_parallel;
   const int32_t gpus = config.device.cuda ? cuda_device_count() : 0;
@@ -136,6 +143,7 @@ Status ModelRanks::make_devices(const TpEngineConfig& config) {
 void ModelRanks::furnish(Rank& rank) {
   rank.drawn = std::make_unique<Buffer<TokenId>>(*rank.device);
   for (auto& mark : rank.marks) mark = rank.device->make_download();
+  rank.halfway = rank.device->make_download();
 }
 
 Shard ModelRanks::shard_of(int32_t local) const {
@@ -291,7 +299,8 @@ Status ModelRanks::join_nccl(int32_t local) {
                  "device"};
   FATHOM_TRY(rank.collectives, make_nccl_collectives(*rank.device, {.id = named.id,
                                                                     .rank = rank.comm->rank(),
-                                                                    .size = rank.comm->size()}));
+                                                                    .size = rank.comm->size(),
+                                                                    .timeout = patience_}));
   return {};
 }
 

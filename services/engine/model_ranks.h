@@ -30,6 +30,9 @@ class ModelRanks {
   // Reads config and weights, those of its ranks.
   static Result<std::unique_ptr<ModelRanks>> load(const TpEngineConfig& config,
                                                   const LoadProgress& progress);
+  ~ModelRanks();
+  ModelRanks(const ModelRanks&) = delete;
+  ModelRanks& operator=(const ModelRanks&) = delete;
   // Gives the ranks their connections, then a pool of `blocks`. Each once; forward needs both.
   void attach(std::vector<std::unique_ptr<Comm>> comms);
   // Before start, where this group's one rank has a part of the experts.
@@ -67,6 +70,9 @@ class ModelRanks {
   Status reach(int32_t local);
   // On all ranks. The first error.
   Status reach();
+  // On that rank's thread, in the middle of a step: until all that was said is done. What then
+  // waits for this rank's device waits for no peer, and so within the group's patience.
+  Status settle(int32_t local);
   // Where experts are shared, on the rank's thread when it has no pass left in this round: assists
   // in those of the others until nobody has one.
   Status assist();
@@ -79,6 +85,7 @@ class ModelRanks {
     std::unique_ptr<Buffer<TokenId>> drawn;
     std::array<std::unique_ptr<Download>, 2> marks;
     uint64_t marked = 0, reached = 0;
+    std::unique_ptr<Download> halfway;      // a mark within a step
     int32_t gpu = -1;                       // -1: the host
     int32_t pool = 0;                       // where its KV is
     std::unique_ptr<PlacedWeights> placed;  // what weights view, on a GPU
@@ -115,6 +122,7 @@ class ModelRanks {
   bool own_kv_ = false;                // ranks write all the KV that they read
   int32_t first_rank_ = 0, size_ = 1;  // of the group
   std::vector<int32_t> gpus_;          // that the ranks use, each once; empty: the host
+  Duration patience_{};                // with other processes
   ExpertPlace experts_;
   std::unique_ptr<DividedPool> kv_;           // a pool a GPU; destroyed before the devices
   std::unique_ptr<ExpertExchange> exchange_;  // null: experts are this group's own

@@ -72,9 +72,17 @@ Status ModelRanks::reach(int32_t local) {
   CHECK(rank.reached < rank.marked);
   Download& mark = *rank.marks[rank.reached++ % rank.marks.size()];
   if (rank.collectives) return said(local, rank.collectives->finish(mark));
-  if (const auto done = mark.finish(); !done.ok())
-    return exchange_ ? Status(done.error()) : said(local, done.error());
+  if (exchange_) return exchange_->finish(mark);
+  if (const auto done = mark.finish(); !done.ok()) return said(local, done.error());
   return {};
+}
+
+// The caller ends the step: this may be inside of the rank's forward.
+Status ModelRanks::settle(int32_t local) {
+  Rank& rank = ranks_[static_cast<size_t>(local)];
+  if (!rank.collectives) return {};
+  rank.halfway->begin(nullptr, 0);
+  return rank.collectives->finish(*rank.halfway);
 }
 
 Status ModelRanks::reach() {
@@ -107,8 +115,8 @@ Status ModelRanks::draft(int32_t local, const Batch& batch, std::span<const int3
 
 Status ModelRanks::assist() {
   while (true) {
-    FATHOM_TRY(const ExpertPass pass, exchange_->join());
-    if (pass == ExpertPass::none) return {};
+    FATHOM_TRY(const AssistedPass pass, exchange_->join());
+    if (pass.what == ExpertPass::none) return {};
     FATHOM_CHECKED(said(0, within_memory(0, [&] { return ranks_.front().forward->assist(pass); })));
   }
 }

@@ -39,12 +39,15 @@ StepSampling::StepSampling(Tap tap, ModelRanks& ranks, Drafting& drafting)
       drafting_(drafting),
       sampler_(ranks.make_sampler()) {}
 
-void StepSampling::use(const Plan& plan, std::span<const LogitUse> uses,
-                       std::span<const float> logits, StepResult& result) {
+// What draws here waits for the device, which must not wait for a peer that hangs.
+Status StepSampling::use(const Plan& plan, std::span<const LogitUse> uses,
+                         std::span<const float> logits, StepResult& result) {
+  FATHOM_CHECKED(ranks_.settle(0));
   const size_t vocab = logits.size() / uses.size();
   const size_t wave = device_.is_host() ? 1 : uses.size();
   for (size_t i = 0; i < uses.size(); i += wave)
     draw(plan, uses.subspan(i, wave), logits.subspan(i * vocab, wave * vocab), result);
+  return {};
 }
 
 void StepSampling::begin_step() { begun_.emplace_back(); }

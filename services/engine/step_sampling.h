@@ -32,9 +32,9 @@ class StepSampling {
 
   // `tap`, in tests, sees every row in host memory.
   StepSampling(Tap tap, ModelRanks& ranks, Drafting& drafting);
-  // `logits` has a row for each of `uses`, on the device of rank 0.
-  void use(const Plan& plan, std::span<const LogitUse> uses, std::span<const float> logits,
-           StepResult& result);
+  // `logits` has a row for each of `uses`, on the device of rank 0. An error is the group's.
+  Status use(const Plan& plan, std::span<const LogitUse> uses, std::span<const float> logits,
+             StepResult& result);
 
   // Of a step without targets and drafts: its draws are begun in parts. `uses` of the whole step;
   // `logits` has a row for those from `first` on. Its tokens come to lie on the device of rank 0

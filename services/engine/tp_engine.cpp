@@ -192,11 +192,14 @@ class TpEngine final : public Engine {
   Status run(const Plan& plan, InFlight& step) {
     StepResult& result = step.result;
     if (broken_ = feed_.prepare_step(step_); !broken_.ok()) return broken_;
-    const LogitsSink sink = [&](int32_t first, std::span<const float> logits, int32_t rows) {
-      if (step.draws_begun) return sampling_.begin(plan, uses_, static_cast<size_t>(first), logits);
-      sampling_.use(plan,
-                    std::span(uses_).subspan(static_cast<size_t>(first), static_cast<size_t>(rows)),
-                    logits, result);
+    const LogitsSink sink = [&](int32_t first, std::span<const float> logits,
+                                int32_t rows) -> Status {
+      const auto at = static_cast<size_t>(first);
+      if (!step.draws_begun)
+        return sampling_.use(plan, std::span(uses_).subspan(at, static_cast<size_t>(rows)), logits,
+                             result);
+      sampling_.begin(plan, uses_, at, logits);
+      return {};
     };
     std::mutex mutex;
     ranks_->threads().run([&](int32_t local) {

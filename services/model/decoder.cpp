@@ -19,12 +19,16 @@ Decoder::Decoder(const RankParts& parts, const ModelWeights& weights)
     draft_head_.emplace(weights_.ends.lm_head);
 }
 
+void Decoder::keep_rows(int32_t rows) {
+  rows_kept_ = std::max(rows_kept_, rows);
+  residual_.at_least(int64_t{rows} * ops_.config().hidden);
+}
+
 void Decoder::reserve(const Batch& batch, int32_t rows) {
   const ModelConfig& c = ops_.config();
   const int64_t n = rows;
   ops_.set_rows(rows);
-  rows_kept_ = std::max(rows_kept_, rows);
-  residual_.at_least(n * c.hidden);
+  keep_rows(rows);
   normed_.at_least(n, c.hidden);
   if (ops_.device().is_host())
     room_.set_result(n * c.hidden * static_cast<int64_t>(sizeof(float)));
@@ -34,10 +38,16 @@ void Decoder::reserve(const Batch& batch, int32_t rows) {
   feed_forward_.reserve(ops_, rows);
 }
 
+// Before memory is taken: until all ranks have come, another's device may wait for this one.
 Status Decoder::forward(const Batch& batch, const LogitsSink& sink) {
   const AwakeLanes awake(ops_.context().lanes);
   last_norm_ = &weights_.ends.final_norm;
-  if (const auto padding = padding_for(batch, ops_, logits_.tile_rows())) {
+  auto padding = padding_for(batch, ops_, logits_.tile_rows());
+  FATHOM_TRY(const int32_t largest, ops_.begin_pass(batch.rows(), padding));
+  // The runs that draft may be padded to what the largest rank has by then, which is no more.
+  if (largest > 0 && ops_.experts_on_device()) keep_rows(most_padded(largest));
+  if (padding) {
+    padding->logits = padding->rows;
     reserve(batch, padding->rows);
     logits_.reserve(ops_.config(), ops_.shard(), padding->rows);
     batch_.lay_out_padded(batch, *padding);
@@ -49,13 +59,11 @@ Status Decoder::forward(const Batch& batch, const LogitsSink& sink) {
                              batch_.logit_rows(), padding->rows);
     };
     FATHOM_CHECKED(ops_.replay({.rows = padding->rows, .context = padding->context}, step));
-    logits_.deliver(ops_, 0, batch.rows(), sink);
-    return {};
+    return logits_.deliver(ops_, 0, batch.rows(), sink);
   }
   reserve(batch, batch.rows());
   batch_.lay_out(batch);
   ops_.feed(batch_);
-  FATHOM_CHECKED(ops_.begin_pass());
   FATHOM_CHECKED(run_layers());
   return logits_.run(ops_, *last_norm_, weights_.ends.lm_head, residual_.data(),
                      batch_.logit_rows(), static_cast<int32_t>(batch.logit_rows().size()), sink);
@@ -89,8 +97,11 @@ Status Decoder::draft(const Batch& batch, std::span<const int32_t> from, const L
   const AwakeLanes awake(ops_.context().lanes);
   const Weight* const own_norm = &weights_.mtp->head_norm;
   const auto wanted = static_cast<int32_t>(batch.logit_rows().size());
-  const auto padding = draft_padding_for(batch, ops_, logits_.tile_rows());
-  if (padding && padding->rows <= rows_kept_) {
+  auto padding = draft_padding_for(batch, ops_, logits_.tile_rows());
+  if (padding && padding->rows > rows_kept_) padding.reset();
+  FATHOM_CHECKED(ops_.begin_pass(batch.rows(), padding));
+  if (padding) {
+    CHECK(padding->rows <= rows_kept_);
     reserve_draft(batch, padding->rows);
     logits_.reserve(ops_.config(), ops_.shard(), padding->logits);
     batch_.lay_out_padded(batch, *padding, from);
@@ -105,12 +116,10 @@ Status Decoder::draft(const Batch& batch, std::span<const int32_t> from, const L
     };
     FATHOM_CHECKED(ops_.replay(key, run));
     last_norm_ = own_norm;
-    if (wanted > 0) logits_.deliver(ops_, 0, wanted, sink);
-    return {};
+    return wanted > 0 ? logits_.deliver(ops_, 0, wanted, sink) : Status();
   }
   batch_.lay_out(batch, from);
   reserve_draft(batch, batch.rows());
-  FATHOM_CHECKED(ops_.begin_pass());
   FATHOM_CHECKED(run_draft());
   last_norm_ = own_norm;
   return logits_.run(ops_, *own_norm, draft_head(), residual_.data(), batch_.logit_rows(), wanted,
@@ -136,9 +145,18 @@ Status Decoder::run_draft() {
   return run_layer(w.layer, weights_.layers.size(), nullptr);
 }
 
-Status Decoder::assist(ExpertPass pass) {
+// What is recorded of a rank without rows is a piece of its own; the others know it by its rows.
+Status Decoder::assist(const AssistedPass& pass) {
   const AwakeLanes awake(ops_.context().lanes);
-  if (pass == ExpertPass::draft)
+  const auto layers = [&] { return assist_layers(pass.what); };
+  if (!pass.shape.recorded) return layers();
+  constexpr int32_t kMain = -1, kDraft = -2;  // not what a rank with rows records
+  return ops_.replay(
+      {.what = pass.what == ExpertPass::main ? kMain : kDraft, .rows = pass.shape.rows}, layers);
+}
+
+Status Decoder::assist_layers(ExpertPass what) {
+  if (what == ExpertPass::draft)
     return weights_.mtp ? FeedForward::assist(ops_, weights_.mtp->layer.feed_forward) : Status();
   for (const LayerWeights& layer : weights_.layers)
     FATHOM_CHECKED(FeedForward::assist(ops_, layer.feed_forward));

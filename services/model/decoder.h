@@ -23,10 +23,12 @@ class Decoder final : public ModelRank {
   Decoder(const RankParts& parts, const ModelWeights& weights);
   Status forward(const Batch& batch, const LogitsSink& sink) override;
   Status draft(const Batch& batch, std::span<const int32_t> from, const LogitsSink& sink) override;
-  Status assist(ExpertPass pass) override;
+  Status assist(const AssistedPass& pass) override;
 
  private:
+  void keep_rows(int32_t rows);  // in residual_
   void reserve(const Batch& batch, int32_t rows);
+  Status assist_layers(ExpertPass what);
   // Embedding and all layers, over what batch_ holds.
   Status run_layers();
   // The draft module's layer, over what batch_ holds: a guess is the likeliest of what the head

@@ -1,6 +1,7 @@
 #include "model/device_experts.h"
 
 #include <algorithm>
+#include <mutex>
 
 #include "base/check.h"
 #include "model/buffer.h"
@@ -24,7 +25,14 @@ class DeviceExperts final : public ExpertMeeting {
     CHECK(collectives_->rank() == rank() && collectives_->size() == size());
   }
 
+  bool recordable() const override { return collectives_ && collectives_->recordable(); }
+  Result<int32_t> agree(int32_t word) override {
+    if (!collectives_) return left();
+    return collectives_->agree(word);
+  }
+
   Status run(const OpContext& context, const Ops& ops, const ExpertsParams& p) override {
+    if (!collectives_) return left();
     CHECK(p.chosen == chosen_ && p.rows <= rows_);
     const int64_t all = int64_t{rows_} * size();
     FATHOM_CHECKED(gather(p));
@@ -51,13 +59,24 @@ class DeviceExperts final : public ExpertMeeting {
     return {};
   }
 
+  // The device is waited for outside of the lock: it may wait for a peer, which is told by leave().
+  Status finish(Download& mark) override {
+    FATHOM_CHECKED(ExpertMeeting::finish(mark));
+    const std::scoped_lock lock(leaving_);
+    return collectives_ ? collectives_->finish(mark) : Status(left());
+  }
+
   void leave() override {
-    collectives_.reset();
+    {
+      const std::scoped_lock lock(leaving_);
+      collectives_.reset();
+    }
     ExpertMeeting::leave();
   }
 
  private:
-  // Rows that pad a rank's part choose nobody; what else stands in them is never read.
+  // Rows that pad a rank's part choose nobody; what else stands in them is never read. Said before
+  // what is recorded: memory that grows is forgotten with all recordings.
   Status prepare(std::span<const int32_t> rows) override {
     rows_ = *std::ranges::max_element(rows);
     const int64_t all = int64_t{rows_} * size();
@@ -100,6 +119,7 @@ class DeviceExperts final : public ExpertMeeting {
 
   const int32_t hidden_, chosen_;
   Device& device_;
+  std::mutex leaving_;                        // of finish(), on another thread than all else
   std::unique_ptr<Collectives> collectives_;  // null once this rank left
   int32_t rows_ = 0;                          // of the largest rank, in the pass that runs
   Buffer<float> x_;                           // [ranks, rows, hidden], of the type of x

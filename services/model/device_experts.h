@@ -3,7 +3,8 @@
 // each rank adds its experts' part for every row; the parts are summed in rank order, and each rank
 // keeps its own rows. A row's bits depend on the number of ranks (its experts are summed rank by
 // rank), but not on which rank holds it nor on what the others compute. The threads agree on sizes
-// through `comm`.
+// through `comm`. Where the collectives can be recorded, so can what all do in a pass: it depends
+// on the padded rows of the largest rank and on who assists.
 #pragma once
 
 #include <memory>

@@ -19,6 +19,18 @@ namespace fathom {
 // What the others run next. A round is one pass over the model, then any number that draft.
 enum class ExpertPass : uint8_t { none, main, draft };
 
+// What all ranks do alike in a pass.
+struct PassShape {
+  int32_t rows = 0;       // of the largest rank
+  bool recorded = false;  // all go through Device::replay, each with `rows` rows or with none
+};
+
+// A pass in which a rank assists.
+struct AssistedPass {
+  ExpertPass what = ExpertPass::none;
+  PassShape shape;
+};
+
 // One rank's end, used by that rank's thread. A group that failed stays broken: every call returns
 // UNAVAILABLE at once, naming the rank where it is known.
 class ExpertExchange {
@@ -27,15 +39,24 @@ class ExpertExchange {
   virtual int32_t rank() const = 0;
   virtual int32_t size() const = 0;
 
-  // This rank has a pass over `rows` rows, at least one. Returns when every rank has said what it
-  // has, so all know the sizes of the pass.
-  virtual Status begin(int32_t rows) = 0;
+  // Whether what is said in run() can be recorded: then agree() is for Device::replay.
+  virtual bool recordable() const = 0;
+  virtual Result<int32_t> agree(int32_t word) = 0;
+
+  // This rank has a pass over `rows` rows, at least one. `padded`: to how many they may be padded
+  // for a pass that is recorded; 0: it must be said anew. Returns when every rank has said what it
+  // has. The pass is recorded where all ranks that have rows can, with the most padded rows of any.
+  virtual Result<PassShape> begin(int32_t rows, int32_t padded) = 0;
   // It has no pass. What the others run, and this one must assist; none when nobody has any: the
   // round is over.
-  virtual Result<ExpertPass> join() = 0;
+  virtual Result<AssistedPass> join() = 0;
   // In each layer of experts, on every rank: as Ops::experts, but p.experts are this rank's of all
   // and p.out gets the results of all chosen ones. p.rows is 0 where a rank assists.
   virtual Status run(const OpContext& context, const Ops& ops, const ExpertsParams& p) = 0;
+  // Waits for what was said before `mark`; valid only if this says so: what is replayed hears of a
+  // rank that is missing on the device alone. From any thread.
+  virtual Status finish(Download& mark) = 0;
+
   // This rank gives up: the others' calls fail instead of waiting for it.
   virtual void leave() = 0;
 };
@@ -46,8 +67,11 @@ class ExpertMeeting : public ExpertExchange {
   explicit ExpertMeeting(std::unique_ptr<Comm> comm);
   int32_t rank() const override { return rank_; }
   int32_t size() const override { return size_; }
-  Status begin(int32_t rows) final;
-  Result<ExpertPass> join() final;
+  bool recordable() const override { return false; }
+  Result<int32_t> agree(int32_t word) override { return word; }
+  Result<PassShape> begin(int32_t rows, int32_t padded) final;
+  Result<AssistedPass> join() final;
+  Status finish(Download& mark) override;
   void leave() override { comm_.reset(); }
 
  protected:
@@ -55,14 +79,17 @@ class ExpertMeeting : public ExpertExchange {
   virtual Status prepare(std::span<const int32_t> rows) = 0;
   // Until every rank has come.
   Status meet();
+  static Error left();
 
  private:
-  // Everybody's word about the next pass: its rows, or kNoPass. False when nobody has one.
-  Result<bool> agree(int32_t word);
+  // Everybody's word about the next pass: its rows, or kNoPass, and what they may be padded to.
+  // False when nobody has one.
+  Result<bool> settle(int32_t rows, int32_t padded);
 
   std::unique_ptr<Comm> comm_;  // null once this rank left
   int32_t rank_, size_;
   int32_t passes_ = 0;  // of this round
+  PassShape shape_;     // of the last pass that was settled
   std::vector<float> words_;
   std::vector<int32_t> rows_;
 };

@@ -30,8 +30,9 @@ class LocalBarrier {
 
 // Receives logits of rank 0 while the forward runs, on its device: `first` counts within
 // Batch::logit_rows(). A tile of rows at a time, so that scoring a long prompt needs no memory for
-// all its logits.
-using LogitsSink = std::function<void(int32_t first, std::span<const float> logits, int32_t rows)>;
+// all its logits. An error ends the step.
+using LogitsSink =
+    std::function<Status(int32_t first, std::span<const float> logits, int32_t rows)>;
 
 // For tests: sees values between the layers (in host memory), [rows, hidden] each and complete
 // (summed over the ranks): "embed" (layer -1); "attention", "feed_forward" and "out" of each layer.
@@ -70,7 +71,7 @@ class ModelRank {
                        const LogitsSink& sink) = 0;
   // Where experts are shared: computes this rank's for the rows of the others, in a pass in which
   // it has none of its own. Touches nothing else.
-  virtual Status assist(ExpertPass pass) = 0;
+  virtual Status assist(const AssistedPass& pass) = 0;
 };
 
 // `weights` must outlive the rank.

@@ -35,7 +35,7 @@ Status LogitsTail::run(RankOps& ops, const Weight& final_norm, const Weight& lm_
     const int32_t rows = std::min(tile_rows_, count - first);
     reserve(ops.config(), ops.shard(), rows);
     FATHOM_CHECKED(compute(ops, final_norm, lm_head, residual, wanted + first, rows));
-    deliver(ops, first, rows, sink);
+    FATHOM_CHECKED(deliver(ops, first, rows, sink));
   }
   return {};
 }
@@ -57,11 +57,11 @@ Status LogitsTail::compute(RankOps& ops, const Weight& final_norm, const Weight&
   return ops.gather_columns(part_.data(), lm_head.rows, gathered_, logits_.data());
 }
 
-void LogitsTail::deliver(const RankOps& ops, int32_t first, int32_t rows,
-                         const LogitsSink& sink) const {
-  if (ops.shard().rank != 0) return;
+Status LogitsTail::deliver(const RankOps& ops, int32_t first, int32_t rows,
+                           const LogitsSink& sink) const {
+  if (ops.shard().rank != 0) return {};
   const auto count = static_cast<size_t>(rows) * static_cast<size_t>(ops.config().vocab);
-  sink(first, std::span<const float>(logits_.data(), count), rows);
+  return sink(first, std::span<const float>(logits_.data(), count), rows);
 }
 
 }  // namespace fathom

@@ -20,7 +20,7 @@ class LogitsTail {
   void reserve(const ModelConfig& config, const Shard& shard, int32_t rows);
   Status compute(RankOps& ops, const Weight& final_norm, const Weight& lm_head,
                  const float* residual, const int32_t* wanted, int32_t rows);
-  void deliver(const RankOps& ops, int32_t first, int32_t rows, const LogitsSink& sink) const;
+  Status deliver(const RankOps& ops, int32_t first, int32_t rows, const LogitsSink& sink) const;
 
  private:
   int32_t tile_rows_;

@@ -132,22 +132,28 @@ Status RankOps::gather_columns(const float* mine, int32_t part, Buffer<float>& g
 
 Status RankOps::replay(const ReplayKey& key, const std::function<Status()>& say) const {
   Status status;
+  const bool together = parts_.collectives != nullptr || parts_.experts != nullptr;
   const auto agree = [&](int32_t word) -> int32_t {
-    const auto least = parts_.collectives->agree(word);
+    const auto least = parts_.collectives != nullptr ? parts_.collectives->agree(word)
+                                                     : parts_.experts->agree(word);
     if (!least.ok())
       status = least.error();
     else if (*least < 0)
       status = Error{Code::unavailable, "the GPU of a rank of this group failed", "rank"};
     return status.ok() ? *least : -1;
   };
-  device().replay(
-      key, [&] { status = say(); },
-      parts_.collectives != nullptr ? Device::Agree(agree) : Device::Agree());
+  device().replay(key, [&] { status = say(); }, together ? Device::Agree(agree) : Device::Agree());
   return status;
 }
 
-Status RankOps::begin_pass() const {
-  return parts_.experts != nullptr ? parts_.experts->begin(rows_) : Status();
+Result<int32_t> RankOps::begin_pass(int32_t rows, std::optional<Padding>& padding) const {
+  if (parts_.experts == nullptr) return 0;
+  FATHOM_TRY(const PassShape shape, parts_.experts->begin(rows, padding ? padding->rows : 0));
+  if (shape.recorded)
+    padding->rows = shape.rows;
+  else
+    padding.reset();
+  return shape.rows;
 }
 
 Status RankOps::experts(const ExpertsParams& p) const {

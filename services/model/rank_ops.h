@@ -3,6 +3,7 @@
 // scratch back before it returns.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -83,9 +84,13 @@ class RankOps {
   // Says the operations of `say`, or replays them: on all ranks or on none (Device::replay).
   Status replay(const ReplayKey& key, const std::function<Status()>& say) const;
   bool has_tap() const { return static_cast<bool>(parts_.tap); }  // on all ranks alike; rank 0 taps
-  bool shares_experts() const { return parts_.experts != nullptr; }
-  // A pass over rows() rows begins on all who share experts.
-  Status begin_pass() const;
+  // The same of the exchange of rows for experts, where these are shared.
+  bool experts_on_device() const {
+    return parts_.experts == nullptr || parts_.experts->recordable();
+  }
+  // A pass over so many rows begins on all who share experts. Where they do, `padding` becomes the
+  // one of all ranks, or none; its logits stay. The rows of the largest rank; without others 0.
+  Result<int32_t> begin_pass(int32_t rows, std::optional<Padding>& padding) const;
   // Adds the chosen experts' results to p.out: this group's, or of all who share them.
   Status experts(const ExpertsParams& p) const;
   // Until every rank of this process has written its part of the layer's KV.

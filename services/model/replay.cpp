@@ -28,12 +28,14 @@ std::optional<int32_t> padded(int32_t count) {
 
 }  // namespace
 
+int32_t most_padded(int32_t rows) { return *padded(std::min(rows, *std::rbegin(kRows))); }
+
 std::optional<Padding> padding_for(const Batch& batch, const RankOps& ops, int32_t rows_max) {
   return every_row_wants_logits(batch) ? draft_padding_for(batch, ops, rows_max) : std::nullopt;
 }
 
 std::optional<Padding> draft_padding_for(const Batch& batch, const RankOps& ops, int32_t rows_max) {
-  if (ops.device().is_host() || ops.has_tap() || !ops.sums_on_device() || ops.shares_experts())
+  if (ops.device().is_host() || ops.has_tap() || !ops.sums_on_device() || !ops.experts_on_device())
     return std::nullopt;
   if (!batch.expanded().empty()) return std::nullopt;
   const auto rows = padded(batch.rows());

@@ -12,11 +12,14 @@
 namespace fathom {
 
 // The shape to pad `batch` to; none when the step must be said anew: on the host, with prompt rows,
-// with more rows than `rows_max`, when a test taps values, when sums go through host memory, or
-// when experts are shared: then the threads of the ranks meet in every layer.
+// with more rows than `rows_max`, when a test taps values, or when sums, or rows for shared
+// experts, go through host memory.
 std::optional<Padding> padding_for(const Batch& batch, const RankOps& ops, int32_t rows_max);
 
 // The same for a run of the draft module, whose rows need not all want logits.
 std::optional<Padding> draft_padding_for(const Batch& batch, const RankOps& ops, int32_t rows_max);
+
+// The most rows that a batch of up to `rows` rows may be padded to.
+int32_t most_padded(int32_t rows);
 
 }  // namespace fathom

@@ -96,17 +96,39 @@ TEST_P(Brief, products_of_bfloat16_have_the_same_bits_in_chunks_and_stay_close) 
 }
 
 class BriefExperts : public Brief {};
-TEST_P(BriefExperts, divided_over_two_ranks_match_the_reference) {
+TEST_P(BriefExperts, divided_over_two_ranks_match_the_reference_recorded_ahead_and_said) {
   TpEngineConfig settings = config();
   settings.steps_ahead = true;
   ExpertRanks group(settings, 2);
   const auto together = group.share(requests, [](size_t) { return Schedule{.together = true}; });
   expect_golden("both ranks at once", together);
+  // Decoding rounds of that size are recorded by now where each rank has a GPU, and replayed, also
+  // by a rank that only assists.
   expect_same(
       "steps ahead",
       group.share(requests, [](size_t) { return Schedule{.together = true, .ahead = true}; }),
       together);
   expect_same("one rank alone", generate(group.rank(1), requests, {.chunk = 33}), together);
+  settings.layer_tap = [](int32_t, std::string_view, std::span<const float>) {};
+  ExpertRanks watched(settings, 2);  // and so never recorded
+  expect_same("said", watched.share(requests, [](size_t) { return Schedule{.together = true}; }),
+              together);
+}
+
+class BriefExpertDrafts : public Brief {};
+TEST_P(BriefExpertDrafts, ranks_that_guess_differently_deep_change_no_bit) {
+  TpEngineConfig settings = config();
+  settings.speculative_tokens = 3;
+  ExpertRanks group(settings, 2);
+  const auto plain = group.share(requests, [](size_t) { return Schedule{.together = true}; });
+  expect_golden("plain", plain);
+  DraftCount counted[2];
+  const auto drafts = [&](size_t r) {
+    return Schedule{.together = true, .drafts = r == 0 ? 2 : 1, .counted = &counted[r]};
+  };
+  expect_same("two guesses here, one there", group.share(requests, drafts), plain);
+  EXPECT_GT(counted[0].verified, 0);
+  EXPECT_GT(counted[1].verified, 0);
 }
 
 class BriefDrafts : public Brief {};
@@ -156,6 +178,8 @@ INSTANTIATE_TEST_SUITE_P(all, BriefRanks,
 INSTANTIATE_TEST_SUITE_P(all, BriefExperts,
                          ::testing::Combine(::testing::Values("v3-tiny-bf16", "v2-like"), kDevices),
                          test_name);
+INSTANTIATE_TEST_SUITE_P(all, BriefExpertDrafts,
+                         ::testing::Combine(::testing::Values("v3-tiny-mtp"), kDevices), test_name);
 INSTANTIATE_TEST_SUITE_P(all, BriefDrafts,
                          ::testing::Combine(::testing::Values("v3-tiny-mtp"), kDevices), test_name);
 INSTANTIATE_TEST_SUITE_P(all, BriefBytes,

@@ -63,7 +63,7 @@ class Module {
   }
   void run(const std::function<Status(int32_t, const LogitsSink&)>& step) {
     logits_.clear();
-    const LogitsSink sink = [&](int32_t, std::span<const float> logits, int32_t rows) {
+    const LogitsSink sink = [&](int32_t, std::span<const float> logits, int32_t rows) -> Status {
       const size_t vocab = logits.size() / static_cast<size_t>(rows);
       for (size_t t = 0; t < static_cast<size_t>(rows); ++t) {
         logits_.emplace_back(vocab);
@@ -71,6 +71,7 @@ class Module {
                   .download(logits_.back().data(), logits.data() + t * vocab, vocab * sizeof(float))
                   .ok());
       }
+      return {};
     };
     ranks_->threads().run([&](int32_t local) { CHECK(step(local, sink).ok()); });
   }

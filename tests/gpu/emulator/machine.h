@@ -44,6 +44,8 @@ class Machine {
   std::set<std::pair<int, int>> peers;                // (who reads, whose memory)
   std::map<const void*, size_t> most_dynamic_shared;  // of a kernel, where it was set
 
+  std::set<int> silent;  // GPUs from which nothing more reaches another process
+
   void faulted(const std::string& what) { last_fault_ = what; }
   const std::string& last_fault() const { return last_fault_; }
 

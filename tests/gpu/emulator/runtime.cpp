@@ -69,9 +69,14 @@ bool valid_end(const void* at, size_t bytes, bool on_device) {
 void give_others_a_turn() {
   std::vector<std::shared_ptr<Stream>> all;
   for (const auto& [raw, stream] : streams().open) all.push_back(stream);
-  for (const auto& stream : all) stream->do_one();
+  bool some = false;
+  for (const auto& stream : all) some |= stream->do_one() == Stream::Did::some;
   machine().lock().unlock();
-  std::this_thread::sleep_for(std::chrono::microseconds(20));  // or nobody else gets the lock
+  // Where only the host's threads can help, they must get the lock.
+  if (some)
+    std::this_thread::yield();
+  else
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
   machine().lock().lock();
 }
 
@@ -209,13 +214,18 @@ cudaError_t cudaMalloc(void** memory, size_t bytes) {
   return *memory != nullptr ? cudaSuccess : answer(cudaErrorMemoryAllocation);
 }
 
-// Waits for the whole GPU, as the runtime does.
+// Waits for the whole GPU, as the runtime does, and for those that reach its memory.
 cudaError_t cudaFree(void* memory) {
   const Locked locked;
   cudaError_t error;
   if (not_now(&error)) return error;
   if (memory == nullptr) return cudaSuccess;
-  for (auto& [raw, stream] : emulated::streams().open) stream->finish();
+  const int gpu = emulated::of_thread().gpu;
+  std::vector<std::shared_ptr<emulated::Stream>> users;
+  for (const auto& [raw, stream] : emulated::streams().open)
+    if (stream->gpu() == gpu || machine().peers.contains({stream->gpu(), gpu}))
+      users.push_back(stream);
+  for (const auto& stream : users) stream->finish();
   return machine().release(memory) ? cudaSuccess : answer(cudaErrorInvalidValue);
 }
 

@@ -50,7 +50,9 @@ cudaError_t cudaStreamQuery(cudaStream_t raw) {
   const Locked locked;
   const auto stream = emulated::open_stream(raw);
   if (stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
-  const bool more = stream->do_one() != emulated::Stream::Did::nothing;
+  const auto did = stream->do_one();
+  if (did == emulated::Stream::Did::waits) emulated::give_others_a_turn();
+  const bool more = did != emulated::Stream::Did::nothing;
   if (!stream->failure().empty()) return answer(cudaErrorLaunchFailure);
   return more || !stream->idle() ? cudaErrorNotReady : cudaSuccess;
 }
@@ -82,7 +84,8 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   const Locked locked;
   if (event->stream == nullptr) return cudaSuccess;
-  if (!event->stream->done(event->said)) event->stream->do_one();
+  if (!event->stream->done(event->said) && event->stream->do_one() == emulated::Stream::Did::waits)
+    emulated::give_others_a_turn();  // who asks again and again may wait for them
   if (!event->stream->failure().empty()) return answer(cudaErrorLaunchFailure);
   return event->stream->done(event->said) ? cudaSuccess : cudaErrorNotReady;
 }

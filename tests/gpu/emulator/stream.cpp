@@ -32,7 +32,8 @@ Stream::Did Stream::do_one() {
     const Work work = queue_.front();
     doing_ = true;
     try {
-      if (work.act) work.act();
+      if (work.ready) ended = work.ready();
+      if (work.act && ended) work.act();
       if (work.grid != nullptr)
         ended = work.grid->run(machine().schedule(), [this] {
           if (queue_.size() > 1 && queue_[1].grid != nullptr &&

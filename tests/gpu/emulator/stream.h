@@ -16,8 +16,9 @@
 namespace emulated {
 
 struct Work {
-  std::function<void()> act;   // a copy, or a wait for another stream
-  std::shared_ptr<Grid> grid;  // or a kernel
+  std::function<void()> act;         // a copy, or a wait for another stream
+  std::shared_ptr<Grid> grid;        // or a kernel
+  std::function<bool()> ready = {};  // of an act: asked until it may be done
 };
 // Said while a stream records: makes the work anew for every replay.
 using Recipe = std::function<Work()>;

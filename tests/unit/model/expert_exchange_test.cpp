@@ -22,10 +22,11 @@ constexpr int32_t kExperts = 8, kHidden = 64, kWidth = 48, kChosen = 3;
 // Collectives of devices, for memory that is the host's.
 class HostCollectives final : public Collectives {
  public:
-  explicit HostCollectives(std::unique_ptr<Comm> comm) : comm_(std::move(comm)) {}
+  explicit HostCollectives(std::unique_ptr<Comm> comm, bool recordable = false)
+      : comm_(std::move(comm)), recordable_(recordable) {}
   int rank() const override { return comm_->rank(); }
   int size() const override { return comm_->size(); }
-  bool recordable() const override { return false; }
+  bool recordable() const override { return recordable_; }
   Result<int32_t> agree(int32_t word) override { return word; }
   Status all_reduce(float* data, int64_t count) override {
     return comm_->all_reduce(std::span(data, static_cast<size_t>(count)));
@@ -43,6 +44,7 @@ class HostCollectives final : public Collectives {
 
  private:
   std::unique_ptr<Comm> comm_;
+  bool recordable_;
 };
 
 struct Layer {
@@ -113,7 +115,7 @@ struct Exchanges {
   std::vector<std::unique_ptr<ExpertExchange>> ranks;
 };
 
-Exchanges make(const std::string& kind, int32_t size) {
+Exchanges make(const std::string& kind, int32_t size, bool recordable = false) {
   Exchanges out;
   if (kind == "host") {
     out.ranks = make_host_experts(model(), size);
@@ -124,7 +126,7 @@ Exchanges make(const std::string& kind, int32_t size) {
     out.devices.push_back(make_host_device());
     out.ranks.push_back(
         make_device_experts(model(), *out.devices.back(), std::move(comms[r]),
-                            std::make_unique<HostCollectives>(std::move(carriers[r]))));
+                            std::make_unique<HostCollectives>(std::move(carriers[r]), recordable)));
   }
   return out;
 }
@@ -145,9 +147,9 @@ class ExpertExchangeOf : public ::testing::TestWithParam<std::tuple<const char*,
         const naive::Machine m("portable");
         ExpertExchange& mine = *exchanges.ranks[r];
         if (rows[r].count > 0) {
-          ASSERT_TRUE(mine.begin(rows[r].count).ok());
+          ASSERT_TRUE(mine.begin(rows[r].count, 0).ok());
         } else {
-          ASSERT_EQ(mine.join().value(), ExpertPass::main);
+          ASSERT_EQ(mine.join().value().what, ExpertPass::main);
         }
         const int32_t part = kExperts / size, first = part * mine.rank();
         for (const Layer& layer : layers)
@@ -157,7 +159,7 @@ class ExpertExchangeOf : public ::testing::TestWithParam<std::tuple<const char*,
                                                            static_cast<size_t>(part)),
                                               first, out[r]))
                           .ok());
-        ASSERT_EQ(mine.join().value(), ExpertPass::none);
+        ASSERT_EQ(mine.join().value().what, ExpertPass::none);
       });
     for (auto& thread : threads) thread.join();
     return out;
@@ -216,7 +218,7 @@ TEST_P(ExpertExchangeOf, a_rank_that_leaves_lets_nobody_wait) {
   for (size_t r = 0; r < ended.size(); ++r)
     threads.emplace_back([&, r] {
       ExpertExchange& mine = *exchanges.ranks[r];
-      ended[r] = mine.begin(3);
+      if (const auto begun = mine.begin(3, 0); !begun.ok()) ended[r] = begun.error();
       if (r == 1) return mine.leave();
       const Layer layer(7);
       const naive::Machine m("portable");
@@ -232,9 +234,43 @@ TEST_P(ExpertExchangeOf, a_rank_that_leaves_lets_nobody_wait) {
     if (r == 1) continue;
     ASSERT_FALSE(ended[r].ok());
     EXPECT_EQ(ended[r].error().code, Code::unavailable);
-    EXPECT_FALSE(exchanges.ranks[r]->begin(1).ok()) << "a broken group stays broken";
+    EXPECT_FALSE(exchanges.ranks[r]->begin(1, 0).ok()) << "a broken group stays broken";
   }
   EXPECT_FALSE(exchanges.ranks[1]->join().ok());
+}
+
+// What the ranks of a pass say they have, and what all hear.
+struct Said {
+  int32_t rows, padded;
+};
+PassShape shape_of(const std::vector<Said>& said, bool recordable) {
+  auto exchanges = make("device", static_cast<int32_t>(said.size()), recordable);
+  std::vector<PassShape> heard(said.size());
+  std::vector<std::thread> threads;
+  for (size_t r = 0; r < said.size(); ++r)
+    threads.emplace_back([&, r] {
+      ExpertExchange& mine = *exchanges.ranks[r];
+      heard[r] = said[r].rows > 0 ? mine.begin(said[r].rows, said[r].padded).value()
+                                  : mine.join().value().shape;
+    });
+  for (auto& thread : threads) thread.join();
+  for (const PassShape& each : heard) {
+    EXPECT_EQ(each.rows, heard[0].rows);
+    EXPECT_EQ(each.recorded, heard[0].recorded);
+  }
+  return heard[0];
+}
+
+TEST(ExpertPasses, are_recorded_for_the_largest_rank_where_nobody_must_say_its_own) {
+  PassShape shape = shape_of({{3, 4}, {0, 0}, {9, 16}}, true);
+  EXPECT_TRUE(shape.recorded);
+  EXPECT_EQ(shape.rows, 16);
+  shape = shape_of({{3, 4}, {40, 0}, {0, 0}}, true);
+  EXPECT_FALSE(shape.recorded) << "one has a prompt";
+  EXPECT_EQ(shape.rows, 40);
+  shape = shape_of({{3, 4}, {2, 2}}, false);
+  EXPECT_FALSE(shape.recorded) << "ranks that share a GPU";
+  EXPECT_EQ(shape.rows, 3);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ExpertExchangeOf,

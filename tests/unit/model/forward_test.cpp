@@ -73,8 +73,9 @@ TEST_P(Forward, a_step_no_larger_than_an_earlier_one_allocates_nothing) {
   const std::vector<BlockIndex> first = {0, 1, 2, 3, 4, 5, 6}, second = {8, 9};
   Batch batch;
   float seen = 0;
-  const LogitsSink sink = [&](int32_t, std::span<const float> logits, int32_t) {
+  const LogitsSink sink = [&](int32_t, std::span<const float> logits, int32_t) -> Status {
     seen += logits[0];
+    return {};
   };
   const auto step =
       [&] {  // a prompt in the expanded form beside a decoding row in the absorbed one
