@@ -84,6 +84,7 @@ class RankOps {
   // Says the operations of `say`, or replays them: on all ranks or on none (Device::replay).
   Status replay(const ReplayKey& key, const std::function<Status()>& say) const;
   bool has_tap() const { return static_cast<bool>(parts_.tap); }  // on all ranks alike; rank 0 taps
+  bool shares_experts() const { return parts_.experts != nullptr; }
   // The same of the exchange of rows for experts, where these are shared.
   bool experts_on_device() const {
     return parts_.experts == nullptr || parts_.experts->recordable();
