@@ -71,8 +71,9 @@ class Pieces : public ::testing::TestWithParam<const char*> {
           {.block_tokens = kBlockTokens});
       for (const int32_t wanted : {0, 511, 512, kRows - 1})
         if (wanted >= at && wanted < at + n) batch.want_logits(wanted - at);
-      const auto keep = [&](int32_t, std::span<const float> some, int32_t) {
+      const auto keep = [&](int32_t, std::span<const float> some, int32_t) -> Status {
         out.insert(out.end(), some.begin(), some.end());
+        return {};
       };
       EXPECT_TRUE(rank->forward(batch, keep).ok());
     }
