@@ -246,7 +246,7 @@ Status run(const Usage& use) {
                                       {});
       batch.want_logits(first + rows - 1);
     }
-    return rank->forward(batch, [](int32_t, std::span<const float>, int32_t) {});
+    return rank->forward(batch, [](int32_t, std::span<const float>, int32_t) { return Status(); });
   };
   FATHOM_CHECKED(step(0, use.context));
   Steps steps;
