@@ -60,6 +60,7 @@ class Count final : public Lanes {
         lanes_(make_lanes(threads)),
         clock_(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC) {}
   int count() const override { return lanes_->count(); }
+  void stay_awake(bool awake) override { lanes_->stay_awake(awake); }
   void run(int count, void (*fn)(void* state, int index), void* state) override {
     ++handovers_;
     lanes_->run(count, fn, state);

@@ -37,7 +37,7 @@ class Lanes {
   virtual int count() const = 0;
   virtual void run(int count, void (*fn)(void* state, int index), void* state) = 0;
   // Whether the next operation follows the last one closely. Else lanes give their cores to others.
-  virtual void stay_awake(bool) {}
+  virtual void stay_awake(bool) = 0;
   template <class F>
   void each(int count, F&& fn) {
     run(

@@ -83,9 +83,6 @@ namespace {
 const char* row_at(const Weight& w, int32_t row) {
   return static_cast<const char*>(w.data) + row * w.row_stride;
 }
-const float* scales_at(const Weight& w, int32_t row) {
-  return w.scale + (row + w.scale_row) / kScaleBlock * w.scale_stride;
-}
 
 template <int N>
 struct Count {};

@@ -80,9 +80,6 @@ struct Bf16 {
   }
 };
 
-const float* scales_at(const Weight& w, int32_t row) {
-  return w.scale + (row + w.scale_row) / kScaleBlock * w.scale_stride;
-}
 // Runs of columns that share a scale.
 int32_t runs_of(const Weight& w) {
   return w.scale ? (w.scale_col + w.cols + kScaleBlock - 1) / kScaleBlock : 1;

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "kernels/tensor.h"
+
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #include <immintrin.h>
 
@@ -53,6 +55,11 @@ alignas(32) constexpr uint32_t kFields[8] = {0x87F00000u, 0x87F00000u, 0x87F0000
 inline __m256 fields_of(__m256i v) {
   return _mm256_castsi256_ps(
       _mm256_and_si256(v, _mm256_load_si256(reinterpret_cast<const __m256i*>(kFields))));
+}
+
+// The scales of the block of rows that `row` is in, one for each block of columns.
+inline const float* scales_at(const Weight& w, int32_t row) {
+  return w.scale + (row + w.scale_row) / kScaleBlock * w.scale_stride;
 }
 
 // Eight trees over the eight lanes of one parity, in the order of `tree`: i + 8, i + 4, i + 2. The

@@ -7,12 +7,7 @@
 #include <new>
 #include <numeric>
 
-#include "comm/solo.h"
-#include "kernels/cpu/host_device.h"
-#include "kernels/cpu/lanes.h"
-#include "kernels/cpu/scratch.h"
-#include "kernels/cpu/table.h"
-#include "model/forward.h"
+#include "tests/unit/model/tiny_model.h"
 
 namespace {
 std::atomic<int64_t> allocations{0};
@@ -33,40 +28,8 @@ namespace {
 class Forward : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(Forward, a_step_no_larger_than_an_earlier_one_allocates_nothing) {
-  const std::string dir = FATHOM_SOURCE_DIR "/tests/golden/data/" + std::string(GetParam());
-  const ModelConfig config = read_model_config(dir).value();
-  const Checkpoint checkpoint = Checkpoint::open(dir).value();
-  WeightReader reader(checkpoint, {});
-  const ModelWeights weights = read_model_weights(config, {}, reader).value();
-  const auto lanes = make_lanes(2);
-  const auto scratch = make_scratch();
-  const auto device = make_host_device();
-  const auto comm = make_solo();
-  constexpr int32_t kBlocks = 16, kBlockTokens = 16;
-  const bool grouped = config.attention == AttentionKind::gqa;
-  const int32_t width = grouped ? 2 * config.kv_heads * config.head_dim : config.latent_width();
-  std::vector<float> pool(static_cast<size_t>(config.layers * kBlocks * kBlockTokens * width));
-  RankParts parts{.config = &config,
-                  .ops = &cpu_ops(),
-                  .context = {lanes.get(), scratch.get(), Compute::float32, device.get()},
-                  .comm = comm.get()};
-  for (int32_t i = 0; i < config.layers; ++i) {
-    float* base = pool.data() + i * kBlocks * kBlockTokens * width;
-    if (grouped) {
-      parts.kv_caches.push_back({.base = base,
-                                 .block_stride = kBlockTokens * width,
-                                 .block_tokens = kBlockTokens,
-                                 .heads = config.kv_heads,
-                                 .dim = config.head_dim});
-    } else {
-      parts.caches.push_back({.base = base,
-                              .block_stride = kBlockTokens * width,
-                              .block_tokens = kBlockTokens,
-                              .rank = config.kv_rank,
-                              .rope = config.rope});
-    }
-  }
-  const auto rank = make_model_rank(parts, weights);
+  TinyModel model(GetParam(), 16);
+  constexpr int32_t kBlockTokens = TinyModel::kBlockTokens;
 
   std::vector<TokenId> prompt(100);
   std::iota(prompt.begin(), prompt.end(), 5);
@@ -89,7 +52,7 @@ TEST_P(Forward, a_step_no_larger_than_an_earlier_one_allocates_nothing) {
                   {.block_tokens = kBlockTokens});
         batch.want_logits(99);
         batch.want_logits(100);
-        ASSERT_TRUE(rank->forward(batch, sink).ok());
+        ASSERT_TRUE(model.rank->forward(batch, sink).ok());
       };
   step();
   step();
