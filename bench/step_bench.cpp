@@ -1,10 +1,12 @@
 // links: fathom_engine
 //
-// Where does a decoding step go? One rank of a model whose table of operations counts what passes
-// through it, by operation and shape: calls, time, weights and cache read, hand-overs to the lanes.
-// With one thread the time is its own processor time, with more it is wall time; the best of many
-// steps, operation by operation, since the machine may be shared. Usage: step_bench DIR [threads]
-// [batch] [context] [float32 | bfloat16].
+// Where does a step go, and how near is each operation to the nearer limit, reading or multiplying?
+// One rank of a model whose table of operations counts what passes through it, by operation and
+// shape: calls, time, weights and cache read, products, hand-overs to the lanes. A step takes
+// `rows` tokens of each of `batch` sequences that have `context` tokens behind them: 1 decodes,
+// more are a prompt. With one thread the time is its own processor time, with more it is wall time;
+// the best of many steps, operation by operation, since the machine may be shared. Usage:
+// step_bench DIR [threads] [batch] [context] [float32 | bfloat16] [rows].
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -13,6 +15,7 @@
 #include <numeric>
 #include <set>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -31,7 +34,7 @@
 namespace fathom {
 namespace {
 
-constexpr int32_t kSteps = 60;
+constexpr int32_t kDecodingSteps = 60, kPromptSteps = 5;
 
 double seconds(clockid_t clock) {
   timespec t{};
@@ -47,12 +50,18 @@ std::string shape_of(const Weight& w) {
   return std::to_string(w.rows) + " x " + std::to_string(w.cols);
 }
 
+// What a call is called, what it reads of weights and cache, and what it multiplies and adds.
+struct Named {
+  std::string name;
+  double bytes = 0, flops = 0;
+};
+
 // Counts what one step does; its lanes are the rank's, so every operation finds the count.
 class Count final : public Lanes {
  public:
   struct Line {
     int64_t calls = 0, handovers = 0;
-    double seconds = 0, bytes = 0;
+    double seconds = 0, bytes = 0, flops = 0;
   };
 
   Count(const Ops& real, int threads)
@@ -67,14 +76,15 @@ class Count final : public Lanes {
   }
 
   template <class F>
-  void add(const std::string& name, double bytes, F&& fn) {
+  void add(const Named& what, F&& fn) {
     handovers_ = 0;
     const double begin = seconds(clock_);
     fn(real_);
-    Line& line = lines_[name];
+    Line& line = lines_[what.name];
     line.seconds += seconds(clock_) - begin;
     line.handovers += handovers_;
-    line.bytes += bytes;
+    line.bytes += what.bytes;
+    line.flops += what.flops;
     ++line.calls;
   }
   double now() const { return seconds(clock_); }
@@ -88,13 +98,9 @@ class Count final : public Lanes {
   int64_t handovers_ = 0;
 };
 
-// What is read of a call's weights and cache, and what it is called.
-struct Named {
-  std::string name;
-  double bytes = 0;
-};
 Named named(const LinearParams& p) {
-  return {"linear " + shape_of(p.weight) + (p.exact ? " exact" : ""), bytes_of(p.weight)};
+  return {"linear " + shape_of(p.weight) + (p.exact ? " exact" : ""), bytes_of(p.weight),
+          2.0 * p.rows * p.weight.rows * p.weight.cols};
 }
 Named named(const ExpertsParams& p) {
   const std::set<int32_t> ids(p.ids, p.ids + p.rows * p.chosen);
@@ -103,16 +109,26 @@ Named named(const ExpertsParams& p) {
     const ExpertWeights& e = p.experts[static_cast<size_t>(id - p.first_expert)];
     bytes += bytes_of(e.gate) + bytes_of(e.up) + bytes_of(e.down);
   }
-  return {"experts", bytes};
+  const Weight& gate = p.experts[0].gate;
+  return {"experts", bytes, 6.0 * p.rows * p.chosen * gate.rows * gate.cols};
 }
-Named named(const MlaParams& p) {
-  double positions = 0;
-  for (const AttentionSequence& s : p.sequences) positions += s.position + s.rows;
-  return {
-      "attention",
-      bytes_of(p.kv_b) +
-          positions * static_cast<double>(latent_stride(p.cache.dtype, p.cache.rank, p.cache.rope) *
-                                          dtype_bytes(p.cache.dtype))};
+// Both forms read kv_b and the cache once. A pair is a row and a position it sees; absorbed, its
+// products are as wide as latents, and a row passes kv_b; expanded, a position passes kv_b instead.
+Named named(const MlaParams& p, bool absorbed) {
+  const LatentCache& cache = p.cache;
+  double positions = 0, rows = 0, pairs = 0;
+  for (const AttentionSequence& s : p.sequences) {
+    positions += s.position + s.rows;
+    rows += s.rows;
+    pairs += s.rows * (s.position + 0.5 * (s.rows + 1));
+  }
+  const double width = absorbed ? 2.0 * cache.rank + cache.rope : p.nope + cache.rope + p.value;
+  const double through_kv_b = absorbed ? rows : positions;
+  return {absorbed ? "attention, absorbed" : "attention, expanded",
+          bytes_of(p.kv_b) +
+              positions * static_cast<double>(latent_stride(cache.dtype, cache.rank, cache.rope) *
+                                              dtype_bytes(cache.dtype)),
+          2.0 * (pairs * p.heads * width + through_kv_b * p.kv_b.rows * p.kv_b.cols)};
 }
 Named named(const AddNormParams&) { return {"add_norm"}; }
 Named named(const RmsNormParams&) { return {"rms_norm"}; }
@@ -126,9 +142,12 @@ Named named(const GqaParams&) { return {"attention"}; }
 
 template <auto Operation, class P>
 void counted(const OpContext& ctx, const P& p) {
-  const Named what = named(p);
-  static_cast<Count*>(ctx.lanes)->add(what.name, what.bytes,
-                                      [&](const Ops& real) { (real.*Operation)(ctx, p); });
+  Named what;
+  if constexpr (std::is_same_v<P, MlaParams>)
+    what = named(p, Operation == &Ops::mla_absorbed);
+  else
+    what = named(p);
+  static_cast<Count*>(ctx.lanes)->add(what, [&](const Ops& real) { (real.*Operation)(ctx, p); });
 }
 
 Ops counted_ops(const Ops& real) {
@@ -149,41 +168,53 @@ Ops counted_ops(const Ops& real) {
   return ops;
 }
 
+struct Limits {
+  double read_bytes_s = 0, flops_s = 0;
+};
+
 struct Steps {
   std::map<std::string, Count::Line> best;  // by operation
   std::vector<double> whole;
 };
 
-void print(const Steps& steps, double read_bytes_s) {
-  std::printf("%-28s %6s %9s %10s %8s %6s %10s\n", "operation", "calls", "us", "MB", "GB/s", "of",
-              "hand-overs");
-  const auto row = [&](const std::string& name, const Count::Line& line) {
-    std::printf("%-28s %6ld %9.0f %10.2f %8.1f %5.0f%% %10ld\n", name.c_str(),
+// The time a call needs at the limits it is nearer to.
+double floor_of(const Count::Line& line, const Limits& limits) {
+  return std::max(line.bytes / limits.read_bytes_s, line.flops / limits.flops_s);
+}
+
+void print(const Steps& steps, const Limits& limits) {
+  std::printf("%-28s %6s %9s %10s %8s %9s %9s %6s %10s\n", "operation", "calls", "us", "MB", "GB/s",
+              "GFLOP", "GFLOP/s", "of", "hand-overs");
+  const auto row = [&](const std::string& name, const Count::Line& line, double floor) {
+    std::printf("%-28s %6ld %9.0f %10.2f %8.1f %9.3f %9.1f %5.0f%% %10ld\n", name.c_str(),
                 static_cast<long>(line.calls), line.seconds * 1e6, line.bytes / 1e6,
-                line.bytes / line.seconds / 1e9, 100 * line.bytes / read_bytes_s / line.seconds,
-                static_cast<long>(line.handovers));
+                line.bytes / line.seconds / 1e9, line.flops / 1e9, line.flops / line.seconds / 1e9,
+                100 * floor / line.seconds, static_cast<long>(line.handovers));
   };
+  double floor = 0;
   Count::Line sum;
   for (const auto& [name, line] : steps.best) {
-    row(name, line);
+    row(name, line, floor_of(line, limits));
+    floor += floor_of(line, limits);
     sum.calls += line.calls;
     sum.handovers += line.handovers;
     sum.seconds += line.seconds;
     sum.bytes += line.bytes;
+    sum.flops += line.flops;
   }
-  row("all, the best of each", sum);
+  row("all, the best of each", sum, floor);
   sum.seconds = *std::ranges::min_element(steps.whole);
-  row("the best step", sum);
+  row("the best step", sum, floor);
   auto sorted = steps.whole;
   std::ranges::sort(sorted);
   sum.seconds = sorted[sorted.size() / 2];
-  row("the median step", sum);
+  row("the median step", sum, floor);
 }
 
 struct Usage {
   std::string dir;
   int threads = 2;
-  int32_t batch = 1, context = 64;
+  int32_t batch = 1, context = 64, rows = 1;
   Compute compute = Compute::bfloat16;
 };
 
@@ -198,18 +229,22 @@ Status run(const Usage& use) {
 
   Count count(cpu_ops(), use.threads);
   const double start = seconds(CLOCK_MONOTONIC);
-  const MachineLimits limits =
+  const MachineLimits machine =
       measure_limits({.ops = &cpu_ops(), .lanes = &count, .seconds = [start] {
                         return seconds(CLOCK_MONOTONIC) - start;
                       }});
-  std::printf("%s, %d threads: reads %.1f GB/s\n", cpu_ops().name, use.threads,
-              limits.read_bytes_s / 1e9);
+  const Limits limits{.read_bytes_s = machine.read_bytes_s,
+                      .flops_s = use.compute == Compute::float32 ? machine.float32_flops_s
+                                                                 : machine.bfloat16_flops_s};
+  std::printf("%s, %d threads: reads %.1f GB/s, %.0f GFLOP/s\n", cpu_ops().name, use.threads,
+              limits.read_bytes_s / 1e9, limits.flops_s / 1e9);
 
   const auto device = make_host_device();
   const auto scratch = make_scratch();
   const auto comm = std::move(make_thread_group(1).front());
   constexpr int32_t kBlock = 64;
-  const int32_t blocks = (use.context + kSteps + kBlock) / kBlock;
+  const int32_t times = use.rows == 1 ? kDecodingSteps : kPromptSteps;
+  const int32_t blocks = (use.context + std::max(times, use.rows) + kBlock) / kBlock;
   const DType kv = use.compute == Compute::float32 ? DType::f32 : DType::bf16;
   FATHOM_TRY(const KvPool pool,
              KvPool::make(mla_layout(kv, model.cached_layers(), model.latent_width(), kBlock),
@@ -232,6 +267,7 @@ Status run(const Usage& use) {
     return static_cast<TokenId>((sequence * 7'919 + static_cast<size_t>(position) * 104'729 + 17) %
                                 static_cast<size_t>(model.vocab));
   };
+  const int32_t prompt = use.context + (use.rows == 1 ? 0 : use.rows);
   Batch batch;
   std::vector<TokenId> tokens;
   const auto step = [&](int32_t position, int32_t rows) {
@@ -242,28 +278,30 @@ Status run(const Usage& use) {
       for (int32_t t = 0; t < rows; ++t) tokens.push_back(token(i, position + t));
       const int32_t first = batch.add({.tokens = std::span(tokens).last(static_cast<size_t>(rows)),
                                        .position = position,
-                                       .prompt_tokens = use.context,
+                                       .prompt_tokens = prompt,
                                        .blocks = tables[i]},
                                       {});
       batch.want_logits(first + rows - 1);
     }
     return rank->forward(batch, [](int32_t, std::span<const float>, int32_t) { return Status(); });
   };
-  FATHOM_CHECKED(step(0, use.context));
+  constexpr int32_t kFill = 512;  // rows at a time of what stands behind the step
+  for (int32_t at = 0; at < use.context; at += kFill)
+    FATHOM_CHECKED(step(at, std::min(kFill, use.context - at)));
   Steps steps;
-  for (int32_t i = 0; i < kSteps; ++i) {
+  for (int32_t i = 0; i < times; ++i) {
     count.take();
     const double begin = count.now();
-    FATHOM_CHECKED(step(use.context + i, 1));
+    FATHOM_CHECKED(step(use.rows == 1 ? use.context + i : use.context, use.rows));
     steps.whole.push_back(count.now() - begin);
     for (const auto& [name, line] : count.take()) {
       const auto [at, fresh] = steps.best.try_emplace(name, line);
-      if (!fresh && line.seconds / std::max(line.bytes, 1.0) <
-                        at->second.seconds / std::max(at->second.bytes, 1.0))
+      if (!fresh && line.seconds / std::max(floor_of(line, limits), 1e-12) <
+                        at->second.seconds / std::max(floor_of(at->second, limits), 1e-12))
         at->second = line;
     }
   }
-  print(steps, limits.read_bytes_s);
+  print(steps, limits);
   return {};
 }
 
@@ -277,9 +315,10 @@ int main(int argc, char** argv) {
   if (argc > 3) use.batch = std::atoi(argv[3]);
   if (argc > 4) use.context = std::atoi(argv[4]);
   if (argc > 5 && std::string(argv[5]) == "float32") use.compute = fathom::Compute::float32;
-  if (use.dir.empty() || use.threads < 1 || use.batch < 1 || use.context < 1) {
+  if (argc > 6) use.rows = std::atoi(argv[6]);
+  if (use.dir.empty() || use.threads < 1 || use.batch < 1 || use.context < 0 || use.rows < 1) {
     std::fprintf(stderr,
-                 "usage: step_bench DIR [threads] [batch] [context] [float32 | bfloat16]\n");
+                 "usage: step_bench DIR [threads] [batch] [context] [float32 | bfloat16] [rows]\n");
     return 2;
   }
   const fathom::Status status = fathom::run(use);

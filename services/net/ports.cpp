@@ -7,11 +7,16 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <utility>
 
 namespace fathom {
 namespace {
+
+// Below it stand the ports of well-known services.
+constexpr int32_t lowest_port = 10000;
 
 class Socket {
  public:
@@ -58,14 +63,28 @@ Status port_is_free(uint16_t port) {
   return {};
 }
 
-Result<std::vector<uint16_t>> free_ports(int count) {
+Result<std::vector<uint16_t>> free_ports(int count, int32_t end) {
   std::vector<Socket> held;
   std::vector<uint16_t> ports;
-  for (int i = 0; i < count; ++i) {
-    FATHOM_TRY(const uint16_t port, bind_port(held.emplace_back(), INADDR_LOOPBACK, 0, false));
-    ports.push_back(port);
-  }
+  const auto hold = [&](uint16_t port) -> Status {
+    FATHOM_TRY(const uint16_t bound, bind_port(held.emplace_back(), INADDR_LOOPBACK, port, false));
+    ports.push_back(bound);
+    return {};
+  };
+  // The system chooses among tens of thousands at random; its choice is where to begin.
+  const Socket chance;
+  FATHOM_TRY(const uint16_t start, bind_port(chance, INADDR_LOOPBACK, 0, false));
+  const int32_t span = end - lowest_port;
+  for (int32_t i = 0; i < span && std::ssize(ports) < count; ++i)
+    if (!hold(static_cast<uint16_t>(lowest_port + (start + i) % span)).ok()) held.pop_back();
+  while (std::ssize(ports) < count) FATHOM_CHECKED(hold(0));
   return ports;
+}
+
+Result<std::vector<uint16_t>> free_ports(int count) {
+  int32_t first = 0;
+  std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> first;
+  return free_ports(count, first > 0 ? first : 32768);
 }
 
 }  // namespace fathom

@@ -23,11 +23,26 @@ PATIENCE = 120.0
 
 
 def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
+    """As services/net/ports.h: free ports below those that the system gives to connections. A service connects to its peers
+    before all of them listen, so a port of that range may be taken by a neighbour's connection before its service binds it."""
+    end = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    span = end - 10000
+    ports, sockets = [], [socket.socket()]
     try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        sockets[0].bind(("127.0.0.1", 0))
+        start = sockets[0].getsockname()[1]  # the system's own random choice
+        for port in (10000 + (start + i) % span for i in range(span)):
+            if len(ports) == count:
+                break
+            sockets.append(socket.socket())
+            with contextlib.suppress(OSError):
+                sockets[-1].bind(("127.0.0.1", port))
+                ports.append(port)
+        while len(ports) < count:
+            sockets.append(socket.socket())
+            sockets[-1].bind(("127.0.0.1", 0))
+            ports.append(sockets[-1].getsockname()[1])
+        return ports
     finally:
         for each in sockets:
             each.close()

@@ -146,6 +146,23 @@ TEST(Ports, found_ports_differ_and_are_free) {
   EXPECT_TRUE(port_is_free((*ports)[0]).ok());
 }
 
+// Where a port comes from that is free now and taken by a connection a moment later.
+TEST(Ports, found_ports_are_none_that_connections_get) {
+  const auto ports = free_ports(200, 20000);
+  ASSERT_TRUE(ports.ok());
+  for (const uint16_t port : *ports) {
+    EXPECT_GE(port, 10000);
+    EXPECT_LT(port, 20000);
+  }
+}
+
+TEST(Ports, a_system_that_gives_all_to_connections_still_has_some) {
+  const auto ports = free_ports(5, 10002);
+  ASSERT_TRUE(ports.ok());
+  EXPECT_EQ(std::set<uint16_t>(ports->begin(), ports->end()).size(), 5u);
+  EXPECT_EQ(free_ports(3, 1024)->size(), 3u);
+}
+
 TEST_F(HttpClientTest, a_port_that_is_listened_on_is_not_free) {
   EXPECT_FALSE(port_is_free(static_cast<uint16_t>(std::stoi(address_.port))).ok());
 }
