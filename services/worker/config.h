@@ -75,6 +75,7 @@ struct WorkerConfig {
   int32_t rows_max = 256;
   int32_t step_token_budget = 0;
   int32_t prompt_token_budget = 0;
+  double mixed_step_seconds = 0.5;
   bool prefix_cache = true;
   double ticket_patience_seconds = 10;
   // The sender may first compute other prompts for minutes; a lost one is noticed by its
@@ -135,6 +136,9 @@ struct WorkerConfig {
     v("prompt_token_budget", prompt_token_budget,
       "most tokens of a step of a prompt that nobody waits beside, where that is more than "
       "step_token_budget; the memory for activations grows with it; 0 for step_token_budget");
+    v("mixed_step_seconds", mixed_step_seconds,
+      "what a step should last that computes prompts beside streams that decode: it takes fewer "
+      "tokens of prompts where they are slow; 0 for step_token_budget alone");
     v("prefix_cache", prefix_cache,
       "prompts that begin alike are computed once while their KV blocks are not needed otherwise");
     v("ticket_patience_seconds", ticket_patience_seconds,

@@ -180,6 +180,8 @@ Status check_worker_config(const WorkerConfig& c) {
   FATHOM_CHECKED(at_least(c.rows_max, 1, "rows_max"));
   FATHOM_CHECKED(at_least(c.step_token_budget, 0, "step_token_budget"));
   FATHOM_CHECKED(at_least(c.prompt_token_budget, 0, "prompt_token_budget"));
+  if (!(c.mixed_step_seconds >= 0 && c.mixed_step_seconds <= 86400))
+    return invalid("must be at least 0 and at most 86400", "mixed_step_seconds");
   if (c.prompt_token_budget > 0 && c.expert_parallel > 1)
     return invalid("of ranks that step together each would wait for another's large chunk",
                    "prompt_token_budget");

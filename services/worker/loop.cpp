@@ -21,6 +21,7 @@ Loop::Loop(Engine& engine, Fetcher& fetcher, const Clock& clock, const LoopConfi
       imports_(engine, fetcher, metrics, clock,
                [this](FetchEnd end) { inbox_.put(std::move(end)); }),
       speculation_(std::min(config.speculative_tokens, engine.info().drafts_max)),
+      pace_(config.mixed_step, engine.info().expanded_prompt_min > 0),
       step_token_budget_(config.step_token_budget) {
   metrics_.kv_blocks.Set(pool_.total());
   observe_state();

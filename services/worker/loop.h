@@ -26,6 +26,7 @@
 #include "worker/flight.h"
 #include "worker/inbox.h"
 #include "worker/metrics.h"
+#include "worker/pace.h"
 #include "worker/plan.h"
 #include "worker/sequence.h"
 #include "worker/speculation.h"
@@ -41,6 +42,8 @@ struct LoopConfig {
   int32_t rows_max = 256;     // sequences held at once
   int32_t step_token_budget = 512;
   int32_t prompt_token_budget = 0;  // of a step of a prompt that is alone here; 0: the same
+  // What a step should last that computes prompts beside rows that decode; 0: no matter.
+  Duration mixed_step{0};
   bool prefix_cache = true;
   Duration ticket_patience = Duration::seconds(10);
   Duration stall = Duration::seconds(30);  // a turn that runs longer takes no new router
@@ -111,6 +114,7 @@ class Loop final : public DriveHandler {
   bool make_plan();
   bool list_runnable();
   int32_t tokens_of_step() const;  // at most
+  int32_t prompt_tokens_beside(int32_t decode_rows) const;
   void add_row(Sequence& sequence, const Share& share);
   // Begins what was planned; false when the engine is broken.
   bool take_off();
@@ -156,6 +160,7 @@ class Loop final : public DriveHandler {
   std::vector<Runnable> runnable_;
   std::vector<Share> shares_;
   Speculation speculation_;
+  Pace pace_;
   int32_t drafts_asked_ = 0;  // of each decode row of the step
   Plan plan_;
   std::vector<std::pair<SeqId, Error>> ended_;  // by this step: forgotten once its report left

@@ -6,6 +6,7 @@
 // computed in vain: what it draws reaches nobody, what it writes lies behind what counts, in blocks
 // that nobody is given before it landed.
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "worker/loop.h"
@@ -47,6 +48,15 @@ int32_t Loop::tokens_of_step() const {
   return prompts == 1 ? config_.prompt_token_budget : step_token_budget_;
 }
 
+// Of the prompts that wait, the one admitted first goes on.
+int32_t Loop::prompt_tokens_beside(int32_t decode_rows) const {
+  if (decode_rows == 0) return std::numeric_limits<int32_t>::max();
+  for (size_t i = 0; i < runnable_.size(); ++i)
+    if (!runnable_[i].decode && runnable_[i].tokens > 0)
+      return pace_.prompt_tokens_max(decode_rows, sequences_[i]->computed());
+  return std::numeric_limits<int32_t>::max();
+}
+
 bool Loop::make_plan() {
   const bool ahead = !flights_.empty();
   if (ahead && !(engine_.info().steps_ahead && flights_.back().plain)) return false;
@@ -60,6 +70,7 @@ bool Loop::make_plan() {
   for (Runnable& r : runnable_) r.drafts = std::min(r.drafts, drafts_asked_);
   plan(runnable_,
        {.tokens_max = tokens_of_step(),
+        .prompt_tokens_max = prompt_tokens_beside(decode_rows),
         .rows_max = config_.rows_max,
         .turn = steps_ + flights_.size()},
        shares_);
@@ -209,6 +220,8 @@ void Loop::observe_step(const Flight& flight, Duration took) {
                              .verified = verified,
                              .pure = report_.prefill_tokens == 0,
                              .took = took});
+  pace_.observe(
+      {.prompt_tokens = report_.prefill_tokens, .decode_rows = report_.decode_rows, .took = took});
   metrics_.step_rows.Observe(static_cast<double>(flight.rows.size()));
   if (report_.prefill_tokens > 0) metrics_.step_prefill_tokens.Observe(report_.prefill_tokens);
   metrics_.prompt_tokens.Increment(report_.prefill_tokens);

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -29,6 +30,7 @@ struct Share {
 
 struct PlanLimits {
   int32_t tokens_max = 512;  // of one step, decode rows included
+  int32_t prompt_tokens_max = std::numeric_limits<int32_t>::max();  // of them
   int32_t rows_max = 256;
   uint64_t turn = 0;  // counts steps; rotates the decode rows when not all fit
 };
@@ -82,6 +84,7 @@ inline void plan(std::span<const Runnable> sequences, const PlanLimits& limits,
   const bool prompts =
       std::ranges::any_of(sequences, [](const Runnable& r) { return !r.decode && r.tokens > 0; });
   left -= plan_detail::add_drafts(sequences, prompts ? left / 2 : left, shares);
+  left = std::min(left, std::max(limits.prompt_tokens_max, 1));
   for (int32_t i = 0; i < static_cast<int32_t>(sequences.size()); ++i) {
     if (left == 0 || static_cast<int32_t>(shares.size()) == rows_max) return;
     const Runnable& r = sequences[static_cast<size_t>(i)];

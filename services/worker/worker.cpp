@@ -148,6 +148,7 @@ class LeadingWorker final : public Worker, private DriveHandler, private BlockSo
                               .rows_max = config_.rows_max,
                               .step_token_budget = step_tokens_of(config_),
                               .prompt_token_budget = config_.prompt_token_budget,
+                              .mixed_step = Duration::seconds(config_.mixed_step_seconds),
                               .prefix_cache = config_.prefix_cache,
                               .ticket_patience = Duration::seconds(config_.ticket_patience_seconds),
                               .stall = stall(),

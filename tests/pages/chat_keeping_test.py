@@ -65,6 +65,18 @@ class Keeping(unittest.TestCase):
         self.assertEqual([message["content"] for message in self.front.calls[-1].body["messages"]], ["apples", "You said apples.", "plums"])
         expect(chat.entries).to_have_text(["apples", "pears"])
 
+    def test_a_list_drawn_anew_between_press_and_release_loses_no_click(self):
+        chat = self.chat()
+        chat.ask("apples")
+        chat.button("New conversation").click()
+        chat.ask("pears")
+        chat.button("apples").hover()
+        chat.page.mouse.down()
+        chat.page.locator("#search").dispatch_event("input")  # draws it, as news of another tab does
+        chat.page.mouse.up()
+        expect(chat.text()).to_have_text("You said apples.")
+        expect(chat.page.locator("#list li.current")).to_contain_text("apples")
+
     def test_what_is_typed_before_the_page_listens_is_kept(self):
         profile = self.browser.profile()
         self.addCleanup(profile.close)

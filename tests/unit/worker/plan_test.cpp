@@ -28,6 +28,15 @@ TEST(Plan, prompts_share_what_is_left_in_order_of_admission) {
             (std::vector<Share>{{0, 5}, {1, 11}}));
 }
 
+TEST(Plan, prompts_beside_decode_rows_may_get_less_than_is_left) {
+  EXPECT_EQ(
+      planned({prompt(5), prompt(50), decode_row()}, {.tokens_max = 100, .prompt_tokens_max = 12}),
+      (std::vector<Share>{{2, 1}, {0, 5}, {1, 7}}));
+  EXPECT_EQ(planned({prompt(50), decode_row()}, {.tokens_max = 100, .prompt_tokens_max = 0}),
+            (std::vector<Share>{{1, 1}, {0, 1}}))
+      << "never nothing";
+}
+
 TEST(Plan, who_waits_for_an_edit_gets_nothing) {
   EXPECT_TRUE(planned({{.tokens = 0}, {.tokens = 0, .decode = true}}, {}).empty());
 }

@@ -209,6 +209,8 @@ TEST(WorkerProcess, wrong_settings_are_named_before_any_port_opens) {
               c.expert_parallel = 2;
             }).field,
             "prompt_token_budget");
+  EXPECT_EQ(refusal([](WorkerConfig& c) { c.mixed_step_seconds = -1; }).field,
+            "mixed_step_seconds");
   EXPECT_EQ(refusal([](WorkerConfig& c) { c.stall_seconds = 0; }).field, "stall_seconds");
   EXPECT_EQ(refusal([](WorkerConfig& c) { c.fake.vocab = 2; }).field, "fake.vocab");
   EXPECT_EQ(refusal([](WorkerConfig& c) { c.group.processes = 2; }).field, "group.leader");

@@ -13,6 +13,8 @@ export class Sidebar {
   #asked = 0;
   #searched = null; // the newest search: done when its result is drawn
   #renaming = null;
+  #pressed = false; // an entry is, so the list stays as it is: a click is lost with what it began on
+  #late = false; // something is to be drawn after that
 
   // elements: { sidebar, list, search, scrim, menu }; session; store; on: { open(id), deleted(record), running(id) }
   constructor(elements, session, store, on) {
@@ -20,6 +22,9 @@ export class Sidebar {
     this.search.addEventListener('input', () => (this.#searched = this.#search()));
     this.search.addEventListener('keydown', (event) => this.#search_key(event));
     this.list.addEventListener('keydown', (event) => this.#list_key(event));
+    this.list.addEventListener('pointerdown', (event) => (this.#pressed = event.button === 0));
+    // The click comes right behind the release.
+    for (const end of ['pointerup', 'pointercancel']) addEventListener(end, () => setTimeout(() => this.#release()));
     this.menu.addEventListener('click', () => this.toggle());
     this.scrim.addEventListener('click', () => this.toggle(false));
     NARROW.addEventListener('change', () => this.toggle(!NARROW.matches));
@@ -49,8 +54,14 @@ export class Sidebar {
     this.search.select();
   }
 
+  #release() {
+    this.#pressed = false;
+    if (this.#late) this.draw();
+  }
+
   draw() {
-    if (this.#renaming) return;
+    this.#late = this.#pressed;
+    if (this.#renaming || this.#pressed) return;
     const records = this.store.list().filter(({ id }) => !this.#found || this.#found.has(id));
     const focused = this.list.contains(document.activeElement)
       ? document.activeElement.closest('[data-id]')?.dataset.id
