@@ -33,12 +33,16 @@ class Collectives {
   virtual Status broadcast(TokenId* ids, int64_t count, int root) = 0;
 
   // Waits until all operations said before are done; what they left is valid only if this says so.
-  // A device's own wait() or download() may wait for a peer that died; this gives up after the
-  // group's time-out. A broken group stays broken: every call fails at once with UNAVAILABLE,
-  // naming the rank where it is known; INTERNAL naming "size" where ranks disagree about a count.
+  // This gives up after the group's time-out, and without waiting for a device where another rank
+  // has broken the group. So does the device's own wait(), download(), upload() or release() for a
+  // peer in another process, but only this or the next call says so. A broken group stays broken:
+  // every call fails at once with UNAVAILABLE, naming the rank where it is known; INTERNAL naming
+  // "size" where ranks disagree about a count.
   virtual Status finish() = 0;
   // The same of the operations said before `mark` was begun, which is on this rank's device.
   virtual Status finish(Download& mark) = 0;
+  // What broke the group, if anything did. From any thread where ranks are threads.
+  virtual Status status() = 0;
 };
 
 }  // namespace fathom

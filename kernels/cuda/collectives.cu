@@ -14,6 +14,7 @@
 #include <atomic>
 #include <set>
 #include <string>
+#include <thread>
 
 #include "kernels/cuda/collectives.h"
 #include "kernels/cuda/meeting.h"
@@ -123,6 +124,22 @@ class PeerGroup {
     uint32_t none = 0;
     std::atomic_ref(*stop_).compare_exchange_strong(none, static_cast<uint32_t>(rank) + 1);
   }
+  void break_with_gpu(int rank) {
+    break_with(rank, "the GPU of rank " + std::to_string(rank) + " failed");
+  }
+  // Whoever waits for a step, or has come to its end, asks: the host of a GPU that failed may not
+  // look at it for long, and streams that wait for its events may go on with what it never
+  // computed.
+  void look_at_other_gpus(int rank) {
+    for (int r = 0; r < ranks_; ++r) {
+      if (r == rank) continue;
+      cudaSetDevice(seat(r).gpu);
+      const cudaError_t answer = cudaEventQuery(seat(r).ready[0]);
+      if (!is_over(answer) || answer == cudaSuccess) continue;
+      cudaGetLastError();
+      break_with_gpu(r);
+    }
+  }
   Status status() {
     const uint32_t missing = stop_ != nullptr ? std::atomic_ref(*stop_).load() : 0;
     if (missing != 0)  // unless a thread said more
@@ -226,9 +243,23 @@ class Peer final : public Collectives {
     FATHOM_CHECKED(device_.wait());
     return group_->status();
   }
+  // What has broken the group is known before this GPU has got to the mark, or never gets there.
   Status finish(Download& mark) override {
+    while (!mark.done()) {
+      FATHOM_CHECKED(status());
+      std::this_thread::yield();
+    }
     FATHOM_CHECKED(group_->status());
-    if (const auto done = mark.finish(); !done.ok()) return done.error();
+    if (const auto done = mark.finish(); !done.ok()) {
+      group_->break_with_gpu(rank_);
+      return done.error();
+    }
+    look_at_other_gpus();
+    return group_->status();
+  }
+  Status status() override {
+    constexpr Duration kLooks = Duration::ms(10);  // between two at the other GPUs
+    if (clock_.now() - looked_ > kLooks) look_at_other_gpus();
     return group_->status();
   }
 
@@ -237,8 +268,14 @@ class Peer final : public Collectives {
   Status begin() {
     cudaSetDevice(device_.index());
     if (!device_.failed()) return {};
-    group_->break_with(rank_, "the GPU of rank " + std::to_string(rank_) + " failed");
+    group_->break_with_gpu(rank_);
     return device_.wait();
+  }
+
+  void look_at_other_gpus() {
+    looked_ = clock_.now();
+    group_->look_at_other_gpus(rank_);
+    device_.use();
   }
 
   bool recording() const {
@@ -332,6 +369,8 @@ class Peer final : public Collectives {
   const std::shared_ptr<PeerGroup> group_;
   CudaDevice& device_;
   const int rank_;
+  const SystemClock clock_;
+  Instant looked_;  // at the other GPUs
   int turn_ = 0, event_ = 0;
 };
 

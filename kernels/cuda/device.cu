@@ -44,11 +44,11 @@ class CudaDownload final : public Download {
   }
   bool done() const override {
     device_.use();
-    return !begun_ || cudaEventQuery(done_) != cudaErrorNotReady;
+    return !begun_ || is_over(cudaEventQuery(done_));
   }
   Result<std::span<const std::byte>> finish() override {
     device_.use();
-    if (begun_) device_.check(cudaEventSynchronize(done_), "a step");
+    if (begun_) device_.reach(done_, "a step");
     device_.check(cudaGetLastError(), "a step");
     begun_ = false;
     FATHOM_CHECKED(device_.status());
@@ -117,6 +117,14 @@ void CudaDevice::check(cudaError_t error, const char* operation) {
   first_error_.store(error, std::memory_order_release);
 }
 
+void CudaDevice::reach(cudaEvent_t event, const char* operation) {
+  if (patience_)
+    patience_([&] {
+      return is_over(event != nullptr ? cudaEventQuery(event) : cudaStreamQuery(stream_));
+    });
+  check(event != nullptr ? cudaEventSynchronize(event) : cudaStreamSynchronize(stream_), operation);
+}
+
 // What was recorded holds old pointers.
 void CudaDevice::forget_recordings() {
   for (auto& [key, recording] : recordings_)
@@ -137,7 +145,7 @@ void* CudaDevice::allocate(size_t bytes) {
 void CudaDevice::release(void* memory) {
   if (memory == nullptr) return;
   use();
-  check(cudaStreamSynchronize(stream_), "release");
+  reach(nullptr, "release");
   forget_recordings();
   check(cudaFree(memory), "release");
 }
@@ -162,7 +170,7 @@ void CudaDevice::upload(void* to, const void* from, size_t bytes) {
     if (staged_ == kHalf) {
       check(cudaEventRecord(left_half_[half_], stream_), "upload");
       half_ = 1 - half_;
-      check(cudaEventSynchronize(left_half_[half_]), "upload");
+      reach(left_half_[half_], "upload");
       staged_ = 0;
     }
     const size_t piece = std::min(bytes, kHalf - staged_);
@@ -196,6 +204,7 @@ void CudaDevice::fill_zero(void* to, size_t bytes) {
 
 Status CudaDevice::download(void* to, const void* from, size_t bytes) {
   use();
+  reach(nullptr, "download");  // the copy itself waits, for memory that is not pinned
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_), "download");
   return wait();
 }
@@ -211,7 +220,7 @@ Status CudaDevice::status() const {
 
 Status CudaDevice::wait() {
   use();
-  check(cudaStreamSynchronize(stream_), "a step");
+  reach(nullptr, "a step");
   check(cudaGetLastError(), "a step");
   staged_ = 0;
   return status();

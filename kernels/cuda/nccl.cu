@@ -4,7 +4,8 @@
 // the sums gathered: each rank sends and receives twice the data, as in a ring.
 //
 // The communicator does not block: whoever waits for a peer, to join or to finish, looks at the
-// time and at NCCL's own errors, and aborts, which also ends the kernels that wait on the GPU.
+// time and at NCCL's own errors, and aborts, which also ends the kernels that wait on the GPU. So
+// does the device where it has to wait for itself: for room among uploads, to release memory.
 #include "kernels/cuda/nccl.h"
 
 #include <dlfcn.h>
@@ -28,6 +29,7 @@ class NcclRank final : public Collectives {
   NcclRank(const Nccl& nccl, CudaDevice& device, const NcclGroup& group)
       : nccl_(nccl), device_(device), group_(group) {}
   ~NcclRank() override {
+    device_.wait_by({});
     if (comm_ != nullptr) nccl_.abort(comm_);
     device_.release(parts_);
     device_.release(sums_);
@@ -40,7 +42,10 @@ class NcclRank final : public Collectives {
       return Error{Code::resource_exhausted, "no memory for the buffers of a group", "device"};
     NcclUniqueId id = {group_.id};
     NcclConfig config;
-    return settle(nccl_.init(&comm_, group_.size, id, group_.rank, &config), "joining");
+    FATHOM_CHECKED(settle(nccl_.init(&comm_, group_.size, id, group_.rank, &config), "joining"));
+    // A group that was given up here says so at its next call.
+    device_.wait_by([this](const auto& done) { static_cast<void>(wait_for(done)); });
+    return {};
   }
 
   int rank() const override { return group_.rank; }
@@ -74,8 +79,7 @@ class NcclRank final : public Collectives {
   }
 
   Status finish() override {
-    FATHOM_CHECKED(
-        wait_for([&] { return cudaStreamQuery(device_.stream()) != cudaErrorNotReady; }));
+    FATHOM_CHECKED(wait_for([&] { return is_over(cudaStreamQuery(device_.stream())); }));
     return device_.wait();
   }
   Status finish(Download& mark) override {
@@ -83,6 +87,7 @@ class NcclRank final : public Collectives {
     if (const auto done = mark.finish(); !done.ok()) return done.error();
     return {};
   }
+  Status status() override { return broken_ ? Status(*broken_) : Status(); }
 
  private:
   template <class Done>

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -46,6 +47,12 @@ class CudaDevice final : public Device {
   bool failed() const { return first_error_.load(std::memory_order_acquire) != cudaSuccess; }
   Status status() const;
   void use() const;  // by this thread
+  // Until the stream has come to `event`, or null: has done all that was said.
+  void reach(cudaEvent_t event, const char* operation);
+  // Asked before this device is waited for, by the thread that waits: returns when `done` does, or
+  // when it has let nothing on this device wait for a peer any more.
+  using Patience = std::function<void(const std::function<bool()>& done)>;
+  void wait_by(Patience patience) { patience_ = std::move(patience); }
 
  private:
   explicit CudaDevice(const CudaDeviceConfig& config) : config_(config) {}
@@ -62,6 +69,7 @@ class CudaDevice final : public Device {
   int half_ = 0;
   size_t staged_ = 0;              // bytes of that half
   cudaEvent_t left_half_[2] = {};  // when the last copy out of it was said
+  Patience patience_;              // null: nothing here waits for other processes
   std::mutex failure_mutex_;       // who waits for a download may be another thread
   std::atomic<cudaError_t> first_error_ = cudaSuccess;
   const char* failed_operation_ = "";
@@ -72,6 +80,14 @@ class CudaDevice final : public Device {
   void record(Recording& recording, const std::function<void()>& say);
   std::map<ReplayKey, Recording> recordings_;
 };
+
+// Whether what was asked about is over, be it with an error; that it is not is no error, though
+// runtimes may remember it as the last one.
+inline bool is_over(cudaError_t answer) {
+  if (answer != cudaErrorNotReady) return true;
+  cudaGetLastError();
+  return false;
+}
 
 inline CudaDevice& device_of(const OpContext& ctx) { return static_cast<CudaDevice&>(*ctx.device); }
 

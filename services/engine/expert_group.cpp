@@ -112,13 +112,13 @@ Result<std::vector<std::unique_ptr<ModelRanks>>> load_all(const TpEngineConfig& 
 }
 
 Result<std::vector<std::unique_ptr<ExpertExchange>>> connect(
-    const std::vector<std::unique_ptr<ModelRanks>>& loaded) {
+    const std::vector<std::unique_ptr<ModelRanks>>& loaded, Duration patience) {
   const ModelConfig& model = loaded.front()->model();
   const auto ranks = static_cast<int32_t>(loaded.size());
   if (loaded.front()->device(0).is_host()) return make_host_experts(model, ranks);
   std::vector<Device*> devices;
   for (const auto& each : loaded) devices.push_back(&each->device(0));
-  FATHOM_TRY(auto collectives, make_peer_collectives(devices));
+  FATHOM_TRY(auto collectives, make_peer_collectives(devices, patience));
   auto comms = make_thread_group(ranks);
   std::vector<std::unique_ptr<ExpertExchange>> out;
   for (size_t i = 0; i < loaded.size(); ++i)
@@ -134,7 +134,7 @@ Result<std::vector<std::unique_ptr<Engine>>> make_expert_group(const TpEngineCon
                                                                const LoadProgress& progress) {
   FATHOM_CHECKED(check(config, ranks));
   FATHOM_TRY(auto loaded, load_all(config, ranks, progress));
-  FATHOM_TRY(auto exchanges, connect(loaded));
+  FATHOM_TRY(auto exchanges, connect(loaded, config.group.patience));
   std::vector<ExpertGroup::Rank> members;
   for (int32_t rank = 0; rank < ranks; ++rank) {
     const auto at = static_cast<size_t>(rank);

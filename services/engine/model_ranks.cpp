@@ -264,7 +264,7 @@ Status ModelRanks::connect_devices() {
   if (all == ranks_.size()) {
     std::vector<Device*> devices;
     for (const Rank& rank : ranks_) devices.push_back(rank.device.get());
-    FATHOM_TRY(auto peers, make_peer_collectives(devices));
+    FATHOM_TRY(auto peers, make_peer_collectives(devices, patience_));
     for (size_t i = 0; i < all; ++i) ranks_[i].collectives = std::move(peers[i]);
     return {};
   }

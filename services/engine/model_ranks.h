@@ -122,7 +122,7 @@ class ModelRanks {
   bool own_kv_ = false;                // ranks write all the KV that they read
   int32_t first_rank_ = 0, size_ = 1;  // of the group
   std::vector<int32_t> gpus_;          // that the ranks use, each once; empty: the host
-  Duration patience_{};                // with other processes
+  Duration patience_{};                // with other ranks' GPUs
   ExpertPlace experts_;
   std::unique_ptr<DividedPool> kv_;           // a pool a GPU; destroyed before the devices
   std::unique_ptr<ExpertExchange> exchange_;  // null: experts are this group's own

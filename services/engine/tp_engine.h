@@ -28,7 +28,7 @@ struct GroupPlace {
   std::string leader;   // host:port where the leader listens; unused in a group of one process
   std::function<void(int port)> listening;  // told the leader's port, for when `leader` says 0
   Duration connect_time_max = Duration::seconds(600);  // processes may load for minutes
-  // Between GPUs: how long a collective waits for another process before the group is broken.
+  // Between GPUs: how long a collective waits for another rank before the group is broken.
   Duration patience = Duration::seconds(60);
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <thread>
 
 #include "base/check.h"
 #include "model/buffer.h"
@@ -61,9 +62,14 @@ class DeviceExperts final : public ExpertMeeting {
 
   // The device is waited for outside of the lock: it may wait for a peer, which is told by leave().
   Status finish(Download& mark) override {
-    FATHOM_CHECKED(ExpertMeeting::finish(mark));
-    const std::scoped_lock lock(leaving_);
-    return collectives_ ? collectives_->finish(mark) : Status(left());
+    while (true) {
+      const bool done = mark.done();
+      const std::scoped_lock lock(leaving_);
+      if (!collectives_) return left();
+      if (done) return collectives_->finish(mark);
+      FATHOM_CHECKED(collectives_->status());
+      std::this_thread::yield();
+    }
   }
 
   void leave() override {

@@ -47,10 +47,8 @@ GlobalShadow::Page& GlobalShadow::page_of(const std::byte* at) {
   if (found.page != nullptr && found.number == number) return *found.page;
   const auto [entry, is_new] = pages_.try_emplace(number);
   Page& page = entry->second;
-  if (is_new && machine().is_device_memory(at)) {  // a page has no two kinds of memory
-    page.watched = true;
-    page.cells.resize(kPage / page.unit);
-  }
+  if (is_new) page.gpu = machine().gpu_of(at);  // a page has no two kinds of memory
+  if (is_new && page.gpu >= 0) page.cells.resize(kPage / page.unit);
   found = {number, &page};
   return page;
 }
@@ -62,7 +60,7 @@ std::optional<GlobalShadow::Touch> GlobalShadow::touch(const std::byte* at, size
     const size_t begin = reinterpret_cast<uintptr_t>(at) % kPage;
     const size_t inside = std::min(static_cast<size_t>(end - at), kPage - begin);
     at += inside;
-    if (!page.watched) continue;
+    if (page.gpu < 0) continue;
     while ((begin | inside) % page.unit != 0) page.refine(page.unit / 2);
     for (size_t i = begin / page.unit; i < (begin + inside) / page.unit; ++i)
       if (const auto met = page.cells[i].touch(touch)) return met;

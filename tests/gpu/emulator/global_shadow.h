@@ -25,6 +25,8 @@ class GlobalShadow {
   // The earlier touch by another cluster that this one must not meet, if there is one. What is in
   // no GPU's memory (a thread's own variables, arguments) is not looked at.
   std::optional<Touch> touch(const std::byte* at, size_t bytes, const Touch& touch);
+  // In whose memory that is; -1: in no GPU's.
+  int gpu_of(const std::byte* at) { return page_of(at).gpu; }
 
  private:
   static constexpr size_t kPage = 4096;
@@ -43,7 +45,7 @@ class GlobalShadow {
     std::optional<Touch> touch(const Touch& touch);
   };
   struct Page {
-    bool watched = false;
+    int gpu = -1;      // -1: not watched
     size_t unit = 16;  // bytes that a cell is about: so few that every touch was of whole cells
     std::vector<Cell> cells;
 

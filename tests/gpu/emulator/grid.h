@@ -67,6 +67,7 @@ class Grid {
     uint32_t dynamic_shared = 0;
     uint32_t cluster = 1;
     bool starts_early = false;  // programmatic dependent launch
+    int gpu = 0;
   };
   Grid(const Shape& shape, std::function<void()> body);
   ~Grid();

@@ -31,14 +31,24 @@ inline void look(const void* at, size_t bytes, Access how, const void* code) {
   watching = thread != nullptr ? watched_races() : nullptr;
 }
 
+// A word by which kernels of several GPUs meet.
+inline void says(int order, const void* code) {
+  if (watching != nullptr && (order == __ATOMIC_RELEASE || order == __ATOMIC_SEQ_CST)) [[unlikely]]
+    watching->releases(code);
+}
+inline void hears(int order, const void* code) {
+  if (watching != nullptr && (order == __ATOMIC_ACQUIRE || order == __ATOMIC_SEQ_CST)) [[unlikely]]
+    watching->acquires(code);
+}
+
 void touch_atomically(const void* at, uint32_t bytes) {
   look(at, bytes, Access::atomic, __builtin_return_address(0));
 }
 
 }  // namespace emulated
 
-// The compiler's names and types. Atomic operations of C++ are host code's, or are about words that
-// GPUs share.
+// The compiler's names and types. Atomic operations of C++ are host code's, or are about words by
+// which kernels of several GPUs meet.
 extern "C" {
 
 using emulated::Access;
@@ -71,10 +81,12 @@ FATHOM_LOOK_AT(8)
 FATHOM_LOOK_AT(16)
 
 #define FATHOM_ATOMIC(bits)                                                                     \
-  uint##bits##_t __tsan_atomic##bits##_load(const volatile uint##bits##_t* at, int) {           \
+  uint##bits##_t __tsan_atomic##bits##_load(const volatile uint##bits##_t* at, int order) {     \
+    emulated::hears(order, __builtin_return_address(0));                                        \
     return __atomic_load_n(at, __ATOMIC_SEQ_CST);                                               \
   }                                                                                             \
-  void __tsan_atomic##bits##_store(volatile uint##bits##_t* at, uint##bits##_t v, int) {        \
+  void __tsan_atomic##bits##_store(volatile uint##bits##_t* at, uint##bits##_t v, int order) {  \
+    emulated::says(order, __builtin_return_address(0));                                         \
     __atomic_store_n(at, v, __ATOMIC_SEQ_CST);                                                  \
   }                                                                                             \
   uint##bits##_t __tsan_atomic##bits##_exchange(volatile uint##bits##_t* at, uint##bits##_t v,  \

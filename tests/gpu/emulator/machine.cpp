@@ -73,6 +73,31 @@ bool Machine::holds(const void* at, size_t bytes) const {
   return static_cast<const std::byte*>(at) + bytes <= end;
 }
 
+int Machine::gpu_of(const void* at) const {
+  return holds(at, 1) ? std::prev(allocations_.upper_bound(at))->second.gpu : -1;
+}
+
+Machine::Health Machine::before_work(int gpu, bool replayed) {
+  const auto found = mishaps.find(gpu);
+  if (found == mishaps.end()) return Health::well;
+  Mishap& mishap = found->second;
+  mishap.happened |= replayed && mishap.after == 0;
+  if (!mishap.happened) return Health::well;
+  return mishap.kind == Mishap::Kind::fails ? Health::fails : Health::hangs;
+}
+
+void Machine::did_work(int gpu, bool replayed) {
+  if (!replayed) return;
+  if (const auto found = mishaps.find(gpu); found != mishaps.end() && found->second.after > 0)
+    --found->second.after;
+}
+
+std::chrono::nanoseconds Machine::clock() {
+  for (const auto& [gpu, mishap] : mishaps)
+    if (mishap.kind == Mishap::Kind::hangs && mishap.happened) flown_ += std::chrono::seconds(1);
+  return std::chrono::steady_clock::now().time_since_epoch() + flown_;
+}
+
 void* Machine::pin(size_t bytes) {
   void* memory = std::aligned_alloc(kPage, up(bytes, kPage));
   pinned_[memory] = bytes;

@@ -3,6 +3,7 @@
 // so there is one object; a test sets it up before it uses the first GPU.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -22,6 +23,13 @@ struct MachineConfig {
   bool races = false;                     // are watched for (races.h)
 };
 
+// What befalls a GPU in the midst of what it replays: behind `after` more pieces of that.
+struct Mishap {
+  enum class Kind { fails, hangs } kind = Kind::fails;
+  int after = 0;
+  bool happened = false;
+};
+
 class Machine {
  public:
   void set_up(const MachineConfig& config);
@@ -35,7 +43,7 @@ class Machine {
   size_t used(int gpu) const;
   // Whether [at, at + bytes) lies in one allocation of any GPU.
   bool holds(const void* at, size_t bytes) const;
-  bool is_device_memory(const void* at) const { return holds(at, 1); }
+  int gpu_of(const void* at) const;  // whose memory that is; -1: no GPU's
 
   void* pin(size_t bytes);
   bool unpin(void* memory);
@@ -45,6 +53,14 @@ class Machine {
   std::map<const void*, size_t> most_dynamic_shared;  // of a kernel, where it was set
 
   std::set<int> silent;  // GPUs from which nothing more reaches another process
+  std::map<int, Mishap> mishaps;
+  uint64_t graphs_launched = 0;
+  // Of a GPU, before its next piece of work. One that hangs does nothing more, until its mishap is
+  // taken away, and time flies meanwhile: a kernel that looks at the clock finds a second gone.
+  enum class Health { well, fails, hangs };
+  Health before_work(int gpu, bool replayed);
+  void did_work(int gpu, bool replayed);
+  std::chrono::nanoseconds clock();
 
   void faulted(const std::string& what) { last_fault_ = what; }
   const std::string& last_fault() const { return last_fault_; }
@@ -64,6 +80,7 @@ class Machine {
   std::map<const void*, size_t> pinned_;
   std::map<int, size_t> used_;
   std::string last_fault_;
+  std::chrono::nanoseconds flown_{};
 };
 
 Machine& machine();

@@ -3,7 +3,6 @@
 #include <cuda.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 
 #include "tests/gpu/emulator/grid.h"
@@ -171,8 +170,7 @@ const CUtensorMap& map_at(uint64_t address) {
 }  // namespace
 
 uint64_t special_globaltimer() {
-  const auto since = std::chrono::steady_clock::now().time_since_epoch();
-  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(since).count());
+  return static_cast<uint64_t>(emulated::machine().clock().count());
 }
 void nanosleep_u32(int) { emulated::let_other_gpus_run(); }
 

@@ -31,13 +31,19 @@ View view_of(const Clock& clock) { return {clock.known.get(), clock.self, clock.
 
 }  // namespace
 
-Races::Races(Crew& crew) : crew_(crew), nothing_(std::make_shared<Known>()) {
+Races::Races(Crew& crew)
+    : crew_(crew),
+      told_(crew.threads.size(), threads_of_block(crew)),
+      asked_(crew.threads.size(), threads_of_block(crew)),
+      nothing_(std::make_shared<Known>()) {
   for (size_t b = 0; b < crew.blocks.size(); ++b) shadows_.push_back(std::make_unique<Shadow>());
 }
 Races::~Races() = default;
 
 void Races::begin() {
   for (auto& shadow : shadows_) shadow->clear();
+  told_.clear();
+  asked_.clear();
   barriers_.clear();
   products_.clear();
   for (Named& b : besides_) b.step = {};
@@ -88,11 +94,45 @@ void Races::touch(const void* at, uint32_t bytes, Access how, const Beside& besi
 void Races::touch_global(const void* at, size_t bytes, Access how, const void* code) {
   const GlobalShadow::Touch touch = {how, static_cast<uint32_t>(crew_.cluster), offset(code)};
   const auto* const first = static_cast<const std::byte*>(at);
-  const auto earlier = now->block->grid->global_shadow().touch(first, bytes, touch);
-  if (!earlier) return;
+  GlobalShadow& shadow = now->block->grid->global_shadow();
+  const auto earlier = shadow.touch(first, bytes, touch);
+  if (!earlier) return touch_peers(shadow.gpu_of(first), touch);
   fault("a race in global memory: " + who(now->clock.self) + does(how) + " (" +
         at_code(touch.code) + ") what " + who_of_cluster(earlier->cluster) + does(earlier->how) +
         " (" + at_code(earlier->code) + "), and nothing puts blocks of a kernel in order");
+}
+
+// What a block stores it hands over to another GPU by a word; what it loads from there it was
+// handed by one.
+void Races::touch_peers(int gpu, const GlobalShadow::Touch& touch) {
+  if (gpu < 0) return;
+  const Clock& clock = now->clock;
+  if (touch.how == Access::write) {
+    if (const auto word = told_.touch(clock, touch.code))
+      apart(" stores", clock.self, touch.code, " tells another GPU", word->actor, word->code);
+  } else if (touch.how == Access::read && gpu != now->block->grid->shape().gpu) {
+    if (const auto word = asked_.touch(clock, touch.code))
+      apart(" loads from another GPU", clock.self, touch.code, " hears of it", word->actor,
+            word->code);
+  }
+}
+
+void Races::releases(const void* code) {
+  if (const auto store = told_.word(now->clock, offset(code)))
+    apart(" stores", store->actor, store->code, " tells another GPU", now->clock.self,
+          offset(code));
+}
+void Races::acquires(const void* code) {
+  if (const auto load = asked_.word(now->clock, offset(code)))
+    apart(" loads from another GPU", load->actor, load->code, " hears of it", now->clock.self,
+          offset(code));
+}
+
+void Races::apart(const char* touched, Actor toucher, uint32_t touch_code, const char* word,
+                  Actor teller, uint32_t word_code) const {
+  fault("a race in global memory: " + who(toucher) + touched + " (" + at_code(touch_code) + "), " +
+        who(teller) + word + " (" + at_code(word_code) +
+        ") by a word, and no barrier lies between");
 }
 
 void Races::read_operand(uint32_t place, uint32_t bytes, const Beside& beside,

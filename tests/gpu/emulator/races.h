@@ -3,7 +3,8 @@
 // and barriers and a shadow of each block's shared memory, and faults at the first two touches, one
 // of them a store, that no barrier, wait or fence puts in order. Loads and stores of kernels come
 // from instrumented.cpp; barriers, copies and tensor cores report by hand. Of a GPU's memory it is
-// watched that clusters of a kernel do not meet there (global_shadow.h).
+// watched that clusters of a kernel do not meet there (global_shadow.h), and that a block hands
+// over to another GPU what it has stored, and loads from there what it was handed (peer_words.h).
 //
 // What orders: barriers of a block, of a cluster and with numbers, mbarriers, __syncwarp, waits for
 // copies, stores and products. What does not: shuffles, votes, mma, ldmatrix, atomic operations.
@@ -16,6 +17,7 @@
 #include <unordered_map>
 
 #include "tests/gpu/emulator/global_shadow.h"
+#include "tests/gpu/emulator/peer_words.h"
 #include "tests/gpu/emulator/shadow.h"
 
 namespace emulated {
@@ -44,6 +46,9 @@ class Races {
   void touch(const void* at, uint32_t bytes, Access how, const Beside& beside);
   // Of memory that is not shared, by the running thread or what it begins.
   void touch_global(const void* at, size_t bytes, Access how, const void* code);
+  // A word by which kernels of several GPUs meet: stored with a release, loaded with an acquire.
+  void releases(const void* code);
+  void acquires(const void* code);
 
   // Barriers of hardware: null begins a turn.
   void arrive(SharedGathering& turn);
@@ -96,9 +101,13 @@ class Races {
   void check(const void* at, uint32_t bytes, const Touch& touch, const View& view);
   std::string who(Actor actor) const;
   std::string who_of_cluster(uint32_t cluster) const;
+  void touch_peers(int gpu, const GlobalShadow::Touch& touch);
+  [[noreturn]] void apart(const char* touched, Actor toucher, uint32_t touch_code, const char* word,
+                          Actor teller, uint32_t word_code) const;
 
   Crew& crew_;
   std::vector<std::unique_ptr<Shadow>> shadows_;  // of each block
+  PeerWords told_, asked_;  // of stores and releases; of loads from other GPUs and acquires
   SharedKnown nothing_;
   std::unordered_map<const void*, Watched> barriers_;
   std::unordered_map<uint64_t, Products> products_;

@@ -97,7 +97,8 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel,
   if (stream->gpu() != of_thread().gpu) return answer(cudaErrorInvalidResourceHandle);
   Grid::Shape shape = {.grid = config.gridDim,
                        .block = config.blockDim,
-                       .dynamic_shared = static_cast<uint32_t>(config.dynamicSmemBytes)};
+                       .dynamic_shared = static_cast<uint32_t>(config.dynamicSmemBytes),
+                       .gpu = stream->gpu()};
   for (unsigned i = 0; i < config.numAttrs; ++i) {
     const cudaLaunchAttribute& a = config.attrs[i];
     if (a.id == cudaLaunchAttributeProgrammaticStreamSerialization)

@@ -54,7 +54,7 @@ cudaError_t cudaStreamQuery(cudaStream_t raw) {
   if (did == emulated::Stream::Did::waits) emulated::give_others_a_turn();
   const bool more = did != emulated::Stream::Did::nothing;
   if (!stream->failure().empty()) return answer(cudaErrorLaunchFailure);
-  return more || !stream->idle() ? cudaErrorNotReady : cudaSuccess;
+  return more || !stream->idle() ? answer(cudaErrorNotReady) : cudaSuccess;
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
@@ -87,7 +87,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (!event->stream->done(event->said) && event->stream->do_one() == emulated::Stream::Did::waits)
     emulated::give_others_a_turn();  // who asks again and again may wait for them
   if (!event->stream->failure().empty()) return answer(cudaErrorLaunchFailure);
-  return event->stream->done(event->said) ? cudaSuccess : cudaErrorNotReady;
+  return event->stream->done(event->said) ? cudaSuccess : answer(cudaErrorNotReady);
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t raw, cudaEvent_t event, unsigned) {
@@ -149,6 +149,12 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t raw) {
   const auto stream = emulated::open_stream(raw);
   if (stream == nullptr) return answer(cudaErrorInvalidResourceHandle);
   if (!stream->failure().empty()) return answer(cudaErrorLaunchFailure);
-  for (const emulated::Recipe& recipe : graph->graph.recipes) stream->say(recipe);
+  ++emulated::machine().graphs_launched;
+  for (const emulated::Recipe& recipe : graph->graph.recipes)
+    stream->say([&] {
+      emulated::Work work = recipe();
+      work.replayed = true;
+      return work;
+    });
   return cudaSuccess;
 }

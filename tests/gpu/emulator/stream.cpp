@@ -29,9 +29,12 @@ Stream::Did Stream::do_one() {
   if (queue_.empty() || doing_) return Did::nothing;
   bool ended = true;
   if (failure_.empty()) {
+    const Machine::Health health = machine().before_work(gpu_, queue_.front().replayed);
+    if (health == Machine::Health::hangs) return Did::waits;
     const Work work = queue_.front();
     doing_ = true;
     try {
+      if (health == Machine::Health::fails) throw Fault("the GPU has fallen off the bus");
       if (work.ready) ended = work.ready();
       if (work.act && ended) work.act();
       if (work.grid != nullptr)
@@ -47,6 +50,7 @@ Stream::Did Stream::do_one() {
     doing_ = false;
   }
   if (!ended) return Did::waits;
+  machine().did_work(gpu_, queue_.front().replayed);
   queue_.pop_front();
   ++done_;
   return Did::some;

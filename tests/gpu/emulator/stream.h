@@ -19,6 +19,7 @@ struct Work {
   std::function<void()> act;         // a copy, or a wait for another stream
   std::shared_ptr<Grid> grid;        // or a kernel
   std::function<bool()> ready = {};  // of an act: asked until it may be done
+  bool replayed = false;             // of a graph
 };
 // Said while a stream records: makes the work anew for every replay.
 using Recipe = std::function<Work()>;

@@ -56,7 +56,8 @@ struct Seat {
     device.upload(there, values.data(), values.size() * sizeof(float));
   }
   std::vector<float> get(const float* there, size_t count) {
-    EXPECT_TRUE(group.finish().ok());
+    const Status ended = group.finish();
+    EXPECT_TRUE(ended.ok()) << ended.error().text();
     std::vector<float> values(count);
     EXPECT_TRUE(device.download(values.data(), there, count * sizeof(float)).ok());
     return values;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <set>
+#include <tuple>
 
 #include "kernels/cuda/experts/order.h"
 #include "kernels/cuda/experts/plan.h"
@@ -290,15 +291,14 @@ TEST_F(CudaExperts, of_other_ranks_and_of_padded_rows_are_left_out) {
 }
 
 TEST_F(CudaExperts, give_a_token_the_same_bits_whoever_else_is_there) {
-  struct Case {
-    DType dtype;
-    int32_t experts, hidden, width, rows, chosen;
-  };
+  constexpr DType kFp8 = DType::f8_e4m3;
+  using Case = std::tuple<DType, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t>;
   for (const Compute compute : {Compute::float32, Compute::bfloat16, Compute::fp8})
-    for (const auto& [dtype, experts, hidden, width, rows, chosen] :
-         {Case{DType::f32, 5, 50, 37, 70, 2}, Case{DType::bf16, 6, 256, 128, 700, 3},
-          Case{DType::f8_e4m3, 6, 384, 128, 900, 4}, Case{DType::f8_e4m3, 40, 256, 256, 150, 6},
-          Case{DType::f8_e4m3, 1, 256, 128, 300, 1}}) {
+    for (const auto& [dtype, experts, hidden, width, many, few, chosen] :
+         {Case{DType::f32, 5, 50, 37, 70, 20, 2}, Case{DType::bf16, 6, 256, 128, 700, 90, 3},
+          Case{kFp8, 6, 384, 128, 900, 100, 4}, Case{kFp8, 40, 256, 256, 150, 20, 6},
+          Case{kFp8, 1, 256, 128, 300, 140, 1}}) {
+      const int32_t rows = kGpuIsEmulated ? few : many;
       const Mixture m(dtype, experts, hidden, width);
       place(m);
       const Tokens all(m, rows, chosen, 31);
@@ -307,7 +307,7 @@ TEST_F(CudaExperts, give_a_token_the_same_bits_whoever_else_is_there) {
       std::iota(order.begin(), order.end(), 0);
       std::mt19937 random(9);
       for (const int32_t n : {1, 1, 2, 3, 8, 9, 16, 17, 33, 65, 129, rows}) {
-        if (n > rows) continue;
+        if (n > rows || (kGpuIsEmulated && n > 3 && n != 17 && n != rows)) continue;
         std::shuffle(order.begin(), order.end(), random);
         const std::vector<int32_t> which(order.begin(), order.begin() + n);
         Tokens some = all.some(which, hidden);

@@ -23,6 +23,11 @@ inline uint32_t chosen_seed() {
   return 0x5EEDu + static_cast<uint32_t>(GTEST_FLAG_GET(random_seed));
 }
 
+// An emulated GPU takes thousands of times as long. A test that would take minutes there takes
+// fewer or smaller cases of the same kinds: as many tiles as it needs for a first, a middle and a
+// last one, numbers on both sides of each limit.
+inline constexpr bool kGpuIsEmulated = FATHOM_GPU_IS_EMULATED;
+
 class OnGpu : public testing::Test {
  protected:
   void SetUp() override {

@@ -182,14 +182,15 @@ TEST_F(CudaSampler, each_kind_of_truncation_alone_is_the_cpus) {
 }
 
 TEST_F(CudaSampler, thousands_of_random_rows_are_the_cpus) {
-  for (int time = 0; time < 40; ++time)
+  constexpr int kTimes = kGpuIsEmulated ? 2 : 40;
+  for (int time = 0; time < kTimes; ++time)
     for (const size_t vocab : {3u, 37u, 1024u, 4097u, 30001u}) {
       std::vector<Row> rows(vocab > 20000 ? 4 : 24);
       for (Row& r : rows) r = random_row(vocab);
       expect_equal(rows);
       if (HasFailure()) return;
     }
-  EXPECT_GT(compared_, 3000);
+  EXPECT_EQ(compared_, 100 * kTimes);
 }
 
 TEST_F(CudaSampler, large_vocabularies_are_the_cpus) {

@@ -35,10 +35,13 @@ struct TwoProcesses {
   explicit TwoProcesses(TpEngineConfig c = config(2),
                         const std::function<void(TpEngineConfig&)>& change_follower = {}) {
     TpEngineConfig lead = c;
-    lead.group = {.processes = 2, .process = 0, .leader = "127.0.0.1:0"};
+    lead.group.processes = 2;
+    lead.group.leader = "127.0.0.1:0";
     lead.group.connect_time_max = Duration::seconds(20);
     lead.group.listening = [&](int port) {
-      c.group = {.processes = 2, .process = 1, .leader = "127.0.0.1:" + std::to_string(port)};
+      c.group.processes = 2;
+      c.group.process = 1;
+      c.group.leader = "127.0.0.1:" + std::to_string(port);
       c.group.connect_time_max = Duration::seconds(20);
       if (change_follower) change_follower(c);
       follower = std::thread([this, c] { followed = run_follower(c); });

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "net/drive_link.h"
 
 namespace fathom::stage {
@@ -23,7 +24,8 @@ inline constexpr Duration kPatience = Duration::seconds(20);
 
 class Seat final : public WorkerEvents {
  public:
-  explicit Seat(uint64_t epoch = 1) : links_(make_drive_links({.epoch = epoch}, *this)) {}
+  explicit Seat(uint64_t epoch = 1, Duration patience = kPatience)
+      : patience_(patience), links_(make_drive_links({.epoch = epoch}, *this)) {}
   ~Seat() override { links_->stop(); }
 
   void on_worker_report(WorkerId worker, const std::string& address, Report report) override {
@@ -36,13 +38,17 @@ class Seat final : public WorkerEvents {
       auto& tokens = tokens_[{address, row.seq}];
       tokens.insert(tokens.end(), row.tokens.begin(), row.tokens.end());
     }
+    for (const Row& row : report.rows)
+      if (row.finish != Finish::none) ++finishes_[row.seq];
     for (const SeqFailure& failure : report.failed) failed_[failure.seq] = failure.error;
     for (const SeqId seq : report.resident) resident_.insert(seq);
     if (report.draining) draining_.insert(address);
     changed_.notify_all();
   }
-  void on_worker_down(WorkerId, const std::string& address, const Error& why) override {
+  void on_worker_down(WorkerId worker, const std::string& address, const Error& why) override {
     const std::lock_guard lock(mutex_);
+    if (const auto known = ids_.find(address); known != ids_.end() && known->second == worker)
+      ++losses_[address];
     ids_.erase(address);
     down_[address] = why;
     changed_.notify_all();
@@ -79,6 +85,21 @@ class Seat final : public WorkerEvents {
   void await_draining(const std::string& address) {
     await([&] { return draining_.contains(address); });
   }
+  // What was told so far, without waiting.
+  std::vector<TokenId> told(const std::string& address, SeqId seq) {
+    const std::lock_guard lock(mutex_);
+    return tokens_[{address, seq}];
+  }
+  // How often a sequence was said to have ended, well or not.
+  int endings(SeqId seq) {
+    const std::lock_guard lock(mutex_);
+    return finishes_[seq] + (failed_.contains(seq) ? 1 : 0);
+  }
+  // How often a worker that had been welcomed there was lost.
+  int losses(const std::string& address) {
+    const std::lock_guard lock(mutex_);
+    return losses_[address];
+  }
   Error await_down(const std::string& address) {
     await([&] { return down_.contains(address); });
     const std::lock_guard lock(mutex_);
@@ -89,14 +110,17 @@ class Seat final : public WorkerEvents {
   template <class Condition>
   void await(Condition condition) {
     std::unique_lock lock(mutex_);
-    ASSERT_TRUE(changed_.wait_for(lock, std::chrono::nanoseconds(kPatience.ns), condition));
+    ASSERT_TRUE(changed_.wait_for(lock, std::chrono::nanoseconds(patience_.ns), condition));
   }
 
+  const Duration patience_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::map<std::string, WorkerId> ids_;
   std::map<std::string, Welcome> welcomes_;
   std::map<std::string, Error> down_;
+  std::map<std::string, int> losses_;
+  std::map<SeqId, int> finishes_;
   std::map<std::pair<std::string, SeqId>, std::vector<TokenId>> tokens_;
   std::map<SeqId, Error> failed_;
   std::set<SeqId> resident_;

@@ -170,6 +170,57 @@ __global__ void blocks_apart(float* x, int slip) {
   if (slip == 4 && threadIdx.x == 0) flash::copy_chunk(gemm::shared_address(kept), x, true);
 }
 
+// A block each on two GPUs, which hand 64 numbers to each other by a word.
+__global__ void two_gpus(float* mine, const float* theirs, uint32_t* heard, uint32_t* told,
+                         int slip) {
+  mine[threadIdx.x] = static_cast<float>(threadIdx.x);
+  if (slip != 1) __syncthreads();
+  if (threadIdx.x == 40) {
+    asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(told), "r"(1u) : "memory");
+    while (true) {
+      uint32_t came;
+      asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(came) : "l"(heard) : "memory");
+      if (came != 0) break;
+      asm volatile("nanosleep.u32 20;");
+    }
+  }
+  if (slip != 2) __syncthreads();
+  mine[64 + threadIdx.x] = theirs[63 - threadIdx.x];
+}
+
+Outcome run_on_two(int slip) {
+  cudaStream_t streams[2] = {};
+  float* x[2] = {};
+  uint32_t* words[2] = {};
+  for (int gpu = 0; gpu < 2; ++gpu) {
+    cudaSetDevice(gpu);
+    cudaDeviceEnablePeerAccess(1 - gpu, 0);
+    cudaStreamCreateWithFlags(&streams[gpu], cudaStreamNonBlocking);
+    cudaMalloc(&x[gpu], sizeof(float) * 128);
+    cudaMalloc(&words[gpu], sizeof(uint32_t));
+    cudaMemsetAsync(words[gpu], 0, sizeof(uint32_t), streams[gpu]);
+    cudaStreamSynchronize(streams[gpu]);
+  }
+  for (int gpu = 0; gpu < 2; ++gpu) {
+    cudaSetDevice(gpu);
+    two_gpus<<<1, 64, 0, streams[gpu]>>>(x[gpu], x[1 - gpu], words[gpu], words[1 - gpu], slip);
+  }
+  Outcome out;
+  for (int gpu = 0; gpu < 2; ++gpu) {
+    cudaSetDevice(gpu);
+    const cudaError_t error = cudaStreamSynchronize(streams[gpu]);
+    if (error != cudaSuccess) out.failure = cudaGetErrorString(error);
+    cudaGetLastError();
+  }
+  for (int gpu = 0; gpu < 2; ++gpu) {
+    cudaSetDevice(gpu);
+    cudaStreamDestroy(streams[gpu]);
+    cudaFree(x[gpu]);
+    cudaFree(words[gpu]);
+  }
+  return out;
+}
+
 Outcome run(void (*kernel)(float*, int), int slip, unsigned threads, unsigned cluster = 1,
             unsigned clusters = 1) {
   cudaSetDevice(0);
@@ -208,6 +259,7 @@ constexpr Handover kHandovers[] = {
     {"two_blocks", 1, [](int slip) { return run(two_blocks, slip, 32, 2); }},
     {"two_blocks_push", 1, [](int slip) { return run(two_blocks_push, slip, 32, 2); }},
     {"blocks_apart", 4, [](int slip) { return run(blocks_apart, slip, 32, 1, 2); }},
+    {"two_gpus", 2, run_on_two},
 };
 
 }  // namespace
