@@ -54,7 +54,9 @@ class Generation {
              .state = {.sampling = &r.sampling},
              .targets = targets[i],
              .draft_next = schedule_.prompt_drafts ? draft_next() : kNoDrafting,
-             .next_token = n == left ? -1 : r.tokens[static_cast<size_t>(computed_[i] + n)]});
+             .next_token =
+                 n == left ? -1
+                           : r.tokens[static_cast<size_t>(computed_[i]) + static_cast<size_t>(n)]});
         who.push_back(i);
         computed_[i] += n;
       }
