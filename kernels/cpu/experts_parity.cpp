@@ -21,8 +21,9 @@ struct ParityPass {
 
   int32_t experts() const { return static_cast<int32_t>(p.experts.size()); }
   int32_t count(int32_t e) const { return groups.begin[e + 1] - groups.begin[e]; }
+  // `next` and `next_first` say where the lane most likely goes on: parity.h.
   void multiply(int lane, const ParityRows& x, const Weight& w, const Piece& piece, float* y,
-                int64_t stride) const {
+                int64_t stride, const Weight& next, int32_t next_first) const {
     parity_avx2()->multiply({.x = x,
                              .w = w,
                              .first = piece.first,
@@ -30,7 +31,9 @@ struct ParityPass {
                              .round = round,
                              .y = y,
                              .y_stride = stride,
-                             .panel = panels + lane * panel});
+                             .panel = panels + lane * panel,
+                             .next = next,
+                             .next_first = next_first});
   }
 };
 
@@ -83,8 +86,10 @@ void gate_and_up(const ParityPass& s, int32_t from, const ParityRows* x, const P
     float* gate = gated + int64_t{s.groups.begin[piece.expert] - s.groups.begin[from]} * s.width +
                   piece.first;
     float* up = packed[piece.expert] + piece.first;
-    s.multiply(lane, x[piece.expert], w.gate, piece, gate, s.width);
-    s.multiply(lane, x[piece.expert], w.up, piece, up, s.width);
+    const Piece& then = pieces[std::min(i + 1, count - 1)];
+    s.multiply(lane, x[piece.expert], w.gate, piece, gate, s.width, w.up, piece.first);
+    s.multiply(lane, x[piece.expert], w.up, piece, up, s.width,
+               s.p.experts[static_cast<size_t>(then.expert)].gate, then.first);
     for (int64_t at = 0; at < int64_t{s.count(piece.expert)} * s.width; at += s.width)
       s.inner.swiglu(gate + at, up + at, piece.outs, gate + at);
   });
@@ -113,9 +118,10 @@ void down(const ParityPass& s, const ParityRows* middle, const Piece* pieces, in
           int32_t begin, int32_t columns, float* y) {
   share(s.ctx, s.lanes, count, [&](int lane, int i) {
     const Piece& piece = pieces[i];
+    const Piece& then = pieces[std::min(i + 1, count - 1)];
     s.multiply(lane, middle[piece.expert], s.p.experts[static_cast<size_t>(piece.expert)].down,
                piece, y + int64_t{s.groups.begin[piece.expert]} * columns + (piece.first - begin),
-               columns);
+               columns, s.p.experts[static_cast<size_t>(then.expert)].down, then.first);
   });
 }
 

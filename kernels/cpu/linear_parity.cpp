@@ -37,7 +37,9 @@ void linear_parity(const Inner& inner, const OpContext& ctx, const LinearParams&
                                           .round = round,
                                           .y = p.y + first,
                                           .y_stride = p.y_stride,
-                                          .panel = panel});
+                                          .panel = panel,
+                                          .next = p.weight,
+                                          .next_first = first + outs});
                });
 }
 

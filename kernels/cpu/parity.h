@@ -55,6 +55,9 @@ struct ParityProduct {  // y[r, o] = sum_k x[r, k] w[first + o, k] for o in [0, 
   float* y = nullptr;
   int64_t y_stride = 0;
   float* panel = nullptr;  // workspace of parity_panel_floats(w.cols)
+  // What the caller multiplies next, for it may be fetched meanwhile: its rows from next_first on.
+  Weight next = {};
+  int32_t next_first = 0;
 };
 
 constexpr int64_t parity_panel_floats(int32_t cols) {

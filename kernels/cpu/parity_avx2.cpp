@@ -16,7 +16,7 @@ namespace fathom {
 namespace {
 
 constexpr int32_t kStep = kParityStep;
-constexpr int32_t kRunSteps = 64;  // of a run of columns: a tile's x of one parity is 12 KB of L1
+constexpr int32_t kRunSteps = 128;  // of a run of columns: a tile's x of one parity is 24 KB of L1
 
 // ---- Rows of x.
 
@@ -81,15 +81,48 @@ struct Run {  // of steps
   int32_t begin, end;
 };
 
-// Lines that a pass fetches, one a step, while it multiplies.
+// Lines that a pass fetches while it multiplies: `each` of them, 0 to 4, every kBlock steps.
 struct Nearer {
   const char* from;
-  int64_t step;
+  int32_t each;
 };
+constexpr int32_t kBlock = 4;
+
+[[gnu::always_inline]] inline void fetch(const char* from, int32_t each) {
+  if (each == 0) return;
+  _mm_prefetch(from, _MM_HINT_T1);
+  if (each == 1) return;
+  _mm_prefetch(from + 64, _MM_HINT_T1);
+  if (each == 2) return;
+  _mm_prefetch(from + 128, _MM_HINT_T1);
+  if (each == 3) return;
+  _mm_prefetch(from + 192, _MM_HINT_T1);
+}
 
 // Where accumulators wait between runs, and for their trees: [R][kParityPanel][8]. Trees taken
 // right behind the last product would hold up the next tile's.
 constexpr int32_t kLanesRow = kParityPanel * 8;
+
+// The sum stays in its register for certain: over several steps GCC writes it over a factor instead
+// and sends others to memory.
+[[gnu::always_inline]] inline __m256 plus_product(__m256 sum, __m256 a, __m256 b) {
+  asm("vfmadd231ps %1, %2, %0" : "+x"(sum) : "x"(a), "x"(b));
+  return sum;
+}
+
+template <bool Odd, int R, int O, class W>
+[[gnu::always_inline]] inline void one_step(const W& w, const float* a, int64_t s,
+                                            __m256 (&acc)[R * O]) {
+  __m256 v[O];
+#pragma GCC unroll 3
+  for (int o = 0; o < O; ++o) v[o] = w.template load<Odd>(o, s);
+#pragma GCC unroll 6
+  for (int r = 0; r < R; ++r) {
+    const __m256 f = loaded(a + r * 8);
+#pragma GCC unroll 3
+    for (int o = 0; o < O; ++o) acc[r * O + o] = plus_product(acc[r * O + o], v[o], f);
+  }
+}
 
 // Always inlined: behind a call the registers' upper halves are cleared, which waits for every
 // product under way.
@@ -105,19 +138,16 @@ template <bool Odd, int R, int O, class W>
     for (int i = 0; i < R * O; ++i) acc[i] = _mm256_load_ps(lanes + i / O * kLanesRow + i % O * 8);
   }
   const float* a = x + int64_t{run.begin} * R * 8;
+  const char* from = nearer.from;
+  int64_t s = run.begin;
 #pragma GCC unroll 1
-  for (int64_t s = run.begin; s < run.end; ++s, a += R * 8) {
-    _mm_prefetch(nearer.from + (s - run.begin) * nearer.step, _MM_HINT_T1);
-    __m256 v[O];
-#pragma GCC unroll 3
-    for (int o = 0; o < O; ++o) v[o] = w.template load<Odd>(o, s);
-#pragma GCC unroll 6
-    for (int r = 0; r < R; ++r) {
-      const __m256 f = loaded(a + r * 8);
-#pragma GCC unroll 3
-      for (int o = 0; o < O; ++o) acc[r * O + o] = _mm256_fmadd_ps(v[o], f, acc[r * O + o]);
-    }
+  for (; s + kBlock <= run.end; s += kBlock, a += kBlock * R * 8, from += nearer.each * 64) {
+    fetch(from, nearer.each);
+#pragma GCC unroll 4
+    for (int i = 0; i < kBlock; ++i) one_step<Odd, R, O>(w, a + i * R * 8, s + i, acc);
   }
+#pragma GCC unroll 1
+  for (; s < run.end; ++s, a += R * 8) one_step<Odd, R, O>(w, a, s, acc);
 #pragma GCC unroll 12
   for (int i = 0; i < R * O; ++i) _mm256_store_ps(lanes + i / O * kLanesRow + i % O * 8, acc[i]);
 }
@@ -126,33 +156,53 @@ const char* row_at(const Weight& w, int32_t row) {
   return static_cast<const char*>(w.data) + row * w.row_stride * dtype_bytes(w.dtype);
 }
 
-// The panel after this one is fetched while this one is multiplied: by the passes of the first few
-// tiles, so many lines each.
+int32_t runs_of(const ParityRows& x) { return (x.steps() + kRunSteps - 1) / kRunSteps; }
+
+// The panel after this one, or what p.next names, is fetched while this one is multiplied, evenly:
+// in bursts the lines would wait for memory and the products for the lines. Many tiles of x would
+// push out what comes early, so it is the last few that fetch.
 class PanelAhead {
  public:
-  PanelAhead(const ParityProduct& p, int32_t first, int32_t width)
-      : w_(p.w),
-        row_(p.first + first + kParityPanel),
-        rows_(p.outs - first - kParityPanel < kParityPanel ? p.outs - first - kParityPanel
-                                                           : kParityPanel) {
-    const int32_t runs = (p.x.steps() + kRunSteps - 1) / kRunSteps;
-    const int32_t tiles = p.x.tiles() < 4 ? p.x.tiles() : 4;
-    row_lines_ = (int64_t{w_.cols} * dtype_bytes(w_.dtype) + 63) / 64;
-    const int64_t passes = int64_t{tiles} * runs * 2 * (kParityPanel / width);
-    lines_ = (rows_ * row_lines_ + passes - 1) / passes;
+  PanelAhead(const ParityProduct& p, int32_t first, int32_t groups) : w_(&p.w) {
+    row_ = p.first + first + kParityPanel;
+    rows_ = p.outs - first - kParityPanel;
+    if (rows_ <= 0) {
+      w_ = &p.next;
+      row_ = p.next_first;
+      rows_ = p.next.data ? p.next.rows - row_ : 0;
+    }
+    if (rows_ > kParityPanel) rows_ = kParityPanel;
+    row_lines_ = (int64_t{w_->cols} * dtype_bytes(w_->dtype) + 63) / 64;
+    constexpr int32_t kTiles = 8;
+    const int32_t tiles = p.x.tiles() < kTiles ? p.x.tiles() : kTiles;
+    idle_ = int64_t{p.x.tiles() - tiles} * runs_of(p.x) * 2 * groups;
+    const int64_t blocks = int64_t{tiles} * 2 * groups * (p.x.steps() / kBlock);
+    per_block_ = blocks == 0 ? 0
+                             : static_cast<float>(rows_ * row_lines_ + 2 * kBlock) /
+                                   static_cast<float>(blocks);
   }
-  // `here` is any place in L1, for when nothing is left to fetch.
-  Nearer next(const void* here) {
-    const int64_t at = done_;
-    if (at >= rows_ * row_lines_) return {static_cast<const char*>(here), 0};
-    done_ += lines_;
-    return {row_at(w_, row_ + static_cast<int32_t>(at / row_lines_)) + at % row_lines_ * 64, 64};
+  // What a pass over so many steps fetches.
+  Nearer next(int32_t steps) {
+    const Nearer none{nullptr, 0};
+    if (idle_ > 0) return --idle_, none;
+    const int32_t blocks = steps / kBlock;
+    if (blocks == 0 || at_ >= rows_ * row_lines_) return none;
+    credit_ += per_block_ * static_cast<float>(blocks);
+    const auto each = static_cast<int32_t>(credit_ / static_cast<float>(blocks));
+    if (each == 0) return none;
+    const Nearer nearer{
+        row_at(*w_, row_ + static_cast<int32_t>(at_ / row_lines_)) + at_ % row_lines_ * 64,
+        each < 4 ? each : 4};
+    at_ += int64_t{nearer.each} * blocks;
+    credit_ -= static_cast<float>(nearer.each * blocks);
+    return nearer;
   }
 
  private:
-  const Weight& w_;
+  const Weight* w_;
   int32_t row_;
-  int64_t rows_, row_lines_, lines_, done_ = 0;
+  int64_t rows_, row_lines_, idle_, at_ = 0;
+  float per_block_, credit_ = 0;
 };
 
 // Rows of a panel are multiplied in groups of `width`, the rest of them in one of two or in ones.
@@ -168,45 +218,43 @@ struct Group {
 // Tile t of x times the rows of one panel, for one parity.
 template <bool Odd, int R, int O, class Source>
 void tile_of_parity(const ParityProduct& p, const Source& source, int32_t t, int32_t outs,
-                    float* lanes, PanelAhead& panel_ahead) {
-  const int32_t steps = p.x.steps();
+                    float* lanes, PanelAhead& ahead) {
+  const int32_t steps = p.x.steps(), runs = runs_of(p.x);
   const float* x = p.x.data + p.x.tile_at(t) + (Odd ? int64_t{steps} * R * 8 : 0);
-  for (int32_t begin = 0; begin < steps; begin += kRunSteps) {
-    const int32_t end = steps - begin < kRunSteps ? steps : begin + kRunSteps;
-    const Run run{begin, end};
+  for (int32_t i = 0; i < runs; ++i) {
+    const Run run{steps * i / runs, steps * (i + 1) / runs};
+    const int32_t length = run.end - run.begin;
     int32_t o = 0;
-    for (; o + O <= outs; o += O) {
-      pass<Odd, R, O>(source.template rows<O>(o), x, run, lanes + o * 8, panel_ahead.next(lanes));
-    }
+    for (; o + O <= outs; o += O)
+      pass<Odd, R, O>(source.template rows<O>(o), x, run, lanes + o * 8, ahead.next(length));
     if (O == 3 && outs - o == 2) {
-      pass<Odd, R, 2>(source.template rows<2>(o), x, run, lanes + o * 8, panel_ahead.next(lanes));
+      pass<Odd, R, 2>(source.template rows<2>(o), x, run, lanes + o * 8, ahead.next(length));
       continue;
     }
     for (; o < outs; ++o)
-      pass<Odd, R, 1>(source.template rows<1>(o), x, run, lanes + o * 8, panel_ahead.next(lanes));
+      pass<Odd, R, 1>(source.template rows<1>(o), x, run, lanes + o * 8, ahead.next(length));
   }
 }
 
 template <int R, int O, class Source>
 void tile_of_rows(const ParityProduct& p, const Source& source, int32_t t, int32_t first,
-                  int32_t outs, PanelAhead& panel_ahead) {
-  alignas(64) float lanes[R * kLanesRow];
-  alignas(64) float even[R][(kParityPanel + 7) / 8 * 8];
-  tile_of_parity<false, R, O>(p, source, t, outs, lanes, panel_ahead);
-  for (int r = 0; r < R; ++r)
-    for (int32_t o = 0; o < outs; o += 8)
-      _mm256_store_ps(even[r] + o, eight_trees(lanes + r * kLanesRow + o * 8, outs - o));
-  tile_of_parity<true, R, O>(p, source, t, outs, lanes, panel_ahead);
+                  int32_t outs, PanelAhead& ahead) {
+  alignas(64) float lanes[2][R * kLanesRow];
+  tile_of_parity<false, R, O>(p, source, t, outs, lanes[0], ahead);
+  tile_of_parity<true, R, O>(p, source, t, outs, lanes[1], ahead);
   for (int r = 0; r < R; ++r) {
     float* y = p.y + (p.x.tile_begin(t) + r) * p.y_stride + first;
     for (int32_t o = 0; o < outs; o += 8) {
-      const __m256 odd = eight_trees(lanes + r * kLanesRow + o * 8, outs - o);
-      const __m256 sums = _mm256_add_ps(_mm256_load_ps(even[r] + o), odd);
+      const auto trees = [&](int odd) {
+        return eight_trees(lanes[odd] + r * kLanesRow + o * 8, outs - o);
+      };
+      const __m256 sums = _mm256_add_ps(trees(0), trees(1));
       if (outs - o >= 8) {
         _mm256_storeu_ps(y + o, sums);
       } else {
-        _mm256_store_ps(even[r] + o, sums);
-        std::memcpy(y + o, even[r] + o, static_cast<size_t>(outs - o) * 4);
+        alignas(32) float rest[8];
+        _mm256_store_ps(rest, sums);
+        std::memcpy(y + o, rest, static_cast<size_t>(outs - o) * 4);
       }
     }
   }
@@ -221,7 +269,7 @@ int32_t group_width(const ParityRows& x) {
 template <class Source>
 void tiles_of_rows(const ParityProduct& p, const Source& source, int32_t first, int32_t outs) {
   const bool narrow = group_width(p.x) == 3;
-  PanelAhead panel_ahead(p, first, group_width(p.x));
+  PanelAhead panel_ahead(p, first, outs / group_width(p.x));
   for (int32_t t = 0; t < p.x.tiles(); ++t) {
     switch (p.x.tile_begin(t + 1) - p.x.tile_begin(t)) {
       case 1:

@@ -89,7 +89,8 @@ TpEngineConfig config_of(const TpEngineConfig& all, int32_t ranks, int32_t rank)
   const int32_t gpus = all.device.cuda ? cuda_device_count() : 0;
   if (gpus == 0) return out;
   out.device.gpu = (all.device.gpu + rank) % gpus;
-  out.device.memory_share /= (ranks + gpus - 1) / gpus;  // ranks that share a GPU
+  const int32_t ranks_of_a_gpu = (ranks + gpus - 1) / gpus;  // at most
+  out.device.memory_share /= ranks_of_a_gpu;
   return out;
 }
 

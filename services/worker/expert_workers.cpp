@@ -95,7 +95,7 @@ class ExpertWorkers final : public Worker {
 
   Status open(const WorkerConfig& config, const WorkerParts& parts) {
     const auto load = std::make_shared<SharedLoad>(config);
-    const Status opened = open_ports(config, parts, load);
+    Status opened = open_ports(config, parts, load);
     load->open(opened);
     if (!opened.ok()) return opened;
     {

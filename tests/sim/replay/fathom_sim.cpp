@@ -1,30 +1,18 @@
 // What happened in this seed? fathom_sim --seed 42 --verbose; or --from 1 --to 1000 to search.
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <iostream>
 
+#include "tests/seeds/seed_arguments.h"
 #include "tests/sim/world/world.h"
 
 int main(int argc, char** argv) {
-  uint64_t from = 1;
-  uint64_t to = 1000;
-  bool verbose = false;
-  for (int i = 1; i < argc; ++i) {
-    const auto value = [&] { return i + 1 < argc ? std::strtoull(argv[++i], nullptr, 10) : 0; };
-    if (std::strcmp(argv[i], "--seed") == 0) {
-      from = to = value();
-    } else if (std::strcmp(argv[i], "--from") == 0) {
-      from = value();
-    } else if (std::strcmp(argv[i], "--to") == 0) {
-      to = value();
-    } else if (std::strcmp(argv[i], "--verbose") == 0) {
-      verbose = true;
-    } else {
-      std::fprintf(stderr, "usage: fathom_sim [--seed N | --from N --to N] [--verbose]\n");
-      return 2;
-    }
+  fathom::SeedArguments arguments(argc, argv);
+  const auto seeds = arguments.seeds({.from = 1, .to = 1000});
+  const bool verbose = arguments.flag("--verbose");
+  if (!seeds || !arguments.all_taken()) {
+    std::cerr << "usage: fathom_sim [--seed N | --from N --to N] [--verbose]\n";
+    return 2;
   }
+  const auto [from, to] = *seeds;
   int failures = 0;
   fathom::sim::Outcome sum;
   for (uint64_t seed = from; seed <= to; ++seed) {

@@ -58,6 +58,20 @@ TEST_F(Parity, every_bit_is_that_of_the_sixteen_lanes) {
       }
 }
 
+TEST_F(Parity, the_number_of_rows_shows_in_no_bit) {
+  const Machine m("avx2");
+  for (const DType dtype : {DType::bf16, DType::f16})
+    for (const int32_t cols : {80, 576, 2050, 4176}) {
+      const int32_t outs = 74;
+      const auto w = naive::random_weight(dtype, outs, cols, static_cast<uint32_t>(cols));
+      const auto x = naive::random_floats(size_t{40} * static_cast<size_t>(cols), 5);
+      const auto all = dots(x, 40, w.view, false);
+      for (int32_t rows = 1; rows <= 40; ++rows)
+        ASSERT_TRUE(same(linear(m, x, rows, w.view), {all.begin(), all.begin() + rows * outs}))
+            << naive::name_of(dtype) << ' ' << rows << " x " << cols;
+    }
+}
+
 TEST_F(Parity, under_bfloat16_x_and_weights_are_rounded) {
   const Machine m("avx2", 1, Compute::bfloat16);
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
