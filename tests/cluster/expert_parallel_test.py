@@ -11,8 +11,8 @@ PROMPTS = [[3 + (i * 29 + k) % 400 for k in range(6 + 11 * i)] for i in range(6)
 WORKER = {"kv_memory_mb": 64}
 
 
-def cluster_of(roles, **options):
-    return Cluster(roles, engine="model", worker=WORKER, **options)
+def cluster_of(roles, more=None, **options):
+    return Cluster(roles, engine="model", worker=WORKER | (more or {}), **options)
 
 
 def generated(worker, rank):
@@ -68,7 +68,7 @@ class ExpertParallel(unittest.TestCase):
                                 ({"expert_parallel": 2, "tensor_parallel": 2}, "tensor_parallel"),
                                 ({"expert_parallel": 2, "advertise": "host:1"}, "advertise"),
                                 ({"expert_parallel": 2, "engine": "fake"}, "expert_parallel")):
-            with Cluster(("both",), engine="model", worker=WORKER | settings, wait=False) as cluster:
+            with cluster_of(("both",), ranks=settings["expert_parallel"], wait=False, more=settings) as cluster:
                 worker = cluster.workers[0]
                 self.assertNotEqual(worker.wait(), 0)
                 self.assertIn(field, worker.log())
