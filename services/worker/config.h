@@ -75,7 +75,7 @@ struct WorkerConfig {
   int32_t rows_max = 256;
   int32_t step_token_budget = 0;
   int32_t prompt_token_budget = 0;
-  double mixed_step_seconds = 0.5;
+  double mixed_step_seconds = 1;
   bool prefix_cache = true;
   double ticket_patience_seconds = 10;
   // The sender may first compute other prompts for minutes; a lost one is noticed by its
