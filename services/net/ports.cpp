@@ -16,7 +16,7 @@ namespace fathom {
 namespace {
 
 // Below it stand the ports of well-known services.
-constexpr int32_t lowest_port = 10000;
+constexpr int32_t kLowestPort = 10000;
 
 class Socket {
  public:
@@ -74,9 +74,9 @@ Result<std::vector<uint16_t>> free_ports(int count, int32_t end) {
   // The system chooses among tens of thousands at random; its choice is where to begin.
   const Socket chance;
   FATHOM_TRY(const uint16_t start, bind_port(chance, INADDR_LOOPBACK, 0, false));
-  const int32_t span = end - lowest_port;
+  const int32_t span = end - kLowestPort;
   for (int32_t i = 0; i < span && std::ssize(ports) < count; ++i)
-    if (!hold(static_cast<uint16_t>(lowest_port + (start + i) % span)).ok()) held.pop_back();
+    if (!hold(static_cast<uint16_t>(kLowestPort + (start + i) % span)).ok()) held.pop_back();
   while (std::ssize(ports) < count) FATHOM_CHECKED(hold(0));
   return ports;
 }

@@ -1,9 +1,9 @@
 // How many tokens of a prompt may share a step with rows that decode? As many as keep the step
-// within its target by what such steps took before: tokens take a tenth of a millisecond on one
-// machine and ten on another, so no fixed number is smooth on both. Two floors keep prompts going
-// where the target alone would starve them. A chunk has at least two tokens for each decoding row:
-// prompts get about half of the machine. And where attention expands all that came before a chunk,
-// an eighth as many tokens as stand there: else expanding would cost more than the prompt.
+// within its target by what such steps took before: a token of the 1.1 B model takes 0.7 ms on two
+// cores with AMX and 7 with AVX2, so no fixed number is smooth on both. Two floors keep prompts
+// going where the target alone would starve them. A chunk has at least two tokens for each decoding
+// row: prompts get about half of the machine. And where attention expands all that came before a
+// chunk, an eighth as many tokens as stand there: else expanding would cost more than the prompt.
 // Deterministic: the same observations give the same answers. What is drawn never depends on it.
 #pragma once
 

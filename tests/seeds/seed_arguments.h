@@ -1,7 +1,6 @@
-// Which seeds does a program that replays go through? Those its command line names: --seed N is
-// one,
-// --from N and --to N are a range. Words are taken out one kind after the other, so a program adds
-// its own, and what nobody took or is no number is for its line of usage.
+// Which seeds does a program that replays go through? Those its command line names: --seed N is one
+// seed, --from N and --to N are a range. Words are taken out one kind after the other, so a program
+// adds its own, and what nobody took or is no number is for its line of usage.
 #pragma once
 
 #include <algorithm>
